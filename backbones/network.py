@@ -1,0 +1,303 @@
+"""The hierarchical network of the family: one class, any spectral operator as its token mixer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from timm.layers import ClassifierHead
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from backbones.blocks import Downsample, NormPlacement, SpectralBlock, Stem, halved
+from spectral_ops import FromEmbedding, Precomputed, SpectralEmbedding, SpectralOperator
+from spectral_ops.embedding import ResizeRule
+
+__all__ = ["MIN_IMAGE_SIZE", "SpectralNet", "SpectralStage", "stage_sizes"]
+
+#: The smallest image side: the last stage, at stride 32, still has one cell.
+MIN_IMAGE_SIZE = 32
+
+
+def _pair(size: int | Sequence[int], name: str) -> tuple[int, int]:
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or any(not isinstance(n, int) or n < MIN_IMAGE_SIZE for n in pair):
+        raise ValueError(f"{name} must be one or two ints of at least {MIN_IMAGE_SIZE}, got {size!r}")
+    return pair
+
+
+def stage_sizes(image: int | Sequence[int], stages: int = 4) -> list[tuple[int, int]]:
+    """Map size ``(H, W)`` of each stage for an image of this size.
+
+    Example:
+        >>> stage_sizes(224), stage_sizes((100, 64))
+        ([(56, 56), (28, 28), (14, 14), (7, 7)], [(25, 16), (13, 8), (7, 4), (4, 2)])
+    """
+    height, width = (halved(halved(n)) for n in _pair(image, "image size"))
+    sizes = []
+    for _ in range(stages):
+        sizes.append((height, width))
+        height, width = halved(height), halved(width)
+    return sizes
+
+
+class SpectralStage(nn.Module):
+    """Blocks of one width that share one spectral embedding; the map is halved first unless it is the first stage."""
+
+    def __init__(
+        self, blocks: Sequence[SpectralBlock], downsample: Downsample | None, embedding: SpectralEmbedding | None
+    ) -> None:
+        super().__init__()
+        self.downsample = downsample if downsample is not None else nn.Identity()
+        self.embedding = embedding
+        self.blocks = nn.ModuleList(blocks)
+        self.grad_checkpointing = False
+
+    def _needs_embedding(self, sizes: tuple[int, int]) -> bool:
+        operators = (block.mixer.operator for block in self.blocks)
+        return not all(isinstance(op, Precomputed) and op.covers(sizes) for op in operators)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.downsample(x)
+        sizes = (x.shape[1], x.shape[2])
+        embedding = self.embedding(sizes) if self.embedding is not None and self._needs_embedding(sizes) else None
+        for block in self.blocks:
+            if self.grad_checkpointing and not torch.jit.is_scripting():
+                x = checkpoint(block, x, embedding, use_reentrant=False)
+            else:
+                x = block(x, embedding)
+        return x
+
+
+class SpectralNet(nn.Module):
+    """Hierarchical vision backbone whose blocks mix tokens with a spectral operator.
+
+    Args:
+        operator: Called with a width C for every block; returns the operator (over ``dims=(1, 2)``) of that block.
+        dims: Width of each stage.
+        depths: Number of blocks of each stage.
+        norm_placement: ``"pre"`` or ``"post"``, see :class:`~backbones.blocks.SpectralBlock`.
+        layer_scale: Initial layer scale, or None for none.
+        mlp_ratio: Hidden width of the MLPs over the width.
+        in_chans: Channels of the image.
+        num_classes: Width of the classifier; 0 for none.
+        global_pool: ``"avg"``, ``"max"``, ... (timm), or ``""`` for none.
+        img_size: Image size, int or ``(H, W)``, whose map sizes the spectral embeddings are stored at. It does not limit
+            the inputs: any image from 32 px works, also of other size from call to call.
+        embed_resize: How embeddings are carried to maps of other size, ``"bicubic"`` or ``"pad"``.
+        drop_path_rate: Of the last block; rises linearly from 0 over all blocks.
+        drop_rate: Dropout before the classifier.
+
+    Shape:
+        Images ``(B, in_chans, H, W)``; logits ``(B, num_classes)``; :meth:`forward_features` ``(B, H/32, W/32, C)``.
+
+    Raises:
+        ValueError: An argument does not fit, or an image is smaller than 32 px or has other channels.
+    """
+
+    def __init__(
+        self,
+        operator: Callable[[int], SpectralOperator],
+        *,
+        dims: Sequence[int],
+        depths: Sequence[int],
+        norm_placement: NormPlacement = "pre",
+        layer_scale: float | None = None,
+        mlp_ratio: float = 4.0,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        global_pool: str = "avg",
+        img_size: int | tuple[int, int] = 224,
+        embed_resize: ResizeRule = "bicubic",
+        drop_path_rate: float = 0.0,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if len(dims) != len(depths) or not dims or min(*dims, *depths) < 1:
+            raise ValueError(f"dims and depths must be positive, one per stage, got dims={dims}, depths={depths}")
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(f"drop_path_rate must be in [0, 1), got {drop_path_rate}")
+        self.in_chans = in_chans
+        self.num_classes = num_classes
+        self.num_features = self.head_hidden_size = dims[-1]
+        self.stem = Stem(in_chans, dims[0])
+        rates = torch.linspace(0, drop_path_rate, sum(depths)).split(list(depths))
+        stages = []
+        for i, (dim, sizes, stage_rates) in enumerate(
+            zip(dims, stage_sizes(img_size, len(dims)), rates, strict=True)
+        ):
+            blocks = [
+                SpectralBlock(
+                    dim,
+                    operator(dim),
+                    mlp_ratio=mlp_ratio,
+                    norm_placement=norm_placement,
+                    layer_scale=layer_scale,
+                    drop_path=rate,
+                )
+                for rate in stage_rates.tolist()
+            ]
+            conditioned = any(isinstance(module, FromEmbedding) for block in blocks for module in block.modules())
+            stages.append(
+                SpectralStage(
+                    blocks,
+                    Downsample(dims[i - 1], dim) if i > 0 else None,
+                    SpectralEmbedding(sizes, dim, embed_resize) if conditioned else None,
+                )
+            )
+        self.stages = nn.ModuleList(stages)
+        self.feature_info = [
+            {"num_chs": dim, "reduction": 4 * 2**i, "module": f"stages.{i}"} for i, dim in enumerate(dims)
+        ]
+        self.norm = nn.LayerNorm(dims[-1], eps=1e-5)
+        self.head = ClassifierHead(dims[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate, input_fmt="NHWC")
+        self.apply(_init_weights)
+
+    # -- forward ----------------------------------------------------------------------------------------------------
+
+    def _check_image(self, x: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] != self.in_chans:
+            raise ValueError(f"images must have shape (B, {self.in_chans}, H, W), got {tuple(x.shape)}")
+        if min(x.shape[2], x.shape[3]) < MIN_IMAGE_SIZE:
+            raise ValueError(f"images must be at least {MIN_IMAGE_SIZE} px high and wide, got {tuple(x.shape)}")
+
+    def forward_stages(self, x: Tensor, last: int | None = None) -> list[Tensor]:
+        """The channels-last output of each stage up to ``last``, before the next stage's downsampling."""
+        self._check_image(x)
+        x = self.stem(x)
+        features = []
+        for stage in self.stages[: None if last is None else last + 1]:
+            x = stage(x)
+            features.append(x)
+        return features
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Normed map of the last stage, ``(B, H/32, W/32, C)``."""
+        return self.norm(self.forward_stages(x)[-1])
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pool and classify a map of :meth:`forward_features`; ``pre_logits`` stops before the classifier."""
+        return self.head(x, pre_logits=pre_logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Stage outputs, timm's contract.
+
+        Args:
+            x: Images.
+            indices: Stages to return: a list, the last n for an int, all for None.
+            norm: Apply the final norm to the last stage's output.
+            stop_early: Do not run stages past the last one asked for.
+            output_fmt: ``"NCHW"`` or ``"NHWC"``.
+            intermediates_only: Return the list alone, not ``(final features, list)``.
+        """
+        if output_fmt not in ("NCHW", "NHWC"):
+            raise ValueError(f"output_fmt must be 'NCHW' or 'NHWC', got {output_fmt!r}")
+        take, last = feature_take_indices(len(self.stages), indices)
+        features = self.forward_stages(x, last if stop_early else None)
+        final = features[-1]
+        if len(features) == len(self.stages):
+            final = self.norm(final)
+            if norm:
+                features[-1] = final
+        maps = [features[i] for i in take]
+        if output_fmt == "NCHW":
+            maps = [m.permute(0, 3, 1, 2) for m in maps]
+        return maps if intermediates_only else (final, maps)
+
+    # -- timm's contract --------------------------------------------------------------------------------------------
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop what :meth:`forward_intermediates` with these indices does not need."""
+        take, last = feature_take_indices(len(self.stages), indices)
+        self.stages = self.stages[: last + 1]
+        if prune_norm:
+            self.norm = nn.Identity()
+        if prune_head:
+            self.reset_classifier(0, "")
+        return take
+
+    def get_classifier(self) -> nn.Module:
+        """The final linear layer."""
+        return self.head.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier (0 classes: remove it)."""
+        self.num_classes = num_classes
+        self.head.reset(num_classes, pool_type=global_pool)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute block activations in backward instead of storing them."""
+        for stage in self.stages:
+            stage.grad_checkpointing = enable
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
+        """Parameter groups by depth, for layer-wise learning-rate decay."""
+        fine = [
+            (r"^stages\.(\d+)\.(?:downsample|embedding)", (0,)),
+            (r"^stages\.(\d+)\.blocks\.(\d+)", None),
+            (r"^norm", (99999,)),
+        ]
+        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else fine}
+
+    def no_weight_decay(self) -> set[str]:
+        """Nothing beyond the usual biases and one-dimensional tensors; embeddings are decayed, as published."""
+        return set()
+
+    # -- deployment -------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def reparameterize(self, sizes: Sequence[int | tuple[int, int]], *, keep_source: bool = True) -> None:
+        """Precompute the gains for images of these sizes; other sizes keep working through the physics.
+
+        Calling it again adds sizes. :meth:`unreparameterize` undoes it exactly.
+
+        Args:
+            sizes: Image sizes in pixels, each an int or ``(H, W)``.
+            keep_source: ``False`` drops the physics: a smaller network that runs at these sizes only and cannot be
+                undone.
+        """
+        for image in sizes:
+            for stage, grid in zip(self.stages, stage_sizes(image, len(self.stages)), strict=True):
+                embedding = None if stage.embedding is None else stage.embedding(grid)
+                for block in stage.blocks:
+                    operator = block.mixer.operator
+                    if not isinstance(operator, Precomputed):
+                        operator = block.mixer.operator = Precomputed(operator)
+                    if operator.source is None:
+                        raise ValueError("this network holds gains only: there is no physics to compute others from")
+                    operator.store(grid, operator.source.gain(grid, embedding=embedding))
+        if not keep_source:
+            for stage in self.stages:
+                stage.embedding = None
+                for block in stage.blocks:
+                    block.mixer.operator.source = None
+
+    def unreparameterize(self) -> None:
+        """Undo :meth:`reparameterize`."""
+        mixers = [block.mixer for stage in self.stages for block in stage.blocks]
+        if any(isinstance(m.operator, Precomputed) and m.operator.source is None for m in mixers):
+            raise ValueError("this network holds gains only (keep_source=False or a precomputed file): nothing to restore")
+        for mixer in mixers:
+            if isinstance(mixer.operator, Precomputed):
+                mixer.operator = mixer.operator.source
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,64 @@
+"""Checks of arguments shared by the package. Each raises an error that names the argument and what it accepts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_floating", "check_quantity", "check_sizes", "normalise_dims"]
+
+
+def check_floating(x: Tensor, name: str = "x") -> None:
+    """Raise ``TypeError`` unless ``x`` is a real floating-point tensor."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeError(f"{name} must be a real floating-point tensor, got dtype {x.dtype}")
+
+
+def normalise_dims(dims: int | Sequence[int], ndim: int | None = None) -> tuple[int, ...]:
+    """Return ``dims`` as a tuple; with ``ndim`` given, as distinct non-negative dimensions of such a tensor."""
+    result = (dims,) if isinstance(dims, int) else tuple(dims)
+    if not result or not all(isinstance(d, int) and not isinstance(d, bool) for d in result):
+        raise TypeError(f"dims must be an int or a non-empty sequence of ints, got {dims!r}")
+    if ndim is not None:
+        if any(not -ndim <= d < ndim for d in result):
+            raise ValueError(f"dims={result} is out of range for a tensor with {ndim} dimensions")
+        result = tuple(d % ndim for d in result)
+    if len(set(result)) != len(result):
+        raise ValueError(f"dims must be distinct, got {dims!r}")
+    return result
+
+
+def check_sizes(sizes: int | Sequence[int], name: str = "sizes") -> tuple[int, ...]:
+    """Return ``sizes`` as a tuple of positive ints (symbolic sizes of a traced graph pass through)."""
+    result = (sizes,) if isinstance(sizes, (int, torch.SymInt)) else tuple(sizes)
+    for n in result:
+        if not isinstance(n, (int, torch.SymInt)) or isinstance(n, bool):
+            raise TypeError(f"{name} must be ints, got {sizes!r}")
+        if isinstance(n, int) and n < 1:
+            raise ValueError(f"{name} must be positive, got {result}")
+    return result
+
+
+def check_quantity(name: str, value: float | Tensor, minimum: float | None, *, strict: bool = False) -> None:
+    """Raise ``ValueError`` unless every entry of a physical quantity is finite and at least ``minimum``.
+
+    ``strict`` excludes the minimum itself. Tensors on the meta device carry no values and pass, as does
+    everything while a graph is traced, where a value may be symbolic.
+    """
+    if torch.compiler.is_compiling():
+        return
+    if isinstance(value, Tensor):
+        if value.is_meta or value.numel() == 0:
+            return
+        low, finite = float(value.detach().min()), bool(torch.isfinite(value.detach()).all())
+    else:
+        low, finite = float(value), math.isfinite(value)
+    if not finite:
+        raise ValueError(f"{name} must be finite, got {value if not isinstance(value, Tensor) else 'a non-finite entry'}")
+    if minimum is not None and (low < minimum or (strict and low == minimum)):
+        raise ValueError(f"{name} must be {'>' if strict else '>='} {minimum:g}, got {low:g}")

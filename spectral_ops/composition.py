@@ -1,0 +1,134 @@
+"""Expressions of operators. Each node combines the gains of its parts and so stays in the spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from spectral_ops.operator import Grid, Quantity, SpectralOperator, _describe
+
+__all__ = ["Mixture", "Product", "Scaled", "Sum"]
+
+
+class _Expression(SpectralOperator):
+    """An operator made of operators that share their dims, Laplacian and spacing."""
+
+    def __init__(self, *terms: SpectralOperator) -> None:
+        if not terms:
+            raise ValueError("an expression needs at least one operator")
+        for term in terms:
+            if not isinstance(term, SpectralOperator):
+                raise TypeError(f"expressions combine spectral operators, got {type(term).__name__}")
+            if term.grid_options != terms[0].grid_options:
+                raise ValueError(
+                    f"operators of one expression must share dims, laplacian and spacing, got "
+                    f"{terms[0].grid_options} and {term.grid_options}"
+                )
+        super().__init__(**terms[0].grid_options)
+        self.terms = nn.ModuleList(terms)
+
+    def multiplier(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
+        raise TypeError(f"{type(self).__name__} combines the gains of its terms and has no multiplier of its own")
+
+    def _gains(self, grid: Grid) -> list[Tensor]:
+        return [term._gain(grid) for term in self.terms]  # type: ignore[operator]
+
+
+class Sum(_Expression):
+    """``A + B + ...``: superposition. Sums of sums are flattened.
+
+    Example:
+        >>> from spectral_ops import Heat
+        >>> Heat(0.1) + 2 * Heat(0.2)
+        Heat(diffusivity=0.1, time=1) + 2 * Heat(diffusivity=0.2, time=1)
+    """
+
+    def __init__(self, *terms: SpectralOperator) -> None:
+        super().__init__(*(part for term in terms for part in (term.terms if isinstance(term, Sum) else (term,))))
+
+    def _gain(self, grid: Grid) -> Tensor:
+        first, *rest = self._gains(grid)
+        for gain in rest:
+            first = first + gain
+        return first
+
+    def __repr__(self) -> str:
+        return " + ".join(map(repr, self.terms))
+
+
+class Product(_Expression):
+    """``A @ B @ ...``: composition, the last applied first. Products of products are flattened."""
+
+    def __init__(self, *terms: SpectralOperator) -> None:
+        super().__init__(*(part for term in terms for part in (term.terms if isinstance(term, Product) else (term,))))
+
+    def _gain(self, grid: Grid) -> Tensor:
+        first, *rest = self._gains(grid)
+        for gain in rest:
+            first = first * gain
+        return first
+
+    def __repr__(self) -> str:
+        return " @ ".join(f"({t!r})" if isinstance(t, (Sum, Scaled)) else repr(t) for t in self.terms)
+
+
+class Scaled(_Expression):
+    """``c * A`` with ``c`` a float, a tensor broadcastable to ``(*sizes, C)``, a parameter, or a module of the grid."""
+
+    def __init__(self, operator: SpectralOperator, factor: Quantity) -> None:
+        super().__init__(operator)
+        self.add_quantity("factor", factor)
+
+    def _gain(self, grid: Grid) -> Tensor:
+        return self._quantity("factor", grid) * self._gains(grid)[0]
+
+    def __repr__(self) -> str:
+        (term,) = self.terms
+        return f"{_describe(self.factor)} * " + (f"({term!r})" if isinstance(term, Sum) else repr(term))
+
+
+class Mixture(_Expression):
+    """Weighted superposition of K operators, ``sum_i w_i A_i``.
+
+    Args:
+        operators: The K operators.
+        weights: ``(K,)`` or ``(K, ...)`` with the rest broadcastable to ``(*sizes, C)``, as floats, a tensor, an
+            ``nn.Parameter``, or a module mapping the :class:`Grid` to such a tensor.
+
+    Raises:
+        ValueError: The first dimension of ``weights`` is not K.
+
+    Example:
+        >>> from spectral_ops import Heat
+        >>> mixture = Mixture([Heat(0.1), Heat(1.0)], weights=nn.Parameter(torch.rand(2, 16)))
+        >>> mixture.gain((8, 8)).shape
+        torch.Size([8, 8, 16])
+    """
+
+    def __init__(self, operators: Sequence[SpectralOperator], weights: Sequence[float] | Tensor | nn.Module) -> None:
+        super().__init__(*operators)
+        if not isinstance(weights, (Tensor, nn.Module)):
+            weights = torch.tensor(weights, dtype=torch.float32)
+        if isinstance(weights, Tensor):
+            self._check(weights)
+        self.add_quantity("weights", weights)
+
+    def _check(self, weights: Tensor) -> None:
+        if weights.ndim < 1 or weights.shape[0] != len(self.terms):
+            raise ValueError(
+                f"weights must have {len(self.terms)} entries along their first dimension, one per operator, "
+                f"got shape {tuple(weights.shape)}"
+            )
+
+    def _gain(self, grid: Grid) -> Tensor:
+        weights = self._quantity("weights", grid)
+        self._check(weights)
+        first, *rest = (w * gain for w, gain in zip(weights.unbind(0), self._gains(grid), strict=True))
+        for term in rest:
+            first = first + term
+        return first
+
+    def __repr__(self) -> str:
+        return f"Mixture([{', '.join(map(repr, self.terms))}], weights={_describe(self.weights)})"

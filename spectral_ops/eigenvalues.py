@@ -1,0 +1,72 @@
+r"""Eigenvalues of the negative Laplacian on a rectangle with insulated (Neumann) walls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from spectral_ops._checks import check_quantity, check_sizes
+from spectral_ops._constants import constant
+
+__all__ = ["LAPLACIANS", "Laplacian", "laplacian_eigenvalues"]
+
+Laplacian = Literal["spectral", "finite-difference"]
+LAPLACIANS: tuple[Laplacian, ...] = ("spectral", "finite-difference")
+
+
+@constant
+def _eigenvalues(
+    spacing: tuple[float, ...], laplacian: Laplacian, dtype: torch.dtype, device: torch.device, *sizes: int
+) -> Tensor:
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    for axis, (n, h) in enumerate(zip(sizes, spacing, strict=True)):
+        theta = torch.arange(n, dtype=torch.float64, device=device) * (math.pi / n)
+        values = theta.square() if laplacian == "spectral" else 2 - 2 * torch.cos(theta)
+        total = total + (values / h**2).view([-1] + [1] * (len(sizes) - 1 - axis))
+    return total.to(dtype)
+
+
+def laplacian_eigenvalues(
+    sizes: int | Sequence[int],
+    *,
+    spacing: float | Sequence[float] = 1.0,
+    laplacian: Laplacian = "spectral",
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    r"""Eigenvalue :math:`\lambda \ge 0` of :math:`-\nabla^2` for each cosine mode of a grid.
+
+    .. math::  \lambda_{nm} = \Big(\frac{\pi n}{H h_y}\Big)^2 + \Big(\frac{\pi m}{W h_x}\Big)^2,
+               \qquad n = 0 \dots H-1,\; m = 0 \dots W-1,
+
+    in units of 1 / length squared; ``laplacian="finite-difference"`` gives
+    :math:`(2 - 2\cos(\pi n / H)) / h^2` per axis, the exact eigenvalue of the three-point stencil with mirrored ends.
+
+    Args:
+        sizes: Number of cells along each axis.
+        spacing: Cell size, one number or one per axis.
+        laplacian: ``"spectral"`` or ``"finite-difference"``.
+        dtype: Of the result; the computation is in float64.
+        device: Of the result.
+
+    Returns:
+        Tensor of shape ``sizes``.
+
+    Example:
+        >>> laplacian_eigenvalues((2, 3))
+        tensor([[0.0000, 1.0966, 4.3865],
+                [2.4674, 3.5640, 6.8539]])
+    """
+    sizes = check_sizes(sizes)
+    spacings = tuple(float(h) for h in spacing) if isinstance(spacing, Sequence) else (float(spacing),) * len(sizes)
+    if len(spacings) != len(sizes):
+        raise ValueError(f"spacing must be one number or one per axis of sizes={sizes}, got {spacings}")
+    for h in spacings:
+        check_quantity("spacing", h, 0.0, strict=True)
+    if laplacian not in LAPLACIANS:
+        raise ValueError(f"laplacian must be one of {LAPLACIANS}, got {laplacian!r}")
+    return _eigenvalues(spacings, laplacian, dtype, torch.device(device), *sizes)

@@ -1,0 +1,80 @@
+"""Stored gains for deployment: the same operator without computing its physics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from spectral_ops._checks import check_floating, check_sizes
+from spectral_ops.operator import Grid, GridOptions, SpectralOperator
+
+__all__ = ["Precomputed"]
+
+
+class Precomputed(SpectralOperator):
+    """An operator whose gain is looked up by grid size.
+
+    On a grid without a stored gain it falls back to ``source``, which it keeps, so nothing is lost and
+    ``operator.source`` undoes the replacement. ``source=None`` serves files that hold gains only.
+
+    Args:
+        source: The operator the gains come from, or None.
+        grid: Grid options (dims, ...); by default those of ``source``.
+
+    Example:
+        >>> from spectral_ops import Heat
+        >>> import torch
+        >>> fast = Precomputed(Heat(diffusivity=0.3, dims=(1, 2)))
+        >>> fast.store((14, 14), fast.source.gain((14, 14)))
+        >>> x = torch.randn(2, 14, 14, 8)
+        >>> bool(torch.equal(fast(x), fast.source(x)))
+        True
+    """
+
+    def __init__(self, source: SpectralOperator | None = None, grid: GridOptions | None = None) -> None:
+        if (source is None) == (grid is None):
+            raise ValueError("Precomputed takes either a source operator or the grid options, not both")
+        options = source.grid_options if source is not None else grid
+        assert options is not None
+        super().__init__(**options)
+        self.source = source
+
+    @staticmethod
+    def _name(sizes: Sequence[int]) -> str:
+        return "gain_" + "x".join(map(str, sizes))
+
+    def store(self, sizes: int | Sequence[int], gain: Tensor) -> None:
+        """Keep ``gain``, ``(*sizes)`` or ``(*sizes, C)``, as a buffer for grids of ``sizes``."""
+        sizes = check_sizes(sizes)
+        check_floating(gain, "gain")
+        if tuple(gain.shape[: len(sizes)]) != sizes or gain.ndim not in (len(sizes), len(sizes) + 1):
+            raise ValueError(f"gain must have shape {sizes} or (*{sizes}, C), got {tuple(gain.shape)}")
+        gain = gain if gain.ndim > len(sizes) else gain.unsqueeze(-1)
+        self.register_buffer(self._name(sizes), gain.detach().clone())
+
+    def covers(self, sizes: Sequence[int]) -> bool:
+        """Whether a gain is stored for ``sizes``."""
+        return self._name(sizes) in self._buffers
+
+    @property
+    def stored_sizes(self) -> list[tuple[int, ...]]:
+        """The grids with a stored gain."""
+        return [tuple(map(int, name.removeprefix("gain_").split("x"))) for name in self._buffers]
+
+    def multiplier(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
+        raise TypeError("Precomputed looks its gain up and has no multiplier of its own")
+
+    def _gain(self, grid: Grid) -> Tensor:
+        if self.covers(grid.sizes):
+            stored: Tensor = self._buffers[self._name(grid.sizes)]  # type: ignore[assignment]
+            return stored.to(grid.dtype)
+        if self.source is None:
+            raise ValueError(
+                f"no gain is stored for a grid of {grid.sizes}, and there is no source operator to compute it from; "
+                f"stored: {self.stored_sizes}"
+            )
+        return self.source._gain(grid)
+
+    def __repr__(self) -> str:
+        return f"Precomputed({self.source!r}, sizes={self.stored_sizes})"

@@ -1,0 +1,150 @@
+r"""Orthonormal discrete cosine transforms by matrix products.
+
+Convention (pinned by tests against ``scipy.fft.dctn(x, type=2, norm="ortho")``): with :math:`s_0 = \sqrt{1/N}` and
+:math:`s_k = \sqrt{2/N}`,
+
+.. math::  X_k = s_k \sum_{n=0}^{N-1} x_n \cos\frac{\pi k (2n+1)}{2N}, \qquad
+           x_n = \sum_{k=0}^{N-1} s_k X_k \cos\frac{\pi k (2n+1)}{2N}.
+
+The forward transform is the DCT-II and the inverse its transpose, the DCT-III. On the sizes of feature maps a plain
+matrix product beats an FFT by a wide margin, works in every float dtype, traces, and on channels-last tensors needs no
+copy: the basis multiplies from the left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from spectral_ops._checks import check_floating, check_sizes, normalise_dims
+from spectral_ops._constants import constant
+
+__all__ = ["cosine_basis", "dct", "dctn", "idct", "idctn"]
+
+
+@constant
+def _basis(n: int, modes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # The phase is reduced in exact integers, so that cos sees an argument below 2 pi whatever n is.
+    phase = torch.outer(torch.arange(modes, device=device), 2 * torch.arange(n, device=device) + 1) % (4 * n)
+    basis = torch.cos(phase.double() * (math.pi / (2 * n))) * math.sqrt(2.0) / torch.sym_sqrt(n)
+    first = torch.ones(modes, dtype=torch.float64, device=device)
+    first[:1] = math.sqrt(0.5)
+    return (basis * first[:, None]).to(dtype)
+
+
+def cosine_basis(
+    n: int, modes: int | None = None, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> Tensor:
+    """The orthonormal DCT-II matrix, ``(modes, n)``: row ``k`` is the ``k``-th cosine sampled at cell centres.
+
+    Built in float64 and then cast, which keeps it orthogonal to rounding (a float32 build loses three digits at
+    n = 1024).
+
+    Args:
+        n: Number of samples.
+        modes: Number of lowest modes to keep, ``1 <= modes <= n``; all by default.
+        dtype: A float dtype.
+        device: Where to put it.
+
+    Example:
+        >>> basis = cosine_basis(8, dtype=torch.float64)
+        >>> bool(torch.allclose(basis @ basis.T, torch.eye(8, dtype=torch.float64)))
+        True
+    """
+    (n,) = check_sizes(n, "n")
+    modes = n if modes is None else modes
+    if isinstance(modes, int) and isinstance(n, int) and not 1 <= modes <= n:
+        raise ValueError(f"modes must be between 1 and the size {n}, got {modes}")
+    return _basis(n, modes, dtype, torch.device(device))
+
+
+def _matmul_along(x: Tensor, matrix: Tensor, dim: int) -> Tensor:
+    """Contract dimension ``dim`` of ``x`` with the columns of ``matrix``; the trailing dimensions ride along."""
+    if dim == x.ndim - 1:
+        return torch.matmul(x, matrix.mT)
+    tail = x.shape[dim + 1 :]
+    return torch.matmul(matrix, x.flatten(dim + 1)).unflatten(-1, tail)
+
+
+def _per_dim(value: int | Sequence[int] | None, dims: tuple[int, ...], name: str) -> tuple[int | None, ...]:
+    if value is None:
+        return (None,) * len(dims)
+    result = check_sizes(value, name)
+    if len(result) != len(dims):
+        raise ValueError(f"{name} must give one size for each of dims={dims}, got {result}")
+    return result
+
+
+def dctn(x: Tensor, dims: int | Sequence[int] = (-2, -1), *, modes: int | Sequence[int] | None = None) -> Tensor:
+    """Orthonormal DCT-II over ``dims``; the numbers of ``scipy.fft.dctn(x, type=2, norm="ortho")``.
+
+    Args:
+        x: Real floating-point tensor of any shape, contiguous or not.
+        dims: The dimensions to transform.
+        modes: Keep only this many of the lowest modes along each of ``dims`` (rectangular bases, no zero-padding).
+
+    Returns:
+        The spectrum, in the dtype of ``x``. Under autocast the products run in the autocast dtype.
+
+    Raises:
+        TypeError: ``x`` is not a real floating-point tensor, or ``dims`` are not ints.
+        ValueError: ``dims`` repeat or are out of range, a transformed size is 0, or ``modes`` do not fit.
+
+    Example:
+        >>> x = torch.randn(2, 3, 14, 20)
+        >>> dctn(x).shape, dctn(x, modes=(4, 5)).shape
+        (torch.Size([2, 3, 14, 20]), torch.Size([2, 3, 4, 5]))
+        >>> bool(torch.allclose(idctn(dctn(x)), x, atol=1e-5))
+        True
+    """
+    check_floating(x)
+    dims = normalise_dims(dims, x.ndim)
+    check_sizes([x.shape[d] for d in dims], "transformed sizes")
+    y = x
+    for dim, m in zip(dims, _per_dim(modes, dims, "modes"), strict=True):
+        y = _matmul_along(y, cosine_basis(x.shape[dim], m, dtype=x.dtype, device=x.device), dim)
+    return y.to(x.dtype)
+
+
+def idctn(x: Tensor, dims: int | Sequence[int] = (-2, -1), *, sizes: int | Sequence[int] | None = None) -> Tensor:
+    """Inverse of :func:`dctn`: the orthonormal DCT-III over ``dims``.
+
+    Args:
+        x: Spectrum, a real floating-point tensor.
+        dims: The dimensions to transform.
+        sizes: Number of samples to synthesise along each of ``dims``; by default as many as there are modes. Larger
+            sizes evaluate the same modes on a finer grid.
+
+    Returns:
+        The field, in the dtype of ``x``.
+
+    Raises:
+        TypeError, ValueError: As :func:`dctn`; also where ``sizes`` are below the number of modes.
+
+    Example:
+        >>> spectrum = torch.randn(2, 3, 4, 5)
+        >>> idctn(spectrum, sizes=(14, 20)).shape
+        torch.Size([2, 3, 14, 20])
+    """
+    check_floating(x)
+    dims = normalise_dims(dims, x.ndim)
+    check_sizes([x.shape[d] for d in dims], "transformed sizes")
+    y = x
+    for dim, n in zip(dims, _per_dim(sizes, dims, "sizes"), strict=True):
+        modes = x.shape[dim]
+        basis = cosine_basis(modes if n is None else n, modes, dtype=x.dtype, device=x.device)
+        y = _matmul_along(y, basis.mT, dim)
+    return y.to(x.dtype)
+
+
+def dct(x: Tensor, dim: int = -1, *, modes: int | None = None) -> Tensor:
+    """One-dimensional :func:`dctn`."""
+    return dctn(x, (dim,), modes=modes)
+
+
+def idct(x: Tensor, dim: int = -1, *, size: int | None = None) -> Tensor:
+    """One-dimensional :func:`idctn`."""
+    return idctn(x, (dim,), sizes=size)
