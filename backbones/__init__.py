@@ -1,15 +1,24 @@
 """Vision backbones built on :mod:`spectral_ops`. Importing this package registers them with timm."""
 
 from backbones.blocks import SpectralBlock
+from backbones.checkpoint import LoadReport, load_checkpoint
+from backbones.convert import Conversion, convert_checkpoint, to_official
 from backbones.network import SpectralNet, stage_sizes
+from backbones.safe_load import read_checkpoint
 from backbones.vheat import ARCHS, heat_operator, vheat_base, vheat_nano, vheat_small, vheat_tiny
 
 __all__ = [
     "ARCHS",
+    "Conversion",
+    "LoadReport",
     "SpectralBlock",
     "SpectralNet",
+    "convert_checkpoint",
     "heat_operator",
+    "load_checkpoint",
+    "read_checkpoint",
     "stage_sizes",
+    "to_official",
     "vheat_base",
     "vheat_nano",
     "vheat_small",

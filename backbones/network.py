@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from backbones.blocks import Downsample, NormPlacement, SpectralBlock, Stem, halved
 from spectral_ops import FromEmbedding, Precomputed, SpectralEmbedding, SpectralOperator
-from spectral_ops.embedding import ResizeRule
+from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 
 __all__ = ["MIN_IMAGE_SIZE", "SpectralNet", "SpectralStage", "stage_sizes"]
 
@@ -21,7 +21,7 @@ MIN_IMAGE_SIZE = 32
 
 
 def _pair(size: int | Sequence[int], name: str) -> tuple[int, int]:
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = tuple(size) if isinstance(size, Sequence) else (size, size)
     if len(pair) != 2 or any(not isinstance(n, int) or n < MIN_IMAGE_SIZE for n in pair):
         raise ValueError(f"{name} must be one or two ints of at least {MIN_IMAGE_SIZE}, got {size!r}")
     return pair
@@ -83,8 +83,8 @@ class SpectralNet(nn.Module):
         in_chans: Channels of the image.
         num_classes: Width of the classifier; 0 for none.
         global_pool: ``"avg"``, ``"max"``, ... (timm), or ``""`` for none.
-        img_size: Image size, int or ``(H, W)``, whose map sizes the spectral embeddings are stored at. It does not limit
-            the inputs: any image from 32 px works, also of other size from call to call.
+        img_size: Image size, int or ``(H, W)``, whose map sizes the spectral embeddings are stored at. It does not
+            limit the inputs: any image from 32 px works, also of other size from call to call.
         embed_resize: How embeddings are carried to maps of other size, ``"bicubic"`` or ``"pad"``.
         drop_path_rate: Of the last block; rises linearly from 0 over all blocks.
         drop_rate: Dropout before the classifier.
@@ -114,18 +114,22 @@ class SpectralNet(nn.Module):
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        if len(dims) != len(depths) or not dims or min(*dims, *depths) < 1:
-            raise ValueError(f"dims and depths must be positive, one per stage, got dims={dims}, depths={depths}")
+        if len(dims) != len(depths) or not dims or any(not isinstance(n, int) or n < 1 for n in (*dims, *depths)):
+            raise ValueError(f"dims and depths must be positive ints, one per stage, got dims={dims}, depths={depths}")
+        if in_chans < 1 or num_classes < 0:
+            raise ValueError(f"in_chans must be >= 1 and num_classes >= 0, got {in_chans} and {num_classes}")
+        if embed_resize not in RESIZE_RULES:
+            raise ValueError(f"embed_resize must be one of {RESIZE_RULES}, got {embed_resize!r}")
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f"drop_path_rate must be in [0, 1), got {drop_path_rate}")
         self.in_chans = in_chans
         self.num_classes = num_classes
         self.num_features = self.head_hidden_size = dims[-1]
         self.stem = Stem(in_chans, dims[0])
-        rates = torch.linspace(0, drop_path_rate, sum(depths)).split(list(depths))
+        rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").split(list(depths))
         stages = []
         for i, (dim, sizes, stage_rates) in enumerate(
-            zip(dims, stage_sizes(img_size, len(dims)), rates, strict=True)
+            zip(dims, stage_sizes(_pair(img_size, "img_size"), len(dims)), rates, strict=True)
         ):
             blocks = [
                 SpectralBlock(
@@ -290,7 +294,9 @@ class SpectralNet(nn.Module):
         """Undo :meth:`reparameterize`."""
         mixers = [block.mixer for stage in self.stages for block in stage.blocks]
         if any(isinstance(m.operator, Precomputed) and m.operator.source is None for m in mixers):
-            raise ValueError("this network holds gains only (keep_source=False or a precomputed file): nothing to restore")
+            raise ValueError(
+                "this network holds gains only (keep_source=False or a precomputed file): nothing to restore"
+            )
         for mixer in mixers:
             if isinstance(mixer.operator, Precomputed):
                 mixer.operator = mixer.operator.source

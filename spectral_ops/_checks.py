@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
-__all__ = ["check_floating", "check_quantity", "check_sizes", "normalise_dims"]
+__all__ = ["check_dtype", "check_floating", "check_quantity", "check_sizes", "has_values", "normalise_dims"]
 
 
 def check_floating(x: Tensor, name: str = "x") -> None:
@@ -19,9 +20,15 @@ def check_floating(x: Tensor, name: str = "x") -> None:
         raise TypeError(f"{name} must be a real floating-point tensor, got dtype {x.dtype}")
 
 
+def check_dtype(dtype: torch.dtype) -> None:
+    """Raise ``TypeError`` unless ``dtype`` is a real floating-point dtype."""
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a real floating-point torch.dtype, got {dtype!r}")
+
+
 def normalise_dims(dims: int | Sequence[int], ndim: int | None = None) -> tuple[int, ...]:
     """Return ``dims`` as a tuple; with ``ndim`` given, as distinct non-negative dimensions of such a tensor."""
-    result = (dims,) if isinstance(dims, int) else tuple(dims)
+    result = tuple(dims) if isinstance(dims, Sequence) else (dims,)
     if not result or not all(isinstance(d, int) and not isinstance(d, bool) for d in result):
         raise TypeError(f"dims must be an int or a non-empty sequence of ints, got {dims!r}")
     if ndim is not None:
@@ -35,7 +42,11 @@ def normalise_dims(dims: int | Sequence[int], ndim: int | None = None) -> tuple[
 
 def check_sizes(sizes: int | Sequence[int], name: str = "sizes") -> tuple[int, ...]:
     """Return ``sizes`` as a tuple of positive ints (symbolic sizes of a traced graph pass through)."""
-    result = (sizes,) if isinstance(sizes, (int, torch.SymInt)) else tuple(sizes)
+    result = tuple(sizes) if isinstance(sizes, Sequence) else (sizes,)
+    # torch.jit.trace hands shapes over as tensors; its graphs are for one size anyway.
+    result = tuple(int(n) if isinstance(n, Tensor) and torch.jit.is_tracing() else n for n in result)
+    if not result:
+        raise ValueError(f"{name} must not be empty, got {sizes!r}")
     for n in result:
         if not isinstance(n, (int, torch.SymInt)) or isinstance(n, bool):
             raise TypeError(f"{name} must be ints, got {sizes!r}")
@@ -44,21 +55,29 @@ def check_sizes(sizes: int | Sequence[int], name: str = "sizes") -> tuple[int, .
     return result
 
 
+def has_values(value: Tensor) -> bool:
+    """Whether the entries can be read: not on the meta device, of fake tensors or under a ``torch.func`` transform."""
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(value)
+    return not (value.is_meta or isinstance(value, FakeTensor) or wrapped)
+
+
 def check_quantity(name: str, value: float | Tensor, minimum: float | None, *, strict: bool = False) -> None:
     """Raise ``ValueError`` unless every entry of a physical quantity is finite and at least ``minimum``.
 
-    ``strict`` excludes the minimum itself. Tensors on the meta device carry no values and pass, as does
+    ``strict`` excludes the minimum itself. Tensors whose values cannot be read pass (:func:`has_values`), as does
     everything while a graph is traced, where a value may be symbolic.
     """
     if torch.compiler.is_compiling():
         return
     if isinstance(value, Tensor):
-        if value.is_meta or value.numel() == 0:
+        if not has_values(value) or value.numel() == 0:
             return
         low, finite = float(value.detach().min()), bool(torch.isfinite(value.detach()).all())
     else:
         low, finite = float(value), math.isfinite(value)
     if not finite:
-        raise ValueError(f"{name} must be finite, got {value if not isinstance(value, Tensor) else 'a non-finite entry'}")
+        raise ValueError(
+            f"{name} must be finite, got {value if not isinstance(value, Tensor) else 'a non-finite entry'}"
+        )
     if minimum is not None and (low < minimum or (strict and low == minimum)):
         raise ValueError(f"{name} must be {'>' if strict else '>='} {minimum:g}, got {low:g}")

@@ -17,23 +17,34 @@ CACHE_SIZE = 256
 
 
 def _tracing() -> bool:
-    """Whether tensors made now may belong to a graph or a dispatch mode instead of being plain data."""
-    return torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None
+    """Whether tensors made now may belong to a graph, a dispatch mode or a function transform, not be plain data."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or _get_current_dispatch_mode() is not None
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )
+
+
+def _current_device(argument: object) -> bool:
+    """Whether it is a device like ``cuda`` without index: the current one at the time of the call, so no key."""
+    return isinstance(argument, torch.device) and argument.index is None and argument.type not in ("cpu", "meta")
 
 
 def constant(build: _Builder) -> _Builder:
     """Cache ``build(*args)`` so that no caller can notice the cache.
 
-    The key is every argument. Values are built outside ``inference_mode`` and without autograd history, so an entry
-    made during evaluation serves training too. While a graph is being traced (compile, export, fake tensors) the cache
-    is bypassed in both directions, so neither symbolic sizes nor fake tensors are ever stored. All arguments must be
-    positional.
+    The key is every argument; a device without index names no fixed device and is not cached. Values are built outside
+    ``inference_mode`` and without autograd history, so an entry made during evaluation serves training too. While a
+    graph is being traced (compile, export, jit, fake tensors) or a ``torch.func`` transform is active the cache is
+    bypassed in both directions, so neither symbolic sizes nor fake or wrapped tensors are ever stored. All arguments
+    must be positional. The result is shared: hand out a copy where a caller could write to it.
     """
     cached = functools.lru_cache(maxsize=CACHE_SIZE)(build)
 
     @functools.wraps(build)
     def wrapper(*args: object) -> Tensor:
-        if _tracing():
+        if _tracing() or any(map(_current_device, args)):
             return build(*args)
         with torch.inference_mode(False), torch.no_grad():
             return cached(*args)

@@ -27,13 +27,13 @@ class _Expression(SpectralOperator):
                     f"{terms[0].grid_options} and {term.grid_options}"
                 )
         super().__init__(**terms[0].grid_options)
-        self.terms = nn.ModuleList(terms)
+        self.terms: Sequence[SpectralOperator] = nn.ModuleList(terms)  # type: ignore[assignment]
 
     def multiplier(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
         raise TypeError(f"{type(self).__name__} combines the gains of its terms and has no multiplier of its own")
 
     def _gains(self, grid: Grid) -> list[Tensor]:
-        return [term._gain(grid) for term in self.terms]  # type: ignore[operator]
+        return [term._gain(grid) for term in self.terms]
 
 
 class Sum(_Expression):

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from spectral_ops._checks import check_quantity, check_sizes
+from spectral_ops._checks import check_dtype, check_quantity, check_sizes
 from spectral_ops._constants import constant
 
 __all__ = ["LAPLACIANS", "Laplacian", "laplacian_eigenvalues"]
@@ -25,7 +25,7 @@ def _eigenvalues(
     total = torch.zeros((), dtype=torch.float64, device=device)
     for axis, (n, h) in enumerate(zip(sizes, spacing, strict=True)):
         theta = torch.arange(n, dtype=torch.float64, device=device) * (math.pi / n)
-        values = theta.square() if laplacian == "spectral" else 2 - 2 * torch.cos(theta)
+        values = theta.square() if laplacian == "spectral" else (2 * torch.sin(theta / 2)).square()
         total = total + (values / h**2).view([-1] + [1] * (len(sizes) - 1 - axis))
     return total.to(dtype)
 
@@ -61,6 +61,7 @@ def laplacian_eigenvalues(
         tensor([[0.0000, 1.0966, 4.3865],
                 [2.4674, 3.5640, 6.8539]])
     """
+    check_dtype(dtype)
     sizes = check_sizes(sizes)
     spacings = tuple(float(h) for h in spacing) if isinstance(spacing, Sequence) else (float(spacing),) * len(sizes)
     if len(spacings) != len(sizes):
@@ -69,4 +70,4 @@ def laplacian_eigenvalues(
         check_quantity("spacing", h, 0.0, strict=True)
     if laplacian not in LAPLACIANS:
         raise ValueError(f"laplacian must be one of {LAPLACIANS}, got {laplacian!r}")
-    return _eigenvalues(spacings, laplacian, dtype, torch.device(device), *sizes)
+    return _eigenvalues(spacings, laplacian, dtype, torch.device(device), *sizes).clone()

@@ -41,12 +41,14 @@ def resize_embedding(values: Tensor, sizes: Sequence[int], rule: ResizeRule = "b
         raise ValueError(f"values must have shape (H, W, C), got {tuple(values.shape)}")
     if rule not in RESIZE_RULES:
         raise ValueError(f"rule must be one of {RESIZE_RULES}, got {rule!r}")
-    height, width = check_sizes(sizes)
-    if tuple(values.shape[:2]) == (height, width):
-        return values
+    sizes = check_sizes(sizes)
+    if len(sizes) != 2:
+        raise ValueError(f"sizes must be (H, W), got {sizes}")
+    height, width = sizes
+    if not torch.compiler.is_compiling() and tuple(values.shape[:2]) == sizes:
+        return values  # as both rules do, but a comparison would fix symbolic sizes
     if rule == "pad":
-        h, w, _ = values.shape
-        return F.pad(values, (0, 0, 0, width - w, 0, height - h))  # a negative amount crops
+        return F.pad(values, (0, 0, 0, width, 0, height))[:height, :width]
     grid = values.permute(2, 0, 1).unsqueeze(0)
     resized = F.interpolate(grid, size=(height, width), mode="bicubic", align_corners=False)
     return resized.squeeze(0).permute(1, 2, 0)
@@ -70,7 +72,10 @@ class SpectralEmbedding(nn.Module):
         if rule not in RESIZE_RULES:
             raise ValueError(f"rule must be one of {RESIZE_RULES}, got {rule!r}")
         self.rule: ResizeRule = rule
-        self.weight = nn.Parameter(torch.empty(*check_sizes(sizes), channels))
+        sizes = check_sizes(sizes)
+        if len(sizes) != 2:
+            raise ValueError(f"sizes must be (H, W), got {sizes}")
+        self.weight = nn.Parameter(torch.empty(*sizes, *check_sizes(channels, "channels")))
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     def forward(self, sizes: Sequence[int]) -> Tensor:

@@ -48,4 +48,5 @@ class Heat(SpectralOperator):
         self.add_quantity("time", time, minimum=0.0)
 
     def multiplier(self, eigenvalues: Tensor, *, diffusivity: Tensor, time: Tensor) -> Tensor:  # type: ignore[override]
-        return torch.exp(-diffusivity * time * eigenvalues)
+        # In this order the constant mode stays 1 even where diffusivity * time would overflow.
+        return torch.exp(-(eigenvalues * time) * diffusivity)

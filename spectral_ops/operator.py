@@ -6,19 +6,20 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict, Union
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
+from torch.amp.autocast_mode import is_autocast_available
 
-from spectral_ops._checks import check_floating, check_quantity, check_sizes, normalise_dims
+from spectral_ops._checks import check_floating, check_quantity, check_sizes, has_values, normalise_dims
 from spectral_ops.eigenvalues import LAPLACIANS, Laplacian, laplacian_eigenvalues
 from spectral_ops.transforms import dctn, idctn
 
 __all__ = ["Grid", "GridOptions", "Quantity", "SpectralOperator", "apply_gain"]
 
 #: What a physical quantity may be: a constant, a tensor broadcastable to (H, W, C), or a module mapping a Grid to one.
-Quantity = Union[float, Tensor, nn.Module]
+Quantity = float | Tensor | nn.Module
 
 
 class GridOptions(TypedDict, total=False):
@@ -26,7 +27,7 @@ class GridOptions(TypedDict, total=False):
 
     dims: int | Sequence[int]
     laplacian: Laplacian
-    spacing: float | tuple[float, ...]
+    spacing: float | Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Grid:
 def _no_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
     """Leave autocast, but only where it is on, so that traced graphs stay free of the context."""
     # Dynamo cannot trace the query for availability, and never compiles for a device without autocast.
-    available = torch.compiler.is_compiling() or torch.amp.is_autocast_available(device_type)
+    available = torch.compiler.is_compiling() or is_autocast_available(device_type)
     if available and torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return contextlib.nullcontext()
@@ -71,6 +72,7 @@ def apply_gain(x: Tensor, gain: Tensor, dims: int | Sequence[int] = (-2, -1)) ->
         torch.Size([2, 3, 8, 8])
     """
     check_floating(x)
+    check_floating(gain, "gain")
     dims = normalise_dims(dims, x.ndim)
     spectrum = dctn(x, dims)
     aligned = _align(gain, x, dims).to(spectrum.dtype)
@@ -88,7 +90,7 @@ def _align(gain: Tensor, x: Tensor, dims: tuple[int, ...]) -> Tensor:
             f"transformed over {dims}, got {tuple(gain.shape)}"
         )
     for size, d in zip(gain.shape, layout, strict=True):
-        if size not in (1, x.shape[d]):
+        if size != 1 and size != x.shape[d]:  # not `in`, which fails on symbolic sizes
             raise ValueError(
                 f"gain of shape {tuple(gain.shape)} does not broadcast to an input of shape {tuple(x.shape)} "
                 f"transformed over dims {dims}: {size} against {x.shape[d]} in dimension {d}"
@@ -133,15 +135,16 @@ class SpectralOperator(nn.Module, ABC):
         *,
         dims: int | Sequence[int] = (-2, -1),
         laplacian: Laplacian = "spectral",
-        spacing: float | tuple[float, ...] = 1.0,
+        spacing: float | Sequence[float] = 1.0,
     ) -> None:
         super().__init__()
         if laplacian not in LAPLACIANS:
             raise ValueError(f"laplacian must be one of {LAPLACIANS}, got {laplacian!r}")
         self.dims = normalise_dims(dims)
         self.laplacian: Laplacian = laplacian
-        self.spacing = spacing
         laplacian_eigenvalues((1,) * len(self.dims), spacing=spacing)  # rejects a spacing that does not fit
+        spacings = tuple(map(float, spacing)) if isinstance(spacing, Sequence) else (float(spacing),)
+        self.spacing = spacings[0] if len(set(spacings)) == 1 else spacings  # one form, for expressions compare it
         self._bounds: dict[str, float | None] = {}
 
     @property
@@ -183,7 +186,8 @@ class SpectralOperator(nn.Module, ABC):
         elif not isinstance(value, Tensor):
             check_quantity(name, value, self._bounds[name])  # it may have been assigned to since it was declared
             return torch.full((), value, dtype=grid.dtype, device=grid.device)
-        return value.to(grid.dtype)
+        quantity: Tensor = value.to(grid.dtype)
+        return quantity
 
     @abstractmethod
     def multiplier(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
@@ -223,6 +227,8 @@ class SpectralOperator(nn.Module, ABC):
             raise ValueError(f"sizes must have one entry per transformed dimension of {self.dims}, got {sizes}")
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"gains are computed in torch.float32 or torch.float64, got {dtype}")
+        if embedding is not None:
+            check_floating(embedding, "embedding")
         if embedding is not None and tuple(embedding.shape[:-1]) != sizes:
             raise ValueError(f"embedding must have shape (*{sizes}, C), got {tuple(embedding.shape)}")
         if device is None:
@@ -286,5 +292,5 @@ class SpectralOperator(nn.Module, ABC):
 def _describe(value: Quantity) -> str:
     if isinstance(value, Tensor):
         kind = "Parameter" if isinstance(value, nn.Parameter) else "Tensor"
-        return f"{value.item():g}" if value.numel() == 1 and not value.is_meta else f"{kind}{list(value.shape)}"
+        return f"{value.item():g}" if value.numel() == 1 and has_values(value) else f"{kind}{list(value.shape)}"
     return repr(value) if isinstance(value, nn.Module) else f"{value:g}"

@@ -33,8 +33,10 @@ class Precomputed(SpectralOperator):
     """
 
     def __init__(self, source: SpectralOperator | None = None, grid: GridOptions | None = None) -> None:
+        if source is not None and not isinstance(source, SpectralOperator):
+            raise TypeError(f"source must be a SpectralOperator or None, got {type(source).__name__}")
         if (source is None) == (grid is None):
-            raise ValueError("Precomputed takes either a source operator or the grid options, not both")
+            raise ValueError("Precomputed takes either a source operator or grid options, not both or neither")
         options = source.grid_options if source is not None else grid
         assert options is not None
         super().__init__(**options)
@@ -47,6 +49,8 @@ class Precomputed(SpectralOperator):
     def store(self, sizes: int | Sequence[int], gain: Tensor) -> None:
         """Keep ``gain``, ``(*sizes)`` or ``(*sizes, C)``, as a buffer for grids of ``sizes``."""
         sizes = check_sizes(sizes)
+        if len(sizes) != len(self.dims):
+            raise ValueError(f"sizes must have one entry per transformed dimension of {self.dims}, got {sizes}")
         check_floating(gain, "gain")
         if tuple(gain.shape[: len(sizes)]) != sizes or gain.ndim not in (len(sizes), len(sizes) + 1):
             raise ValueError(f"gain must have shape {sizes} or (*{sizes}, C), got {tuple(gain.shape)}")
@@ -55,7 +59,14 @@ class Precomputed(SpectralOperator):
 
     def covers(self, sizes: Sequence[int]) -> bool:
         """Whether a gain is stored for ``sizes``."""
-        return self._name(sizes) in self._buffers
+        return self._find(sizes) is not None
+
+    def _find(self, sizes: Sequence[int]) -> Tensor | None:
+        # By comparing ints, which works on the symbolic sizes of a traced graph too (and fixes them).
+        for stored in self.stored_sizes:
+            if len(stored) == len(sizes) and all(a == b for a, b in zip(stored, sizes, strict=True)):
+                return self._buffers[self._name(stored)]
+        return None
 
     @property
     def stored_sizes(self) -> list[tuple[int, ...]]:
@@ -66,8 +77,8 @@ class Precomputed(SpectralOperator):
         raise TypeError("Precomputed looks its gain up and has no multiplier of its own")
 
     def _gain(self, grid: Grid) -> Tensor:
-        if self.covers(grid.sizes):
-            stored: Tensor = self._buffers[self._name(grid.sizes)]  # type: ignore[assignment]
+        stored = self._find(grid.sizes)
+        if stored is not None:
             return stored.to(grid.dtype)
         if self.source is None:
             raise ValueError(

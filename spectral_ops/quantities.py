@@ -59,7 +59,9 @@ class FromEmbedding(nn.Module):
 
     def forward(self, grid: Grid) -> Tensor:
         if grid.embedding is None:
-            raise ValueError("this operator predicts a quantity from a spectral embedding: call it as operator(x, embedding)")
+            raise ValueError(
+                "this operator predicts a quantity from a spectral embedding: call it as operator(x, embedding)"
+            )
         if grid.embedding.shape[-1] != self.linear.in_features:
             raise ValueError(
                 f"embedding must have {self.linear.in_features} channels, got shape {tuple(grid.embedding.shape)}"

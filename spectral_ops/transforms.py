@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from spectral_ops._checks import check_floating, check_sizes, normalise_dims
+from spectral_ops._checks import check_dtype, check_floating, check_sizes, normalise_dims
 from spectral_ops._constants import constant
 
 __all__ = ["cosine_basis", "dct", "dctn", "idct", "idctn"]
@@ -29,7 +29,7 @@ __all__ = ["cosine_basis", "dct", "dctn", "idct", "idctn"]
 def _basis(n: int, modes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     # The phase is reduced in exact integers, so that cos sees an argument below 2 pi whatever n is.
     phase = torch.outer(torch.arange(modes, device=device), 2 * torch.arange(n, device=device) + 1) % (4 * n)
-    basis = torch.cos(phase.double() * (math.pi / (2 * n))) * math.sqrt(2.0) / torch.sym_sqrt(n)
+    basis: Tensor = torch.cos(phase.double() * (math.pi / (2 * n))) * math.sqrt(2.0) / torch.sym_sqrt(n)
     first = torch.ones(modes, dtype=torch.float64, device=device)
     first[:1] = math.sqrt(0.5)
     return (basis * first[:, None]).to(dtype)
@@ -54,11 +54,11 @@ def cosine_basis(
         >>> bool(torch.allclose(basis @ basis.T, torch.eye(8, dtype=torch.float64)))
         True
     """
-    (n,) = check_sizes(n, "n")
-    modes = n if modes is None else modes
-    if isinstance(modes, int) and isinstance(n, int) and not 1 <= modes <= n:
-        raise ValueError(f"modes must be between 1 and the size {n}, got {modes}")
-    return _basis(n, modes, dtype, torch.device(device))
+    check_dtype(dtype)
+    (n,), (modes,) = _per_dim(n, 1, "n"), _per_dim(n if modes is None else modes, 1, "modes")
+    if not _fits((n,), (modes,)):
+        raise ValueError(f"modes must be between 1 and the size n={n}, got {modes}")
+    return _basis(n, modes, dtype, torch.device(device)).clone()
 
 
 def _matmul_along(x: Tensor, matrix: Tensor, dim: int) -> Tensor:
@@ -66,16 +66,19 @@ def _matmul_along(x: Tensor, matrix: Tensor, dim: int) -> Tensor:
     if dim == x.ndim - 1:
         return torch.matmul(x, matrix.mT)
     tail = x.shape[dim + 1 :]
-    return torch.matmul(matrix, x.flatten(dim + 1)).unflatten(-1, tail)
+    return torch.unflatten(torch.matmul(matrix, x.flatten(dim + 1)), -1, tail)
 
 
-def _per_dim(value: int | Sequence[int] | None, dims: tuple[int, ...], name: str) -> tuple[int | None, ...]:
-    if value is None:
-        return (None,) * len(dims)
+def _per_dim(value: int | Sequence[int], count: int, name: str) -> tuple[int, ...]:
     result = check_sizes(value, name)
-    if len(result) != len(dims):
-        raise ValueError(f"{name} must give one size for each of dims={dims}, got {result}")
+    if len(result) != count:
+        raise ValueError(f"{name} must give one int for each of {count} dimension(s), got {value!r}")
     return result
+
+
+def _fits(sizes: tuple[int, ...], modes: tuple[int, ...]) -> bool:
+    """Whether there are no more modes than samples; symbolic sizes pass, so that they are not specialised."""
+    return all(m <= n for n, m in zip(sizes, modes, strict=True) if isinstance(n, int) and isinstance(m, int))
 
 
 def dctn(x: Tensor, dims: int | Sequence[int] = (-2, -1), *, modes: int | Sequence[int] | None = None) -> Tensor:
@@ -102,10 +105,13 @@ def dctn(x: Tensor, dims: int | Sequence[int] = (-2, -1), *, modes: int | Sequen
     """
     check_floating(x)
     dims = normalise_dims(dims, x.ndim)
-    check_sizes([x.shape[d] for d in dims], "transformed sizes")
+    sizes = check_sizes([x.shape[d] for d in dims], "transformed sizes")
+    kept = sizes if modes is None else _per_dim(modes, len(dims), "modes")
+    if not _fits(sizes, kept):
+        raise ValueError(f"modes must be at most the transformed sizes {sizes}, got {kept}")
     y = x
-    for dim, m in zip(dims, _per_dim(modes, dims, "modes"), strict=True):
-        y = _matmul_along(y, cosine_basis(x.shape[dim], m, dtype=x.dtype, device=x.device), dim)
+    for dim, n, m in zip(dims, sizes, kept, strict=True):
+        y = _matmul_along(y, _basis(n, m, x.dtype, x.device), dim)
     return y.to(x.dtype)
 
 
@@ -116,7 +122,7 @@ def idctn(x: Tensor, dims: int | Sequence[int] = (-2, -1), *, sizes: int | Seque
         x: Spectrum, a real floating-point tensor.
         dims: The dimensions to transform.
         sizes: Number of samples to synthesise along each of ``dims``; by default as many as there are modes. Larger
-            sizes evaluate the same modes on a finer grid.
+            sizes put the same orthonormal modes on a finer grid (which keeps the norm, not the pointwise values).
 
     Returns:
         The field, in the dtype of ``x``.
@@ -131,12 +137,13 @@ def idctn(x: Tensor, dims: int | Sequence[int] = (-2, -1), *, sizes: int | Seque
     """
     check_floating(x)
     dims = normalise_dims(dims, x.ndim)
-    check_sizes([x.shape[d] for d in dims], "transformed sizes")
+    modes = check_sizes([x.shape[d] for d in dims], "transformed sizes")
+    samples = modes if sizes is None else _per_dim(sizes, len(dims), "sizes")
+    if not _fits(samples, modes):
+        raise ValueError(f"sizes must be at least the number of modes {modes}, got {samples}")
     y = x
-    for dim, n in zip(dims, _per_dim(sizes, dims, "sizes"), strict=True):
-        modes = x.shape[dim]
-        basis = cosine_basis(modes if n is None else n, modes, dtype=x.dtype, device=x.device)
-        y = _matmul_along(y, basis.mT, dim)
+    for dim, n, m in zip(dims, samples, modes, strict=True):
+        y = _matmul_along(y, _basis(n, m, x.dtype, x.device).mT, dim)
     return y.to(x.dtype)
 
 

@@ -1,0 +1,27 @@
+"""Fixtures shared by the folders: tiny data sets and the tools as modules."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def digit_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small digit-scenes data set."""
+    from make_digit_scenes import make_digit_scenes
+
+    out = tmp_path_factory.mktemp("data") / "digit_scenes"
+    assert make_digit_scenes(out, size=64, train=12, val=6, seed=3)
+    return out

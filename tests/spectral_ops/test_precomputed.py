@@ -1,0 +1,123 @@
+"""Stored gains: same results, nothing lost, nothing hidden."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from spectral_ops import FromEmbedding, Heat, Mixture, Precomputed
+
+
+def doubled(source, *sizes, **options):
+    """A stored gain that differs from what the source gives, so that a test sees which of both was used."""
+    fast = Precomputed(source)
+    for size in sizes:
+        fast.store(size, 2 * source.gain(size, **options))
+    return fast
+
+
+LAYOUTS = [((2, 3, 6, 7), (-2, -1)), ((2, 6, 7, 3), (1, 2)), ((2, 3, 9), (-1,)), ((2, 4, 5, 6, 3), (1, 2, 3))]
+
+
+@pytest.mark.parametrize(("shape", "dims"), LAYOUTS)
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_the_stored_gain_is_used(shape, dims, per_channel, draw):
+    x, sizes = draw(*shape), [shape[d] for d in dims]
+    source = Heat(draw(3).exp() if per_channel else 0.3, dims=dims)
+    fast = Precomputed(source)
+    fast.store(sizes, source.gain(sizes, dtype=torch.float64))
+    assert torch.equal(fast(x), source(x))
+    torch.testing.assert_close(doubled(source, sizes, dtype=torch.float64)(x), 2 * source(x))
+    assert fast.covers(sizes) and fast.stored_sizes == [tuple(sizes)]
+
+
+def test_other_grids_fall_back_to_the_source(draw):
+    fast = doubled(Heat(draw(3).exp()), (6, 7), (7, 6))
+    assert fast.stored_sizes == [(6, 7), (7, 6)]
+    for shape in ((6, 7), (7, 6), (6, 6), (67, 1), (6, 70)):
+        x, factor = draw(2, 3, *shape), 2 if shape in fast.stored_sizes else 1
+        torch.testing.assert_close(fast(x), factor * fast.source(x), rtol=1e-5, atol=1e-5)
+        assert fast.covers(shape) == (factor == 2)
+
+
+def test_embedding_is_not_needed_once_stored(draw):
+    source, embedding, x = Heat(FromEmbedding(3)), draw(6, 7, 3).float(), draw(2, 3, 6, 7).float()
+    fast = Precomputed(source)
+    fast.store((6, 7), source.gain((6, 7), embedding=embedding))
+    assert torch.equal(fast(x), source(x, embedding)) and torch.equal(fast(x, embedding), fast(x))
+    other = draw(5, 5, 3).float()
+    assert torch.equal(fast(x[..., :5, :5], other), source(x[..., :5, :5], other))
+
+
+def test_gains_alone(draw):
+    source, x = Heat(draw(3).exp(), dims=(1, 2), laplacian="finite-difference"), draw(2, 6, 7, 3)
+    alone = Precomputed(grid=source.grid_options)
+    alone.store((6, 7), source.gain((6, 7), dtype=torch.float64))
+    assert torch.equal(alone(x), source(x)) and alone.grid_options == source.grid_options
+    with pytest.raises(ValueError, match=r"no gain is stored for a grid of \(7, 6\).*stored: \[\(6, 7\)\]"):
+        alone(x.transpose(1, 2))
+
+
+def test_a_stored_gain_is_a_snapshot(draw):
+    source, x = Heat(torch.nn.Parameter(draw(3).exp())), draw(2, 3, 6, 7)
+    gain = source.gain((6, 7), dtype=torch.float64)
+    fast = Precomputed(source)
+    fast.store((6, 7), gain)
+    expected = fast(x)
+    with torch.no_grad():
+        gain.zero_()
+        source.diffusivity.mul_(2)
+    assert torch.equal(fast(x), expected) and not fast(x).requires_grad
+    fast.store((6, 7), source.gain((6, 7), dtype=torch.float64))
+    assert torch.equal(fast(x), source(x)) and len(fast.stored_sizes) == 1
+
+
+def test_saved_copied_moved(draw):
+    fast, x = doubled(Heat(draw(3).exp()), (6, 7)), draw(2, 3, 6, 7)
+    assert set(fast.state_dict()) == {"gain_6x7", "source.diffusivity"}
+    other = doubled(Heat(torch.ones(3).double()), (6, 7))
+    other.load_state_dict(fast.state_dict())
+    for same in (other, copy.deepcopy(fast)):
+        assert torch.equal(same(x), fast(x))
+    assert fast.to(torch.bfloat16)(x.float()).dtype == torch.float32
+    torch.testing.assert_close(fast(x), other(x), rtol=0, atol=0.1)
+    assert copy.deepcopy(fast).to("meta")(x.to("meta")).is_meta
+
+
+def test_part_of_an_expression(draw, count_products):
+    a, b, x = Heat(draw(3).exp()), Heat(0.2), draw(2, 3, 6, 7)
+    fast = doubled(a, (6, 7), dtype=torch.float64)
+    torch.testing.assert_close((fast @ b + 0.5 * fast)(x), 2 * (a @ b + 0.5 * a)(x))
+    torch.testing.assert_close(Mixture([fast, b], torch.tensor([0.3, 0.7]).double())(x), 0.6 * a(x) + 0.7 * b(x))
+    assert count_products(lambda: (fast @ b + 0.5 * fast)(x)) == 4
+    assert repr(doubled(b, (6, 7))) == "Precomputed(Heat(diffusivity=0.2, time=1), sizes=[(6, 7)])"
+
+
+def test_compile_with_dynamic_sizes_takes_the_stored_gain(draw):
+    fast = doubled(Heat(0.3), (6, 7))
+    compiled = torch.compile(fast, fullgraph=True, dynamic=True, backend="eager")
+    for shape in ((9, 8), (6, 7), (7, 6)):
+        x = draw(2, 3, *shape, dtype=torch.float32)
+        torch.testing.assert_close(compiled(x), fast(x))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: Precomputed(), ValueError, "a source operator or grid options"),
+        (lambda: Precomputed(Heat(), {"dims": (1, 2)}), ValueError, "a source operator or grid options"),
+        (lambda: Precomputed(torch.nn.Identity()), TypeError, "source must be a SpectralOperator .* got Identity"),
+        (lambda: Precomputed(grid={"dim": (1, 2)}), TypeError, "unexpected keyword argument 'dim'"),
+        (lambda: Precomputed(Heat()).store((6, 7), torch.ones(7, 6)), ValueError, r"gain must .* \(6, 7\) .* \(7, 6\)"),
+        (lambda: Precomputed(Heat()).store((6, 7), torch.ones(2, 6, 7, 3)), ValueError, r"got \(2, 6, 7, 3\)"),
+        (lambda: Precomputed(Heat()).store((6, 7), torch.ones(6, 7).int()), TypeError, "gain must be a real floating"),
+        (lambda: Precomputed(Heat()).store((6, 0), torch.ones(6, 0)), ValueError, "sizes must be positive"),
+        (lambda: Precomputed(Heat()).store(6, torch.ones(6)), ValueError, r"one entry per .*\(-2, -1\), got \(6,\)"),
+        (lambda: Precomputed(Heat()).multiplier(torch.ones(2)), TypeError, "looks its gain up"),
+    ],
+)
+def test_errors_name_the_argument(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

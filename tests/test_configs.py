@@ -1,0 +1,107 @@
+"""Every config builds its model, data pipeline and optimiser, and names what it trains."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+
+from backbones.openmmlab import VHeat
+
+FOLDER = Path(__file__).resolve().parents[1] / "configs"
+CONFIGS = sorted(p.relative_to(FOLDER).as_posix() for p in FOLDER.rglob("*.py") if "_base_" not in p.parts)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, digit_scenes):
+    """COCO and ADE20K as stubs with one image each, and the small digit scenes, laid out as the configs expect."""
+    root = tmp_path_factory.mktemp("root")
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
+    for split in ("train", "val"):
+        folder = root / f"data/coco/{split}2017"
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "1.jpg"), image)
+        box = [10, 20, 60, 50]
+        polygon = [10, 20, 70, 20, 70, 70, 10, 70]
+        annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": box, "area": 3000, "iscrowd": 0}
+        from mmdet.datasets import CocoDataset
+
+        stub = {
+            "images": [{"id": 1, "file_name": "1.jpg", "height": 120, "width": 160}],
+            "annotations": [{**annotation, "segmentation": [polygon]}],
+            "categories": [{"id": i + 1, "name": n} for i, n in enumerate(CocoDataset.METAINFO["classes"])],
+        }
+        (root / "data/coco/annotations").mkdir(exist_ok=True)
+        (root / f"data/coco/annotations/instances_{split}2017.json").write_text(json.dumps(stub))
+    for split in ("training", "validation"):
+        for kind, suffix, content in (("images", "jpg", image), ("annotations", "png", image[..., 0] % 151)):
+            folder = root / "data/ade/ADEChallengeData2016" / kind / split
+            folder.mkdir(parents=True)
+            cv2.imwrite(str(folder / f"1.{suffix}"), content)
+    shutil.copytree(digit_scenes, root / "data/digit_scenes")
+    return root
+
+
+def test_there_are_configs():
+    assert {"digit_scenes", "vheat"} <= {name.split("/")[0] for name in CONFIGS}
+
+
+@pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``:UserWarning")  # mmseg's own base leaves it open
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config_builds(name, data, monkeypatch):
+    monkeypatch.chdir(data)
+    config = Config.fromfile(FOLDER / name)
+    init_default_scope(config.default_scope)
+    model = MODELS.build(config.model)
+    assert isinstance(model.backbone, VHeat)
+
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        settings = {**config[loader], "batch_size": 1, "num_workers": 0, "persistent_workers": False}
+        batch = next(iter(Runner.build_dataloader(settings)))
+        prepared = model.data_preprocessor(batch, training=loader == "train_dataloader")
+        assert prepared["inputs"].shape[:2] == (1, 3) and prepared["inputs"].isfinite().all()
+
+    optimizer = build_optim_wrapper(model, config.optim_wrapper).optimizer
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert set(decay) == {id(p) for p in model.parameters() if p.requires_grad}
+    base = config.optim_wrapper.optimizer.weight_decay
+    for key, parameter in model.backbone.named_parameters():
+        assert decay[id(parameter)] == (0 if parameter.ndim == 1 else base), key
+
+    # The neck or heads take what the backbone gives.
+    with torch.no_grad():
+        features = model.eval().extract_feat(torch.zeros(1, 3, 64, 96))
+    assert len(features) >= 4 and all(f.isfinite().all() for f in features)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config_says_what_it_is(name):
+    head = (FOLDER / name).read_text().splitlines()[:6]
+    assert head[0].startswith("# ")
+    comment = "\n".join(line for line in head if line.startswith("#"))
+    assert ("Published" in comment) if name.startswith("vheat/") else "minutes" in comment
+    config = Config.fromfile(FOLDER / name)
+    assert config.runner_type == "SafeRunner"
+    assert config.default_hooks.checkpoint.type == "SafeCheckpointHook"
+    assert config.data_help
+
+
+def test_published_recipes():
+    det = Config.fromfile(FOLDER / "vheat/mask-rcnn_vheat-t_fpn_1x_coco.py")
+    assert det.optim_wrapper.optimizer == {"type": "AdamW", "lr": 1e-4, "betas": (0.9, 0.999), "weight_decay": 0.05}
+    assert det.train_cfg.max_epochs == 12 and det.param_scheduler[1].milestones == [8, 11]
+    assert det.param_scheduler[0].end == 1000 and det.param_scheduler[0].start_factor == 0.001
+    assert det.model.backbone.drop_path_rate == 0.1 and det.model.backbone.img_size == 512
+    seg = Config.fromfile(FOLDER / "vheat/upernet_vheat-t_160k_ade20k-512x512.py")
+    assert seg.optim_wrapper.optimizer == {"type": "AdamW", "lr": 6e-5, "betas": (0.9, 0.999), "weight_decay": 0.01}
+    assert seg.train_cfg.max_iters == 160000 and seg.param_scheduler[0].end == 1500
+    assert seg.model.backbone.drop_path_rate == 0.3
+    assert seg.model.test_cfg == {"mode": "slide", "crop_size": (512, 512), "stride": (341, 341)}
+    assert seg.model.decode_head.channels == 512 and seg.model.auxiliary_head.channels == 256
