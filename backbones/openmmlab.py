@@ -86,7 +86,9 @@ class DenseSpectralNet(SpectralNet):
         self.frozen_stages = frozen_stages
         self.init_cfg = _check_init_cfg(init_cfg)
         self.stages = self.stages[: indices[-1] + 1]
-        self.out_norms = nn.ModuleDict({str(i): nn.LayerNorm(self.feature_info[i]["num_chs"], eps=1e-5) for i in indices})
+        self.out_norms = nn.ModuleDict(
+            {str(i): nn.LayerNorm(self.feature_info[i]["num_chs"], eps=1e-5) for i in indices}
+        )
         self.set_grad_checkpointing(with_cp)
         self._freeze()
 
@@ -130,7 +132,10 @@ def _resolve_arch(arch: str | dict[str, Any], archs: dict[str, dict[str, Any]]) 
 def _check_init_cfg(init_cfg: dict[str, Any] | None) -> dict[str, Any] | None:
     if init_cfg is None:
         return None
-    if init_cfg.get("type") != "Pretrained" or not {"checkpoint"} <= set(init_cfg) - {"type"} <= {"checkpoint", "resize"}:
+    if init_cfg.get("type") != "Pretrained" or not {"checkpoint"} <= set(init_cfg) - {"type"} <= {
+        "checkpoint",
+        "resize",
+    }:
         raise ValueError(
             "init_cfg must be None or dict(type='Pretrained', checkpoint=PATH, resize='bicubic' | 'pad' | None), "
             f"got {dict(init_cfg)}"

@@ -21,7 +21,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 
 from backbones.safe_load import read_checkpoint
@@ -142,7 +142,8 @@ class SafeRunner(Runner):
             checkpoint["message_hub"]["log_scalars"] = {}  # running means of the log; they start anew
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        strict = strict or self._resume or self._train_loop is None
+        training = isinstance(self._train_loop, BaseLoop)  # until training begins it is a config
+        strict = strict or self._resume or not training
         try:
             checkpoint = _load_checkpoint_to_model(model, checkpoint, strict, revise_keys=revise_keys)
         except RuntimeError as error:

@@ -54,6 +54,7 @@ def test_there_are_configs():
 
 
 @pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``:UserWarning")  # mmseg's own base leaves it open
+@pytest.mark.filterwarnings("ignore:`reduce_zero_label` will be deprecated:UserWarning")  # likewise
 @pytest.mark.parametrize("name", CONFIGS)
 def test_config_builds(name, data, monkeypatch):
     monkeypatch.chdir(data)

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from torch.nn import functional as F
 
 from backbones import SpectralNet, stage_sizes
-from spectral_ops import apply_gain
+from backbones.network import SpectralStage
+from spectral_ops import Grid, apply_gain
 
 #: Seaborn's "bright" hues, one per digit; index 0 of a label map is background.
 COLOURS = np.array(
@@ -44,7 +45,7 @@ def _instances(ax: Axes, image: np.ndarray, boxes: np.ndarray, masks: np.ndarray
 
 
 def detections(samples: Sequence[dict]) -> Figure:
-    """Rows: image, truth, prediction; ``samples`` hold image, and truth and prediction with boxes, masks, texts, labels."""
+    """Rows: image, truth, prediction; truth and prediction of a sample hold boxes, masks, texts and labels."""
     fig, axes = plt.subplots(3, len(samples), figsize=(1.75 * len(samples), 5.6), layout="constrained", squeeze=False)
     for column, sample in enumerate(samples):
         _panel(axes[0, column], sample["image"])
@@ -98,17 +99,13 @@ def stage_gains(net: SpectralNet, image_size: int) -> list[list[torch.Tensor]]:
 
 
 def decay(net: SpectralNet, image_size: int) -> Figure:
-    """Per stage: the learned diffusivity k over the modes (channel mean), and kernels of the slowest to fastest channel."""
+    """Per stage: the learned diffusivity k over the modes, and kernels of the slowest to the fastest channel."""
     columns = 6
     gains = stage_gains(net, image_size)
     fig, axes = plt.subplots(len(gains), columns, figsize=(1.9 * columns, 1.95 * len(gains)), layout="constrained")
     for row, (stage, per_block) in enumerate(zip(net.stages, gains, strict=True)):
         h, w, _ = per_block[0].shape
-        with torch.no_grad():
-            k = torch.stack([b.mixer.operator.gain((h, w), embedding=stage.embedding((h, w))) for b in stage.blocks])
-        eigenvalues = _eigenvalues(h, w)
-        k = torch.where(eigenvalues > 0, -k.clamp_min(1e-38).log() / eigenvalues.clamp_min(1e-9), torch.nan)
-        shown = axes[row, 0].imshow(np.nanmean(k.numpy(), axis=(0, 3)), cmap="viridis")
+        shown = axes[row, 0].imshow(_mean_diffusivity(stage, (h, w)), cmap="viridis")
         fig.colorbar(shown, ax=axes[row, 0], shrink=0.8)
         axes[row, 0].set_title(f"stage {row + 1}: mean k[n, m]", fontsize=8)
         mean = torch.stack(per_block).mean((0, 3))
@@ -129,10 +126,11 @@ def decay(net: SpectralNet, image_size: int) -> Figure:
     return fig
 
 
-def _eigenvalues(h: int, w: int) -> torch.Tensor:
-    from spectral_ops import laplacian_eigenvalues
-
-    return laplacian_eigenvalues((h, w)).unsqueeze(-1)
+@torch.no_grad()
+def _mean_diffusivity(stage: SpectralStage, sizes: tuple[int, int]) -> torch.Tensor:
+    """Mean k of each mode, ``(H, W)``, in a stage whose blocks predict it from the embedding."""
+    grid = Grid(sizes, torch.float32, torch.device("cpu"), stage.embedding(sizes))
+    return torch.stack([block.mixer.operator.diffusivity(grid) for block in stage.blocks]).mean((0, 3))
 
 
 def _kernels(gain: torch.Tensor, point: tuple[int, int]) -> torch.Tensor:

@@ -2,8 +2,8 @@
 
     python tools/demo.py [--out work_dirs/demo] [--seed 0] [--iterations N]
 
-It runs tools/make_digit_scenes.py, then tools/train.py and tools/test.py for both configs of configs/digit_scenes, then
-tools/report.py, and ends with a non-zero status where a measured value is below its floor. Full logs lie beside the
+It runs tools/make_digit_scenes.py, then tools/train.py and tools/test.py for both configs of configs/digit_scenes, the
+detector's backbone starting from the segmentor's, then tools/report.py, and ends with a non-zero status where a measured value is below its floor. Full logs lie beside the
 results.
 """
 
@@ -64,8 +64,11 @@ def train_and_test(task: str, folder: Path, seed: int, iterations: int | None) -
     config, python = str(CONFIGS[task]), sys.executable
     options = [f"randomness.seed={seed}", "train_cfg.val_interval=1000000"]
     if iterations is not None:
-        options += [f"train_cfg.max_iters={iterations}", f"max_iters={iterations}"]
+        options += [f"train_cfg.max_iters={iterations}", f"param_scheduler.1.end={iterations}"]
     say(f"training {config}")
+    if task == "detection":  # its backbone starts from the segmentor's, trained on the same scenes
+        start = (folder.parent / "segmentation" / "train" / "last_checkpoint").read_text()
+        options += ["model.backbone.init_cfg.type=Pretrained", f"model.backbone.init_cfg.checkpoint={start}"]
     train = [python, "tools/train.py", config, "--work-dir", str(folder / "train"), "--cfg-options", *options]
     seconds = {"train": run(train, folder / "train.log")}
     checkpoint = (folder / "train" / "last_checkpoint").read_text()

@@ -2,10 +2,10 @@
 
     python tools/make_digit_scenes.py [--out data/digit_scenes] [--size 96] [--train 3000] [--val 200] [--seed 0]
 
-Digits come from scikit-learn (1,797 scans of 8 x 8), photographs from scikit-image and scikit-learn; all ship inside the
-installed packages, so nothing is downloaded. Training and validation share no digit bitmap and no photograph region:
-digits are split by bitmap, and every photograph is cut in two with a gap between. Overlaps are resolved front to back,
-so boxes and masks are those of the visible part. The same arguments give the same files.
+Digits come from scikit-learn (1,797 scans of 8 x 8), photographs from scikit-image and scikit-learn; all ship inside
+the installed packages, so nothing is downloaded. Training and validation share no digit bitmap and no photograph
+region: digits are split by bitmap, and every photograph is cut in two with a gap between. Overlaps are resolved front
+to back, so boxes and masks are those of the visible part. The same arguments give the same files.
 
 Writes OUT/{train,val}/*.png, OUT/{train,val}_labels/*.png (0 background, 1 + digit otherwise),
 OUT/{train,val}.json (COCO instances) and OUT/meta.json (the arguments, written last).
@@ -27,10 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_OUT = ROOT / "data" / "digit_scenes"
 CLASSES = tuple(str(d) for d in range(10))
 #: Photographs that ship inside scikit-image's wheel and hold no digits or text of their own.
-PHOTOGRAPHS = (
-    "astronaut brick camera cell chelsea coffee coins grass gravel hubble_deep_field immunohistochemistry moon retina "
-    "rocket"
-).split()
+PHOTOGRAPHS = [
+    *("astronaut", "brick", "camera", "cell", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field"),
+    *("immunohistochemistry", "moon", "retina", "rocket"),
+]
 #: Part of a photograph's longer side given to training, and the start of the part given to validation.
 TRAIN_END, VAL_START = 0.68, 0.70
 #: An instance keeps at least this share of its ink, and a digit at least this much contrast to what is behind it.

@@ -13,7 +13,9 @@ from mmengine.registry import RUNNERS
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     add_common_arguments(parser)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--out", type=Path, help="write the predictions to this .pkl file")

@@ -8,11 +8,14 @@ from __future__ import annotations
 import argparse
 
 from _runner import add_common_arguments, load_config
+from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     add_common_arguments(parser)
     parser.add_argument("--amp", action="store_true", help="train with automatic mixed precision")
     parser.add_argument(
@@ -26,6 +29,8 @@ def main() -> None:
     args = parse_args()
     config = load_config(args)
     if args.amp:
+        if get_device() == "cpu":
+            raise SystemExit("--amp needs an accelerator: mmengine has no mixed precision on the CPU")
         config.optim_wrapper.type = "AmpOptimWrapper"
         config.optim_wrapper.setdefault("loss_scale", "dynamic")
     if args.auto_scale_lr:

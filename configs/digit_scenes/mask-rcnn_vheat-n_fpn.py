@@ -1,4 +1,5 @@
 # Mask R-CNN + FPN with vHeat-N on digit scenes: instance segmentation in a few minutes on two CPU cores.
+# The demo starts the backbone from the segmentor's: model.backbone.init_cfg.type=Pretrained, .checkpoint=FILE.
 _base_ = [
     "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
     "../_base_/datasets/digit_scenes_instance.py",
@@ -28,5 +29,12 @@ model = dict(
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=30)),
 )
+max_iters = 600
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type="CosineAnnealingLR", eta_min=1e-6, by_epoch=False, begin=0, end=max_iters),
+]
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(by_epoch=False, interval=100))
 log_processor = dict(by_epoch=False)

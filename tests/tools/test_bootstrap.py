@@ -90,7 +90,7 @@ def test_lock_pins_every_package_once():
 def test_lock_has_what_the_setup_relies_on_and_one_opencv(tool):
     locked = tool.project.locked()
     assert "opencv-python-headless" in locked
-    assert not {"opencv-python", "opencv-contrib-python", "imaug"} & set(locked)
+    assert not {"opencv-python", "opencv-contrib-python"} & set(locked)
     assert {*tool.bootstrap.BUILD_TOOLS, *tool.bootstrap.SOURCE_ONLY, tool.project.MMCV, "torch"} <= set(locked)
     assert tool.project.locked_version("triton") == locked["triton"].split("==")[1].split(" ;")[0]
 
@@ -354,9 +354,12 @@ def test_second_setup_waits_and_says_so(tool, capsys):
             order.append("second")
 
     waiting = threading.Thread(target=second)
-    with tool.lock.only_one_setup():
+    with tool.lock.only_one_setup() as lock, subprocess.Popen(["sleep", "60"], start_new_session=True) as command:
+        tool.lock.note_command(lock, command.pid)
         waiting.start()
         waiting.join(0.3)
+        assert command.poll() is None
+        command.kill()
         order.append("first")
     waiting.join(10)
     assert order == ["first", "second"]
@@ -465,6 +468,21 @@ def test_packages_are_only_touched_under_the_mark_of_a_change(tool, pretender):
     for part in ("-m venv", " torch==", " numpy==", ".whl"):
         assert pretender.seen(part) == ["changing"]
     assert pretender.seen("pip wheel") == ["usable"]
+
+
+def test_update_is_made_under_the_mark_of_a_change_too(tool, pretender, tmp_path):
+    tool.bootstrap.set_up({})
+    pretender.commands.clear()
+    (tmp_path / "setup.cfg").write_text("changed")
+    tool.bootstrap.set_up({})
+    assert pretender.seen(" torch==") == pretender.seen(" numpy==") == ["changing"]
+
+
+def test_setup_that_waited_for_another_has_nothing_left_to_do(tool, pretender, monkeypatch):
+    answers = [False, True]
+    monkeypatch.setattr(tool.bootstrap, "is_current", lambda requested: answers.pop(0))
+    tool.bootstrap.set_up({})
+    assert answers == pretender.commands == []
 
 
 def test_compiled_mmcv_is_kept_unless_what_it_depends_on_changes(tool, pretender, tmp_path):

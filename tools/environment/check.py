@@ -13,10 +13,14 @@ from packaging.requirements import Requirement
 from environment.project import LOCK_FILE, PACKAGES, ROOT, SetupError, locked, present_packages
 
 
+# Entry points rather than top-level names: `import mmdet` alone succeeds when half of its requirements are missing.
+LIBRARIES = ("cv2", "mmengine.runner", "mmdet.apis", "mmdet.datasets", "mmseg.apis", "mmseg.datasets", "timm", "peft")
+
+
 def check_environment() -> None:
     check_versions()
     check_mmcv()
-    for name in ("cv2", "mmengine", "mmdet", "mmseg", "timm", *present_packages()):
+    for name in (*LIBRARIES, *present_packages()):
         module = imported(name)
         if name in PACKAGES and Path(module.__file__).resolve().parent.parent != ROOT:
             wrong(f"`import {name}` takes {module.__file__} instead of this checkout.")

@@ -1,0 +1,1 @@
+"""Parameter-efficient adapters built on :mod:`spectral_ops`. Empty so far: see CHANGELOG.md."""
