@@ -2,9 +2,9 @@
 
     python tools/demo.py [--out work_dirs/demo] [--seed 0] [--iterations N]
 
-It runs tools/make_digit_scenes.py, then tools/train.py and tools/test.py for both configs of configs/digit_scenes, the
-detector's backbone starting from the segmentor's, then tools/report.py, and ends with a non-zero status where a measured value is below its floor. Full logs lie beside the
-results.
+It runs tools/make_digit_scenes.py, then tools/train.py and tools/test.py for both configs of configs/digit_scenes (the
+detector's backbone starts from the segmentor's), then tools/report.py, and ends with a non-zero status where a measured
+value is below its floor. Full logs lie beside the results.
 """
 
 from __future__ import annotations

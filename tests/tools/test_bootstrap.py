@@ -291,6 +291,10 @@ def test_failed_command_is_one_line_with_the_log(tool, runner, tmp_path):
     assert text == f"The disk is full: free some space and run the command again. Log: {tmp_path}/.setup/some.log"
 
 
+def test_command_that_was_killed_is_said_to_be(tool, runner):
+    assert "ended from outside (signal 9)" in fail(tool, runner.run, "some.log", ["sh", "-c", "kill -9 $$"])
+
+
 def test_interruption_ends_the_command(tool, runner, tmp_path, monkeypatch):
     started = []
 
@@ -325,7 +329,8 @@ def test_interruption_ends_the_command(tool, runner, tmp_path, monkeypatch):
     ],
 )
 def test_failures_are_explained(tool, output, message):
-    assert message in tool.failures.explain(output) and "\n" not in tool.failures.explain(output)
+    text = tool.failures.explain(output, 1)
+    assert message in text and "\n" not in text
 
 
 def test_progress_is_a_line_now_and_then_without_a_terminal(tool, capsys, monkeypatch):

@@ -12,7 +12,6 @@ from packaging.requirements import Requirement
 
 from environment.project import LOCK_FILE, PACKAGES, ROOT, SetupError, locked, present_packages
 
-
 # Entry points rather than top-level names: `import mmdet` alone succeeds when half of its requirements are missing.
 LIBRARIES = ("cv2", "mmengine.runner", "mmdet.apis", "mmdet.datasets", "mmseg.apis", "mmseg.datasets", "timm", "peft")
 

@@ -65,7 +65,7 @@ class Runner:
                 os.killpg(process.pid, signal.SIGTERM)
                 raise
         if process.returncode:
-            raise SetupError(f"{explain(output)} Log: {log}")
+            raise SetupError(f"{explain(output, process.returncode)} Log: {log}")
 
     def pip(self, log_name: str, *arguments: str) -> None:
         self.run(log_name, [str(VENV_PYTHON), "-m", "pip", *arguments], describe=describe_pip)

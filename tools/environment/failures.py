@@ -47,9 +47,12 @@ FAILURES = (
 )
 
 
-def explain(output: str) -> str:
+def explain(output: str, status: int) -> str:
+    """One line, for a command that printed `output` and ended with this exit status (negative: by a signal)."""
     for pattern, message in FAILURES:
         found = re.search(pattern, output)
         if found:
             return message.format(found[0], *found.groups())
+    if status < 0:
+        return f"A command was ended from outside (signal {-status}), or memory ran out: run the command again."
     return "A command failed for an unknown reason: the end of the log says more."
