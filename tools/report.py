@@ -188,14 +188,17 @@ def _page(sections: list[tuple[str, str]], note: str) -> str:
 
 def write_report(folder: Path) -> tuple[dict[str, dict[str, float]], Path]:
     """Measure both runs below ``folder`` and write ``report.html``, ``table.md`` and ``table.json`` there."""
-    runners = {task: build_runner(folder / task) for task in TASKS}
-    rows = {name: measure(folder / task, runners[task]) for task, name in TASKS.items()}
-    found = {task: predictions(runner, SHOWN) for task, runner in runners.items()}
+    rows, found = {}, {}
+    for task, name in TASKS.items():  # one after the other: mmdet and mmseg share one current registry scope
+        runner = build_runner(folder / task)
+        rows[name] = measure(folder / task, runner)
+        found[task] = predictions(runner, SHOWN)
+        if task == "detection":
+            net = runner.model.backbone
     records = {
         task: [r for r in read_records(latest(folder / task / "train", "*/vis_data/scalars.json")) if "loss" in r]
         for task in TASKS
     }
-    net = runners["detection"].model.backbone
     image = found["detection"][0][0]
     size = image.shape[0]
     sections = [
