@@ -23,7 +23,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch.utils.flop_counter import FlopCounterMode
 
-#: Lowest values an honest run may show: below the worst of several seeds (README, "The demo's numbers").
+#: Lowest values an honest run may show. Not settled yet, so every run passes: they need several measured seeds.
 FLOORS = {"box AP50": 0.0, "mask AP50": 0.0, "mIoU": 0.0}
 TASKS = {"detection": "Mask R-CNN + FPN, vHeat-N", "segmentation": "UPerNet, vHeat-N"}
 COLUMNS = ("box AP", "box AP50", "mask AP", "mask AP50", "mIoU", "params (M)", "GMACs", "train (s)", "test (s)")
