@@ -45,7 +45,8 @@ class DenseSpectralNet(SpectralNet):
             ``resize="pad"`` (default ``"bicubic"``) for embeddings stored at another size; None starts from scratch.
 
     Returns:
-        For images ``(B, in_chans, H, W)`` a tuple of maps ``(B, dims[i], H_i, W_i)``, one per entry of ``out_indices``.
+        For images ``(B, in_chans, H, W)`` a tuple of maps ``(B, dims[i], H_i, W_i)``, one per entry of ``out_indices``,
+        contiguous in that order.
 
     Raises:
         ValueError: An argument does not fit. Unknown arguments are a ``TypeError``.
@@ -115,7 +116,9 @@ class DenseSpectralNet(SpectralNet):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         features = self.forward_stages(x)
-        return tuple(self.out_norms[str(i)](features[i]).permute(0, 3, 1, 2) for i in self.out_indices)
+        # mmcv's RoIAlign reads the memory of its input as contiguous NCHW whatever the strides say, and convolutions
+        # pass a channels-last layout on: a permuted view would silently feed RoI heads with scrambled features.
+        return tuple(self.out_norms[str(i)](features[i]).permute(0, 3, 1, 2).contiguous() for i in self.out_indices)
 
 
 def _resolve_arch(arch: str | dict[str, Any], archs: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -27,10 +27,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    if args.amp and get_device() == "cpu":
+        raise SystemExit("--amp needs an accelerator: mmengine has no mixed precision on the CPU")
     config = load_config(args)
     if args.amp:
-        if get_device() == "cpu":
-            raise SystemExit("--amp needs an accelerator: mmengine has no mixed precision on the CPU")
         config.optim_wrapper.type = "AmpOptimWrapper"
         config.optim_wrapper.setdefault("loss_scale", "dynamic")
     if args.auto_scale_lr:

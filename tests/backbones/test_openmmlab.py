@@ -45,6 +45,24 @@ def test_outputs_are_the_normed_stage_maps(out_indices):
         torch.testing.assert_close(y.permute(0, 2, 3, 1), expected * norm.weight + norm.bias, rtol=1e-4, atol=1e-4)
 
 
+def test_roi_features_are_those_of_the_map():
+    from mmcv.ops import RoIAlign
+    from torchvision.ops import roi_align
+
+    net = build().eval()
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    boxes = torch.tensor([[0, 3.0, 5.0, 40.0, 61.0], [1, 20.0, 8.0, 63.0, 30.0]])
+    convolution = torch.nn.Conv2d(64, 16, 3, padding=1)  # as in a neck: it keeps the memory layout it is given
+    with torch.no_grad():
+        outputs = net(torch.randn(2, 3, 64, 64))
+        assert all(y.is_contiguous() for y in outputs)
+        features = convolution(outputs[1])
+        found = RoIAlign(7, 1 / 8, sampling_ratio=2)(features, boxes)
+        expected = roi_align(features.contiguous(), boxes, 7, 1 / 8, 2, aligned=True)
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("out_indices", [(), (0, 4), (-1,), (1, 0), (1, 1)])
 def test_bad_out_indices(out_indices):
     with pytest.raises(ValueError, match=r"out_indices must be ascending stages out of 0\.\.3"):
