@@ -32,7 +32,7 @@ class DenseSpectralNet(SpectralNet):
     Args:
         operator: See :class:`~backbones.network.SpectralNet`.
         arch: A name in ``archs``, or a dict with ``dims``, ``depths`` and optionally ``norm_placement``,
-            ``layer_scale``, ``mlp_ratio``.
+            ``layer_scale``, ``mlp_ratio``, ``init_std``.
         archs: The sizes ``arch`` may name.
         out_indices: Stages to return, ascending; the output of stage i passes a LayerNorm of its own.
         img_size: Image size the spectral embeddings are stored for; inputs of other size work.
@@ -122,7 +122,7 @@ class DenseSpectralNet(SpectralNet):
 
 
 def _resolve_arch(arch: str | dict[str, Any], archs: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    accepted = {"dims", "depths", "norm_placement", "layer_scale", "mlp_ratio"}
+    accepted = {"dims", "depths", "norm_placement", "layer_scale", "mlp_ratio", "init_std"}
     if isinstance(arch, str):
         if arch not in archs:
             raise ValueError(f"arch must be one of {sorted(archs)} or a dict, got {arch!r}")

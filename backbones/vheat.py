@@ -14,7 +14,7 @@ __all__ = ["ARCHS", "heat_operator", "vheat_base", "vheat_nano", "vheat_small", 
 #: The sizes. Tiny is pre-norm; small and base are post-norm with layer scale, as published. Nano is this project's own,
 #: for tests and training on a laptop.
 ARCHS: dict[str, dict[str, Any]] = {
-    "nano": {"dims": (32, 64, 128, 256), "depths": (1, 1, 3, 1)},
+    "nano": {"dims": (32, 64, 128, 256), "depths": (1, 1, 3, 1), "init_std": None},
     "tiny": {"dims": (96, 192, 384, 768), "depths": (2, 2, 6, 2)},
     "small": {
         "dims": (96, 192, 384, 768),

@@ -2,9 +2,9 @@
 
     python tools/demo.py [--out work_dirs/demo] [--seed 0] [--iterations N]
 
-It runs tools/make_digit_scenes.py, then tools/train.py and tools/test.py for both configs of configs/digit_scenes (the
-detector's backbone starts from the segmentor's), then tools/report.py, and ends with a non-zero status where a measured
-value is below its floor. Full logs lie beside the results.
+It runs tools/make_digit_scenes.py, then tools/train.py and tools/test.py for both configs of configs/digit_scenes, then
+tools/report.py, and ends with a non-zero status where a measured value is below its floor. Full logs lie beside the
+results.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from make_digit_scenes import make_digit_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {
-    "segmentation": ROOT / "configs/digit_scenes/upernet_vheat-n.py",
     "detection": ROOT / "configs/digit_scenes/mask-rcnn_vheat-n_fpn.py",
+    "segmentation": ROOT / "configs/digit_scenes/upernet_vheat-n.py",
 }
 #: What is shown of mmengine's log lines.
 PROGRESS = re.compile(r"Iter\((train|val|test)\) *\[ *(\d+)/(\d+)\].*?eta: ([\d:, day]+?) {2}.*?(?:  loss: ([\d.]+)|$)")
@@ -66,9 +66,6 @@ def train_and_test(task: str, folder: Path, seed: int, iterations: int | None) -
     if iterations is not None:
         options += [f"train_cfg.max_iters={iterations}", f"param_scheduler.1.end={iterations}"]
     say(f"training {config}")
-    if task == "detection":  # its backbone starts from the segmentor's, trained on the same scenes
-        start = (folder.parent / "segmentation" / "train" / "last_checkpoint").read_text()
-        options += ["model.backbone.init_cfg.type=Pretrained", f"model.backbone.init_cfg.checkpoint={start}"]
     train = [python, "tools/train.py", config, "--work-dir", str(folder / "train"), "--cfg-options", *options]
     seconds = {"train": run(train, folder / "train.log")}
     checkpoint = (folder / "train" / "last_checkpoint").read_text()

@@ -34,8 +34,10 @@ PHOTOGRAPHS = [
 #: Part of a photograph's longer side given to training, and the start of the part given to validation.
 TRAIN_END, VAL_START = 0.68, 0.70
 #: An instance keeps at least this share of its ink, and a digit at least this much contrast to what is behind it.
-MIN_VISIBLE, MIN_CONTRAST = 0.6, 100
-DIGITS_PER_SCENE = (2, 5)
+MIN_VISIBLE, MIN_CONTRAST = 0.8, 100
+DIGITS_PER_SCENE = (5, 9)
+#: Height of a digit's 8 x 8 bitmap in parts of the scene, and photograph pixels per scene pixel.
+DIGIT_HEIGHT, PHOTOGRAPH_SCALE = (0.22, 0.34), (0.8, 2.0)
 
 
 @dataclass
@@ -87,7 +89,7 @@ def region(photograph: np.ndarray, split: str) -> np.ndarray:
 
 def _background(rng: np.random.Generator, photographs: list[np.ndarray], size: int) -> np.ndarray:
     photograph = photographs[rng.integers(len(photographs))]
-    side = int(min(photograph.shape[:2]) * rng.uniform(0.5, 1.0))
+    side = int(min(*photograph.shape[:2], size * rng.uniform(*PHOTOGRAPH_SCALE)))
     top, left = (int(rng.integers(n - side + 1)) for n in photograph.shape[:2])
     crop = photograph[top : top + side, left : left + side]
     scene = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
@@ -96,7 +98,7 @@ def _background(rng: np.random.Generator, photographs: list[np.ndarray], size: i
 
 def _stamp(rng: np.random.Generator, bitmap: np.ndarray, size: int) -> np.ndarray:
     """Opacity in [0, 1] of a digit drawn at random position, scale, aspect and tilt on a (size, size) canvas."""
-    height = size * rng.uniform(0.3, 0.5)
+    height = size * rng.uniform(*DIGIT_HEIGHT)
     scale = np.array([height / 8 * rng.uniform(0.8, 1.1), height / 8])
     angle = np.deg2rad(rng.uniform(-15, 15))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -193,7 +195,7 @@ def make_digit_scenes(
     """
     if size < 64 or train < 1 or val < 1 or seed < 0:
         raise ValueError(f"size must be >= 64, train and val >= 1, seed >= 0; got {size=}, {train=}, {val=}, {seed=}")
-    meta = {"size": size, "train": train, "val": val, "seed": seed, "version": 1}
+    meta = {"size": size, "train": train, "val": val, "seed": seed, "version": 2}
     record = out / "meta.json"
     if record.is_file() and json.loads(record.read_text()) == meta:
         return False

@@ -1,5 +1,4 @@
 # Mask R-CNN + FPN with vHeat-N on digit scenes: instance segmentation in a few minutes on two CPU cores.
-# The demo starts the backbone from the segmentor's: model.backbone.init_cfg.type=Pretrained, .checkpoint=FILE.
 _base_ = [
     "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
     "../_base_/datasets/digit_scenes_instance.py",
@@ -7,10 +6,11 @@ _base_ = [
     "../_base_/runtime_mmdet.py",
 ]
 width = 64
+norm_cfg = dict(type="BN", requires_grad=True)  # neck and heads start from scratch too, and train faster with norms
 model = dict(
     data_preprocessor=dict(pad_size_divisor=32),
     backbone=dict(_delete_=True, type="VHeat", arch="nano", img_size=96),
-    neck=dict(in_channels=[32, 64, 128, 256], out_channels=width, num_outs=4),
+    neck=dict(in_channels=[32, 64, 128, 256], out_channels=width, num_outs=4, norm_cfg=norm_cfg),
     rpn_head=dict(
         in_channels=width,
         feat_channels=width,
@@ -18,9 +18,18 @@ model = dict(
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=width),
-        bbox_head=dict(in_channels=width, fc_out_channels=256, num_classes=10),
+        bbox_head=dict(
+            type="ConvFCBBoxHead",
+            num_shared_convs=2,
+            num_shared_fcs=1,
+            in_channels=width,
+            conv_out_channels=width,
+            fc_out_channels=256,
+            norm_cfg=norm_cfg,
+            num_classes=10,
+        ),
         mask_roi_extractor=dict(out_channels=width),
-        mask_head=dict(num_convs=2, in_channels=width, conv_out_channels=width, num_classes=10),
+        mask_head=dict(num_convs=2, in_channels=width, conv_out_channels=width, norm_cfg=norm_cfg, num_classes=10),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
@@ -29,9 +38,8 @@ model = dict(
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=30)),
 )
-max_iters = 600
+max_iters = 500
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type="CosineAnnealingLR", eta_min=1e-6, by_epoch=False, begin=0, end=max_iters),

@@ -6,7 +6,7 @@ _base_ = [
     "../_base_/runtime_mmseg.py",
 ]
 norm_cfg = dict(type="BN", requires_grad=True)
-class_weight = [0.3] + [1.0] * 10  # five pixels of six are background
+class_weight = [0.1] + [1.0] * 10  # five pixels of six are background
 model = dict(
     data_preprocessor=dict(size=(96, 96)),
     backbone=dict(_delete_=True, type="VHeat", arch="nano", img_size=96),

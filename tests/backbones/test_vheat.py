@@ -67,7 +67,7 @@ def test_published_configuration():
 
 def test_fresh_network_is_initialised_as_published():
     torch.manual_seed(0)
-    model = backbones.vheat_nano()
+    model = backbones.vheat_tiny(depths=(1, 1, 1, 1))
     embedding, linear = model.stages[0].embedding.weight, model.stages[0].blocks[0].mixer.operator.diffusivity.linear
     assert embedding.std().item() == pytest.approx(0.02, rel=0.05)
     assert linear.weight.std().item() == pytest.approx(0.02, rel=0.1)
@@ -77,6 +77,15 @@ def test_fresh_network_is_initialised_as_published():
     conv = model.stem.conv1
     bound = 1 / math.sqrt(27)  # PyTorch's default, not the 0.02 of the linears
     assert 0.8 * bound < conv.weight.abs().max().item() <= bound and conv.bias.any()
+
+
+def test_nano_is_initialised_by_fan_in():
+    torch.manual_seed(0)
+    model = backbones.vheat_nano()
+    for linear in (m for m in model.modules() if isinstance(m, torch.nn.Linear)):
+        assert linear.weight.std().item() == pytest.approx(linear.in_features**-0.5, rel=0.1)
+    with pytest.raises(ValueError, match="init_std must be None or >= 0, got -1"):
+        backbones.vheat_nano(init_std=-1)
 
 
 # -- the reference: channels-first, official names, nothing shared with the implementation ----------------------------

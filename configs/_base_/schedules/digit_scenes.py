@@ -1,5 +1,5 @@
 # A few minutes on two cores: AdamW, linear warm-up, cosine decay.
-max_iters = 2000
+max_iters = 1200
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
