@@ -3,35 +3,59 @@
 from spectral_ops.composition import Mixture, Product, Scaled, Sum
 from spectral_ops.eigenvalues import laplacian_eigenvalues
 from spectral_ops.embedding import SpectralEmbedding, resize_embedding
-from spectral_ops.heat import Heat
+from spectral_ops.evolution import Oscillation, Relaxation, SourceResponse, VelocityResponse
+from spectral_ops.heat import Biharmonic, FractionalHeat, Heat, ReactionDiffusion
+from spectral_ops.identity import Identity
 from spectral_ops.mixer import SpectralMixer
-from spectral_ops.operator import Grid, GridOptions, SpectralOperator, apply_gain
+from spectral_ops.operator import Grid, GridOptions, SpectralOperator, apply_gain, superpose
+from spectral_ops.poisson import Poisson
 from spectral_ops.precomputed import Precomputed
-from spectral_ops.quantities import FromEmbedding, Softplus
-from spectral_ops.transforms import cosine_basis, dct, dctn, idct, idctn
+from spectral_ops.quantities import Bounded, FromEmbedding, InputRouter, Softmax, Softplus
+from spectral_ops.transforms import cosine_basis, dct, dctn, dst, dstn, idct, idctn, idst, idstn, sine_basis
+from spectral_ops.wave import Plate, Wave
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Biharmonic",
+    "Bounded",
+    "FractionalHeat",
     "FromEmbedding",
     "Grid",
     "GridOptions",
     "Heat",
+    "Identity",
+    "InputRouter",
     "Mixture",
+    "Oscillation",
+    "Plate",
+    "Poisson",
     "Precomputed",
     "Product",
+    "ReactionDiffusion",
+    "Relaxation",
     "Scaled",
+    "Softmax",
     "Softplus",
+    "SourceResponse",
     "SpectralEmbedding",
     "SpectralMixer",
     "SpectralOperator",
     "Sum",
+    "VelocityResponse",
+    "Wave",
     "apply_gain",
     "cosine_basis",
     "dct",
     "dctn",
+    "dst",
+    "dstn",
     "idct",
     "idctn",
+    "idst",
+    "idstn",
     "laplacian_eigenvalues",
     "resize_embedding",
+    "sine_basis",
+    "superpose",
 ]

@@ -61,11 +61,13 @@ def has_values(value: Tensor) -> bool:
     return not (value.is_meta or isinstance(value, FakeTensor) or wrapped)
 
 
-def check_quantity(name: str, value: float | Tensor, minimum: float | None, *, strict: bool = False) -> None:
+def check_quantity(
+    name: str, value: float | Tensor, minimum: float | None, *, strict: bool = False, endless: bool = False
+) -> None:
     """Raise ``ValueError`` unless every entry of a physical quantity is finite and at least ``minimum``.
 
-    ``strict`` excludes the minimum itself. Tensors whose values cannot be read pass (:func:`has_values`), as does
-    everything while a graph is traced, where a value may be symbolic.
+    ``strict`` excludes the minimum itself; ``endless`` admits the float ``inf``. Tensors whose values cannot be read
+    pass (:func:`has_values`), as does everything while a graph is traced, where a value may be symbolic.
     """
     if torch.compiler.is_compiling():
         return
@@ -74,7 +76,7 @@ def check_quantity(name: str, value: float | Tensor, minimum: float | None, *, s
             return
         low, finite = float(value.detach().min()), bool(torch.isfinite(value.detach()).all())
     else:
-        low, finite = float(value), math.isfinite(value)
+        low, finite = float(value), math.isfinite(value) or (endless and value == math.inf)
     if not finite:
         raise ValueError(
             f"{name} must be finite, got {value if not isinstance(value, Tensor) else 'a non-finite entry'}"

@@ -16,7 +16,7 @@ _Builder = TypeVar("_Builder", bound=Callable[..., Tensor])
 CACHE_SIZE = 256
 
 
-def _tracing() -> bool:
+def tracing() -> bool:
     """Whether tensors made now may belong to a graph, a dispatch mode or a function transform, not be plain data."""
     return (
         torch.compiler.is_compiling()
@@ -44,7 +44,7 @@ def constant(build: _Builder) -> _Builder:
 
     @functools.wraps(build)
     def wrapper(*args: object) -> Tensor:
-        if _tracing() or any(map(_current_device, args)):
+        if tracing() or any(map(_current_device, args)):
             return build(*args)
         with torch.inference_mode(False), torch.no_grad():
             return cached(*args)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
+from spectral_ops._checks import check_quantity
 from spectral_ops.operator import Grid, Quantity, SpectralOperator, _describe
+from spectral_ops.quantities import Constant
 
-__all__ = ["Mixture", "Product", "Scaled", "Sum"]
+__all__ = ["Mixture", "Product", "Scaled", "Sum", "Wrapper"]
 
 
 class _Expression(SpectralOperator):
@@ -23,7 +24,7 @@ class _Expression(SpectralOperator):
                 raise TypeError(f"expressions combine spectral operators, got {type(term).__name__}")
             if term.grid_options != terms[0].grid_options:
                 raise ValueError(
-                    f"operators of one expression must share dims, laplacian and spacing, got "
+                    f"operators of one expression must share dims, laplacian, boundary and spacing, got "
                     f"{terms[0].grid_options} and {term.grid_options}"
                 )
         super().__init__(**terms[0].grid_options)
@@ -34,6 +35,21 @@ class _Expression(SpectralOperator):
 
     def _gains(self, grid: Grid) -> list[Tensor]:
         return [term._gain(grid) for term in self.terms]
+
+
+class Wrapper(_Expression):
+    """Base of operators derived from one other, whose quantities they share."""
+
+    def __init__(self, operator: SpectralOperator) -> None:
+        super().__init__(operator)
+
+    @property
+    def inner(self) -> SpectralOperator:
+        """The operator it is derived from."""
+        return self.terms[0]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.inner!r})"
 
 
 class Sum(_Expression):
@@ -101,6 +117,7 @@ class Mixture(_Expression):
         ValueError: The first dimension of ``weights`` is not K.
 
     Example:
+        >>> import torch
         >>> from spectral_ops import Heat
         >>> mixture = Mixture([Heat(0.1), Heat(1.0)], weights=nn.Parameter(torch.rand(2, 16)))
         >>> mixture.gain((8, 8)).shape
@@ -110,7 +127,9 @@ class Mixture(_Expression):
     def __init__(self, operators: Sequence[SpectralOperator], weights: Sequence[float] | Tensor | nn.Module) -> None:
         super().__init__(*operators)
         if not isinstance(weights, (Tensor, nn.Module)):
-            weights = torch.tensor(weights, dtype=torch.float32)
+            weights = Constant(weights)
+            check_quantity("weights", weights.values, None)
+            self._check(weights.values)
         if isinstance(weights, Tensor):
             self._check(weights)
         self.add_quantity("weights", weights)

@@ -1,4 +1,4 @@
-r"""Eigenvalues of the negative Laplacian on a rectangle with insulated (Neumann) walls."""
+r"""Eigenvalues of the negative Laplacian on a rectangle, with insulated (Neumann) or cold (Dirichlet) walls."""
 
 from __future__ import annotations
 
@@ -12,19 +12,27 @@ from torch import Tensor
 from spectral_ops._checks import check_dtype, check_quantity, check_sizes
 from spectral_ops._constants import constant
 
-__all__ = ["LAPLACIANS", "Laplacian", "laplacian_eigenvalues"]
+__all__ = ["BOUNDARIES", "LAPLACIANS", "Boundary", "Laplacian", "laplacian_eigenvalues"]
 
 Laplacian = Literal["spectral", "finite-difference"]
 LAPLACIANS: tuple[Laplacian, ...] = ("spectral", "finite-difference")
+Boundary = Literal["neumann", "dirichlet"]
+BOUNDARIES: tuple[Boundary, ...] = ("neumann", "dirichlet")
 
 
 @constant
 def _eigenvalues(
-    spacing: tuple[float, ...], laplacian: Laplacian, dtype: torch.dtype, device: torch.device, *sizes: int
+    spacing: tuple[float, ...],
+    laplacian: Laplacian,
+    boundary: Boundary,
+    dtype: torch.dtype,
+    device: torch.device,
+    *sizes: int,
 ) -> Tensor:
+    first = 0 if boundary == "neumann" else 1
     total = torch.zeros((), dtype=torch.float64, device=device)
     for axis, (n, h) in enumerate(zip(sizes, spacing, strict=True)):
-        theta = torch.arange(n, dtype=torch.float64, device=device) * (math.pi / n)
+        theta = (torch.arange(n, dtype=torch.float64, device=device) + first) * (math.pi / n)
         values = theta.square() if laplacian == "spectral" else (2 * torch.sin(theta / 2)).square()
         total = total + (values / h**2).view([-1] + [1] * (len(sizes) - 1 - axis))
     return total.to(dtype)
@@ -35,21 +43,25 @@ def laplacian_eigenvalues(
     *,
     spacing: float | Sequence[float] = 1.0,
     laplacian: Laplacian = "spectral",
+    boundary: Boundary = "neumann",
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    r"""Eigenvalue :math:`\lambda \ge 0` of :math:`-\nabla^2` for each cosine mode of a grid.
+    r"""Eigenvalue :math:`\lambda \ge 0` of :math:`-\nabla^2` for each mode of a grid.
 
     .. math::  \lambda_{nm} = \Big(\frac{\pi n}{H h_y}\Big)^2 + \Big(\frac{\pi m}{W h_x}\Big)^2,
                \qquad n = 0 \dots H-1,\; m = 0 \dots W-1,
 
-    in units of 1 / length squared; ``laplacian="finite-difference"`` gives
-    :math:`(2 - 2\cos(\pi n / H)) / h^2` per axis, the exact eigenvalue of the three-point stencil with mirrored ends.
+    in units of 1 / length squared, for the cosine modes; the sine modes of ``boundary="dirichlet"`` have
+    :math:`n = 1 \dots H` and so on. ``laplacian="finite-difference"`` gives :math:`(2 - 2\cos(\pi n / H)) / h^2` per
+    axis, the exact eigenvalue of the three-point stencil whose ends are mirrored (Neumann) or mirrored with the
+    opposite sign (Dirichlet).
 
     Args:
         sizes: Number of cells along each axis.
         spacing: Cell size, one number or one per axis.
         laplacian: ``"spectral"`` or ``"finite-difference"``.
+        boundary: ``"neumann"`` (no flux through the walls, cosines) or ``"dirichlet"`` (zero at the walls, sines).
         dtype: Of the result; the computation is in float64.
         device: Of the result.
 
@@ -70,4 +82,6 @@ def laplacian_eigenvalues(
         check_quantity("spacing", h, 0.0, strict=True)
     if laplacian not in LAPLACIANS:
         raise ValueError(f"laplacian must be one of {LAPLACIANS}, got {laplacian!r}")
-    return _eigenvalues(spacings, laplacian, dtype, torch.device(device), *sizes).clone()
+    if boundary not in BOUNDARIES:
+        raise ValueError(f"boundary must be one of {BOUNDARIES}, got {boundary!r}")
+    return _eigenvalues(spacings, laplacian, boundary, dtype, torch.device(device), *sizes).clone()

@@ -1,4 +1,4 @@
-r"""The heat equation."""
+r"""The heat equation and its relatives of first order in time."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from spectral_ops.operator import GridOptions, Quantity, SpectralOperator
+from spectral_ops.evolution import Relaxation
+from spectral_ops.operator import GridOptions, Quantity
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Heat"]
+__all__ = ["Biharmonic", "FractionalHeat", "Heat", "ReactionDiffusion"]
 
 
-class Heat(SpectralOperator):
-    r"""Heat diffusion with insulated walls, :math:`u_t = k \nabla^2 u`.
+class Heat(Relaxation):
+    r"""Heat diffusion, :math:`u_t = k \nabla^2 u + f`.
 
-    Each cosine mode decays on its own, with gain
+    Each mode decays on its own, with gain
 
     .. math::  g(\lambda) = e^{-k \lambda t}.
 
-    Maps with time t and s in turn equal one of time t + s; the mean is conserved and no new extrema appear (the
-    maximum principle; on a pixel grid it holds exactly for ``laplacian="finite-difference"``). As ``k t -> 0`` the
-    operator tends to the identity, as ``k t -> inf`` to the projection on the mean.
+    Maps with time t and s in turn equal one of time t + s; with insulated walls the mean is conserved and no new
+    extrema appear (the maximum principle; on a pixel grid it holds exactly for ``laplacian="finite-difference"``). As
+    ``k t -> 0`` the operator tends to the identity, as ``k t -> inf`` to the projection on the mean.
 
     Args:
         diffusivity: k >= 0, in cells squared per unit of time.
-        time: t >= 0.
-        **grid: ``dims``, ``laplacian``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
+        time: t >= 0; ``inf`` gives the limit.
+        **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
 
     Source:
         Fourier, "Théorie analytique de la chaleur" (1822); as a token mixer: Wang et al., "Building Vision Models
@@ -43,10 +44,109 @@ class Heat(SpectralOperator):
     """
 
     def __init__(self, diffusivity: Quantity = 1.0, time: Quantity = 1.0, **grid: Unpack[GridOptions]) -> None:
-        super().__init__(**grid)
+        super().__init__(time, **grid)
         self.add_quantity("diffusivity", diffusivity, minimum=0.0)
-        self.add_quantity("time", time, minimum=0.0)
 
-    def multiplier(self, eigenvalues: Tensor, *, diffusivity: Tensor, time: Tensor) -> Tensor:  # type: ignore[override]
-        # In this order the constant mode stays 1 even where diffusivity * time would overflow.
-        return torch.exp(-(eigenvalues * time) * diffusivity)
+    def rate(self, eigenvalues: Tensor, *, diffusivity: Tensor) -> Tensor:  # type: ignore[override]
+        return eigenvalues * diffusivity
+
+
+class FractionalHeat(Relaxation):
+    r"""Anomalous diffusion, :math:`u_t = -k (-\nabla^2)^s u + f`, with gain :math:`e^{-k \lambda^s t}`.
+
+    ``order=1`` is :class:`Heat`, ``order=0.5`` the Cauchy (Poisson) kernel, whose tails fall like a power of the
+    distance instead of a Gaussian; below 1 it is the flow of a symmetric stable process. The mean is conserved for
+    every order, also as ``order -> 0``, where all other modes decay alike.
+
+    Args:
+        diffusivity: k >= 0, in cells^(2 s) per unit of time.
+        order: s >= 0.
+        time: t >= 0; ``inf`` gives the projection on the mean.
+        **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
+
+    Source:
+        Kwaśnicki, "Ten equivalent definitions of the fractional Laplace operator", 2017 (the spectral definition).
+
+    Example:
+        >>> cauchy = FractionalHeat(diffusivity=0.8, order=0.5)
+        >>> cauchy(torch.randn(1, 4, 20, 20)).shape
+        torch.Size([1, 4, 20, 20])
+    """
+
+    def __init__(
+        self,
+        diffusivity: Quantity = 1.0,
+        order: Quantity = 0.5,
+        time: Quantity = 1.0,
+        **grid: Unpack[GridOptions],
+    ) -> None:
+        super().__init__(time, **grid)
+        self.add_quantity("diffusivity", diffusivity, minimum=0.0)
+        self.add_quantity("order", order, minimum=0.0)
+
+    def rate(self, eigenvalues: Tensor, *, diffusivity: Tensor, order: Tensor) -> Tensor:  # type: ignore[override]
+        moving = eigenvalues > 0  # the constant has no gradient with respect to the order, not 0 * log(0)
+        power = torch.where(moving, eigenvalues, 1) ** order
+        return diffusivity * torch.where(moving, power, 0)
+
+
+class Biharmonic(Relaxation):
+    r"""Fourth-order smoothing, :math:`u_t = -\kappa \nabla^4 u + f`, with gain :math:`e^{-\kappa \lambda^2 t}`.
+
+    It keeps low modes and cuts high ones more sharply than heat, conserves the mean, and has no maximum principle:
+    near an edge it overshoots.
+
+    Args:
+        stiffness: kappa >= 0, in cells^4 per unit of time.
+        time: t >= 0; ``inf`` gives the projection on the mean.
+        **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
+
+    Source:
+        Mullins, "Theory of thermal grooving", 1957 (surface diffusion, linearised).
+
+    Example:
+        >>> Biharmonic(stiffness=0.1)(torch.randn(1, 4, 20, 20)).shape
+        torch.Size([1, 4, 20, 20])
+    """
+
+    def __init__(self, stiffness: Quantity = 1.0, time: Quantity = 1.0, **grid: Unpack[GridOptions]) -> None:
+        super().__init__(time, **grid)
+        self.add_quantity("stiffness", stiffness, minimum=0.0)
+
+    def rate(self, eigenvalues: Tensor, *, stiffness: Tensor) -> Tensor:  # type: ignore[override]
+        return eigenvalues.square() * stiffness
+
+
+class ReactionDiffusion(Relaxation):
+    r"""Diffusion with linear loss, :math:`u_t = k \nabla^2 u - r u + f`, with gain :math:`e^{-(k \lambda + r) t}`.
+
+    The mean decays at rate r. With ``reaction=0`` it is :class:`Heat`; a steady source tends to the solution of
+    :math:`(r - k \nabla^2) u = f`, screened :class:`~spectral_ops.poisson.Poisson`.
+
+    Args:
+        diffusivity: k >= 0, in cells squared per unit of time.
+        reaction: r >= 0, in 1 / time.
+        time: t >= 0; ``inf`` gives zero, or what does not decay.
+        **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
+
+    Source:
+        Fisher, "The wave of advance of advantageous genes", 1937, linearised at the stable state.
+
+    Example:
+        >>> ReactionDiffusion(diffusivity=0.5, reaction=0.1)(torch.randn(1, 4, 20, 20)).shape
+        torch.Size([1, 4, 20, 20])
+    """
+
+    def __init__(
+        self,
+        diffusivity: Quantity = 1.0,
+        reaction: Quantity = 0.1,
+        time: Quantity = 1.0,
+        **grid: Unpack[GridOptions],
+    ) -> None:
+        super().__init__(time, **grid)
+        self.add_quantity("diffusivity", diffusivity, minimum=0.0)
+        self.add_quantity("reaction", reaction, minimum=0.0)
+
+    def rate(self, eigenvalues: Tensor, *, diffusivity: Tensor, reaction: Tensor) -> Tensor:  # type: ignore[override]
+        return eigenvalues * diffusivity + reaction

@@ -1,22 +1,23 @@
-"""The operator base class: anything diagonal under the cosine transform, and how it is applied."""
+"""The operator base class: anything diagonal under the cosine or sine transform, and how it is applied."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.amp.autocast_mode import is_autocast_available
 
 from spectral_ops._checks import check_floating, check_quantity, check_sizes, has_values, normalise_dims
-from spectral_ops.eigenvalues import LAPLACIANS, Laplacian, laplacian_eigenvalues
-from spectral_ops.transforms import dctn, idctn
+from spectral_ops.eigenvalues import BOUNDARIES, LAPLACIANS, Boundary, Laplacian, laplacian_eigenvalues
+from spectral_ops.transforms import Backend, dctn, dstn, idctn, idstn
 
-__all__ = ["Grid", "GridOptions", "Quantity", "SpectralOperator", "apply_gain"]
+__all__ = ["Grid", "GridOptions", "Quantity", "SpectralOperator", "apply_gain", "superpose"]
 
 #: What a physical quantity may be: a constant, a tensor broadcastable to (H, W, C), or a module mapping a Grid to one.
 Quantity = float | Tensor | nn.Module
@@ -27,6 +28,7 @@ class GridOptions(TypedDict, total=False):
 
     dims: int | Sequence[int]
     laplacian: Laplacian
+    boundary: Boundary
     spacing: float | Sequence[float]
 
 
@@ -39,12 +41,20 @@ class Grid:
         dtype: The dtype gains are computed in: float64 for float64 inputs, float32 otherwise.
         device: The device they are computed on.
         embedding: Optional spectral embedding ``(*sizes, C)`` handed to the call, for quantities predicted from it.
+        pooled: The input's mean over the grid, ``(C)`` or ``(B, C)``, for quantities predicted from the input; None
+            where no part of the operator asks for it (with an attribute ``needs_input`` that is true).
     """
 
     sizes: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
     embedding: Tensor | None = None
+    pooled: Tensor | None = None
+
+
+class _Bounds(NamedTuple):
+    minimum: float | None
+    endless: bool
 
 
 def _no_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
@@ -56,13 +66,22 @@ def _no_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def apply_gain(x: Tensor, gain: Tensor, dims: int | Sequence[int] = (-2, -1)) -> Tensor:
+def apply_gain(
+    x: Tensor,
+    gain: Tensor,
+    dims: int | Sequence[int] = (-2, -1),
+    *,
+    boundary: Boundary = "neumann",
+    backend: Backend = "auto",
+) -> Tensor:
     """Transform, multiply by a gain, transform back: ``idctn(dctn(x) * gain)``.
 
     Args:
         x: Input of any shape. Its channel dimension is the last one not in ``dims``.
         gain: ``(*sizes)``, ``(*sizes, C)`` or, different for each sample, ``(B, *sizes, C)``; a size of 1 broadcasts.
         dims: The spatial dimensions.
+        boundary: ``"neumann"`` for cosines, ``"dirichlet"`` for sines.
+        backend: See :func:`~spectral_ops.transforms.dctn`.
 
     Returns:
         Tensor like ``x``.
@@ -71,12 +90,50 @@ def apply_gain(x: Tensor, gain: Tensor, dims: int | Sequence[int] = (-2, -1)) ->
         >>> apply_gain(torch.randn(2, 3, 8, 8), torch.ones(8, 8, 3)).shape
         torch.Size([2, 3, 8, 8])
     """
-    check_floating(x)
-    check_floating(gain, "gain")
-    dims = normalise_dims(dims, x.ndim)
-    spectrum = dctn(x, dims)
-    aligned = _align(gain, x, dims).to(spectrum.dtype)
-    return idctn(spectrum * aligned, dims)
+    return superpose([(x, gain)], dims, boundary=boundary, backend=backend)
+
+
+def superpose(
+    terms: Sequence[tuple[Tensor, Tensor]],
+    dims: int | Sequence[int] = (-2, -1),
+    *,
+    boundary: Boundary = "neumann",
+    backend: Backend = "auto",
+) -> Tensor:
+    """The sum of several fields, each multiplied by its own gain, with one inverse transform for all.
+
+    Args:
+        terms: Pairs of a field and its gain, as in :func:`apply_gain`; the fields have one shape and dtype.
+        dims, boundary, backend: As in :func:`apply_gain`.
+
+    Raises:
+        ValueError: The fields differ in shape or dtype.
+
+    Example:
+        >>> u, v = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
+        >>> superpose([(u, torch.ones(8, 8)), (v, torch.zeros(8, 8))]).shape
+        torch.Size([2, 3, 8, 8])
+    """
+    if boundary not in BOUNDARIES:
+        raise ValueError(f"boundary must be one of {BOUNDARIES}, got {boundary!r}")
+    forward, inverse = (dctn, idctn) if boundary == "neumann" else (dstn, idstn)
+    total = None
+    for x, gain in terms:
+        check_floating(x)
+        check_floating(gain, "gain")
+        if x.shape != terms[0][0].shape or x.dtype != terms[0][0].dtype:
+            first = terms[0][0]
+            raise ValueError(
+                f"fields must share shape and dtype, got {tuple(first.shape)} {first.dtype} and {tuple(x.shape)} "
+                f"{x.dtype}"
+            )
+        over = normalise_dims(dims, x.ndim)
+        spectrum = forward(x, over, backend=backend)
+        term = spectrum * _align(gain, x, over).to(spectrum.dtype)
+        total = term if total is None else total + term
+    if total is None:
+        raise ValueError("terms must hold at least one pair of field and gain")
+    return inverse(total, dims, backend=backend)
 
 
 def _align(gain: Tensor, x: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -104,7 +161,7 @@ def _align(gain: Tensor, x: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 
 class SpectralOperator(nn.Module, ABC):
-    r"""A linear operator that multiplies each cosine mode by a gain.
+    r"""A linear operator that multiplies each mode of the Laplacian by a gain.
 
     A subclass declares its physical quantities with :meth:`add_quantity` and gives the gain as a function of the
     Laplacian eigenvalue in :meth:`multiplier`; everything else (application, composition, conditioning, checks) is
@@ -124,6 +181,7 @@ class SpectralOperator(nn.Module, ABC):
         dims: Spatial dimensions of the inputs, ``(-2, -1)`` for ``(B, C, H, W)`` and ``(1, 2)`` for ``(B, H, W, C)``.
         laplacian: ``"spectral"`` or ``"finite-difference"``, see
             :func:`~spectral_ops.eigenvalues.laplacian_eigenvalues`.
+        boundary: ``"neumann"``, insulated walls and cosines, or ``"dirichlet"``, walls held at zero and sines.
         spacing: Cell size, one number or one per dimension.
 
     Operators compose: ``A @ B`` applies B and then A; ``A + B``, ``A - B`` and ``c * A`` superpose. Any expression
@@ -135,24 +193,33 @@ class SpectralOperator(nn.Module, ABC):
         *,
         dims: int | Sequence[int] = (-2, -1),
         laplacian: Laplacian = "spectral",
+        boundary: Boundary = "neumann",
         spacing: float | Sequence[float] = 1.0,
     ) -> None:
         super().__init__()
         if laplacian not in LAPLACIANS:
             raise ValueError(f"laplacian must be one of {LAPLACIANS}, got {laplacian!r}")
+        if boundary not in BOUNDARIES:
+            raise ValueError(f"boundary must be one of {BOUNDARIES}, got {boundary!r}")
         self.dims = normalise_dims(dims)
         self.laplacian: Laplacian = laplacian
+        self.boundary: Boundary = boundary
         laplacian_eigenvalues((1,) * len(self.dims), spacing=spacing)  # rejects a spacing that does not fit
         spacings = tuple(map(float, spacing)) if isinstance(spacing, Sequence) else (float(spacing),)
         self.spacing = spacings[0] if len(set(spacings)) == 1 else spacings  # one form, for expressions compare it
-        self._bounds: dict[str, float | None] = {}
+        self._bounds: dict[str, _Bounds] = {}
 
     @property
     def grid_options(self) -> GridOptions:
         """The keyword arguments this operator was given for its grid."""
-        return {"dims": self.dims, "laplacian": self.laplacian, "spacing": self.spacing}
+        return {
+            "dims": self.dims,
+            "laplacian": self.laplacian,
+            "boundary": self.boundary,
+            "spacing": self.spacing,
+        }
 
-    def add_quantity(self, name: str, value: Quantity, *, minimum: float | None = None) -> None:
+    def add_quantity(self, name: str, value: Quantity, *, minimum: float | None = None, endless: bool = False) -> None:
         """Declare a physical quantity, passed to :meth:`multiplier` by name.
 
         Args:
@@ -162,6 +229,7 @@ class SpectralOperator(nn.Module, ABC):
                 with the :class:`Grid` and returns such a tensor (see :mod:`spectral_ops.quantities`).
             minimum: Smallest value allowed. Floats and tensors are checked here. A bare ``nn.Parameter`` can leave
                 the range in training: use :class:`~spectral_ops.quantities.Softplus` to keep it there.
+            endless: Whether the float ``inf`` is a value, for times with a limit.
 
         Raises:
             TypeError: ``value`` is none of these.
@@ -172,19 +240,20 @@ class SpectralOperator(nn.Module, ABC):
         if isinstance(value, Tensor):
             check_floating(value, name)
         if not isinstance(value, nn.Module):
-            check_quantity(name, value, minimum)
+            check_quantity(name, value, minimum, endless=endless)
         if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
             self.register_buffer(name, value)
         else:
             setattr(self, name, value)
-        self._bounds[name] = minimum
+        self._bounds[name] = _Bounds(minimum, endless)
 
     def _quantity(self, name: str, grid: Grid) -> Tensor:
         value = getattr(self, name)
         if isinstance(value, nn.Module):
             value = value(grid)
         elif not isinstance(value, Tensor):
-            check_quantity(name, value, self._bounds[name])  # it may have been assigned to since it was declared
+            bounds = self._bounds[name]  # checked again: it may have been assigned to since it was declared
+            check_quantity(name, value, bounds.minimum, endless=bounds.endless)
             return torch.full((), value, dtype=grid.dtype, device=grid.device)
         quantity: Tensor = value.to(grid.dtype)
         return quantity
@@ -193,27 +262,40 @@ class SpectralOperator(nn.Module, ABC):
     def multiplier(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
         """The gain for ``eigenvalues`` of shape ``(*sizes, 1)``, given every declared quantity by name."""
 
+    def _evaluate(self, grid: Grid) -> tuple[Tensor, dict[str, Tensor]]:
+        """The eigenvalues ``(*sizes, 1)`` and every quantity on a grid."""
+        eigenvalues = laplacian_eigenvalues(
+            grid.sizes,
+            spacing=self.spacing,
+            laplacian=self.laplacian,
+            boundary=self.boundary,
+            dtype=grid.dtype,
+            device=grid.device,
+        )
+        return eigenvalues.unsqueeze(-1), {name: self._quantity(name, grid) for name in self._bounds}
+
     def _gain(self, grid: Grid) -> Tensor:
         """The gain with an explicit channel dimension, ``([B,] *sizes, C or 1)``."""
-        eigenvalues = laplacian_eigenvalues(
-            grid.sizes, spacing=self.spacing, laplacian=self.laplacian, dtype=grid.dtype, device=grid.device
-        )
-        quantities = {name: self._quantity(name, grid) for name in self._bounds}
-        return self.multiplier(eigenvalues.unsqueeze(-1), **quantities)
+        eigenvalues, quantities = self._evaluate(grid)
+        return self.multiplier(eigenvalues, **quantities)
 
     def gain(
         self,
         sizes: int | Sequence[int],
         *,
         embedding: Tensor | None = None,
+        pooled: Tensor | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> Tensor:
-        """The multiplier itself on a grid of ``sizes``: shape ``(*sizes)``, or ``(*sizes, C)`` where channels differ.
+        """The multiplier itself on a grid of ``sizes``.
+
+        Its shape is ``(*sizes)``, ``(*sizes, C)`` where channels differ, or ``(B, *sizes, C)`` where samples do.
 
         Args:
             sizes: Number of cells along each dimension of ``dims``.
             embedding: Spectral embedding ``(*sizes, C)`` for operators whose quantities are predicted from one.
+            pooled: An input's mean over the grid, ``(C)`` or ``(B, C)``, for operators conditioned on the input.
             dtype: ``torch.float32`` or ``torch.float64``.
             device: By default that of the operator's parameters, else the CPU.
 
@@ -236,7 +318,7 @@ class SpectralOperator(nn.Module, ABC):
             device = torch.device("cpu") if owned is None else owned.device
         device = torch.device(device)
         with _no_autocast(device.type):
-            gain = self._gain(Grid(sizes, dtype, device, embedding))
+            gain = self._gain(Grid(sizes, dtype, device, embedding, pooled))
         return gain.squeeze(-1) if gain.shape[-1] == 1 and gain.ndim == len(sizes) + 1 else gain
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
@@ -249,11 +331,22 @@ class SpectralOperator(nn.Module, ABC):
         Returns:
             Tensor of the shape and dtype of ``x``.
         """
+        return self._superpose([(x, self)], embedding)
+
+    def _superpose(self, terms: Sequence[tuple[Tensor, SpectralOperator]], embedding: Tensor | None) -> Tensor:
+        """The sum of operators on this one's grid, each applied to a field of its own."""
+        x = terms[0][0]
         check_floating(x)
         dims = normalise_dims(self.dims, x.ndim)
+        sizes = [x.shape[d] for d in dims]
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        gain = self.gain([x.shape[d] for d in dims], embedding=embedding, dtype=dtype, device=x.device)
-        return apply_gain(x, gain, dims)
+        pooled = _pool(x, dims) if any(getattr(m, "needs_input", False) for m in self.modules()) else None
+        gains = [
+            operator.gain(sizes, embedding=embedding, pooled=pooled, dtype=dtype, device=x.device)
+            for _, operator in terms
+        ]
+        fields = [field for field, _ in terms]
+        return superpose(list(zip(fields, gains, strict=True)), dims, boundary=self.boundary)
 
     # -- algebra; the nodes live in composition.py, which needs this class ------------------------------------------
 
@@ -283,10 +376,26 @@ class SpectralOperator(nn.Module, ABC):
         return self * -1.0
 
     def __repr__(self) -> str:
-        arguments = [f"{name}={_describe(getattr(self, name))}" for name in self._bounds]
-        defaults: dict[str, Any] = {"dims": (-2, -1), "laplacian": "spectral", "spacing": 1.0}
+        accepted = [name for name in inspect.signature(type(self)).parameters if name in self._bounds]
+        names = accepted + [name for name in self._bounds if name not in accepted]
+        arguments = [f"{name}={_describe(getattr(self, name))}" for name in names]
+        defaults: dict[str, Any] = {
+            "dims": (-2, -1),
+            "laplacian": "spectral",
+            "boundary": "neumann",
+            "spacing": 1.0,
+        }
         arguments += [f"{k}={v!r}" for k, v in self.grid_options.items() if v != defaults[k]]
         return f"{type(self).__name__}({', '.join(arguments)})"
+
+
+def _pool(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """The mean over every dimension but the channel and, where there is one, the batch."""
+    others = [d for d in range(x.ndim) if d not in dims]
+    if not others:
+        raise ValueError(f"an operator conditioned on its input needs a channel dimension, got shape {tuple(x.shape)}")
+    kept = {others[0], others[-1]}
+    return x.mean([d for d in range(x.ndim) if d not in kept])
 
 
 def _describe(value: Quantity) -> str:

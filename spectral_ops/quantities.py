@@ -1,6 +1,8 @@
-"""Modules that compute a physical quantity: learnable with its range kept, or predicted from a spectral embedding."""
+"""Modules that compute a quantity: learnable with its range kept, or predicted from an embedding or the input."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from torch.nn import functional as F
 from spectral_ops._checks import check_quantity
 from spectral_ops.operator import Grid
 
-__all__ = ["FromEmbedding", "Softplus"]
+__all__ = ["Bounded", "Constant", "FromEmbedding", "InputRouter", "Softmax", "Softplus"]
 
 
 class Softplus(nn.Module):
@@ -38,6 +40,133 @@ class Softplus(nn.Module):
 
     def extra_repr(self) -> str:
         return f"shape={tuple(self.raw.shape)}"
+
+
+class Bounded(nn.Module):
+    """A learnable quantity that stays between two values: ``low + (high - low) * sigmoid(raw)``.
+
+    Args:
+        initial: Its value before training, strictly between ``low`` and ``high``.
+        low, high: The range.
+        shape: Of the parameter, broadcastable to ``(*sizes, C)``.
+
+    Example:
+        >>> from spectral_ops import FractionalHeat
+        >>> tails = FractionalHeat(order=Bounded(0.7, 0.25, 1.0, (16,)))
+        >>> tails(torch.randn(2, 16, 8, 8)).shape
+        torch.Size([2, 16, 8, 8])
+    """
+
+    def __init__(self, initial: float, low: float, high: float, shape: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        for name, value in (("initial", initial), ("low", low), ("high", high)):
+            check_quantity(name, value, None)
+        if not low < initial < high:
+            raise ValueError(f"initial must lie strictly between low={low:g} and high={high:g}, got {initial:g}")
+        self.low, self.high = float(low), float(high)
+        share = torch.full(shape, (initial - low) / (high - low), dtype=torch.float64)
+        self.raw = nn.Parameter(torch.logit(share).to(torch.get_default_dtype()))
+
+    def forward(self, grid: Grid) -> Tensor:
+        return self.low + (self.high - self.low) * torch.sigmoid(self.raw.to(grid.dtype))
+
+    def extra_repr(self) -> str:
+        return f"low={self.low:g}, high={self.high:g}, shape={tuple(self.raw.shape)}"
+
+
+class Constant(nn.Module):
+    """Several fixed numbers along the first dimension, as exact as the grid's dtype; nothing in the state dict."""
+
+    def __init__(self, values: Sequence[float]) -> None:
+        super().__init__()
+        self.values = torch.tensor(values, dtype=torch.float64, device="cpu")
+
+    def forward(self, grid: Grid) -> Tensor:
+        return self.values.to(device=grid.device, dtype=grid.dtype)
+
+    def __repr__(self) -> str:
+        return "[" + ", ".join(f"{value:g}" for value in self.values.tolist()) + "]"
+
+
+class Softmax(nn.Module):
+    """Learnable weights of K operators that are positive and add up to 1: ``softmax(logits)`` over the first dimension.
+
+    Args:
+        count: K.
+        shape: Of one weight, broadcastable to ``(*sizes, C)``: ``()`` for one number per operator, ``(C,)`` for one per
+            channel.
+        temperature: Divides the logits, > 0.
+
+    Example:
+        >>> from spectral_ops import Heat, Mixture, Poisson, Wave
+        >>> mixture = Mixture([Heat(0.3), Wave(1.0, 2.0), Poisson(screening=0.5)], weights=Softmax(3, (16,)))
+        >>> mixture(torch.randn(2, 16, 8, 8)).shape
+        torch.Size([2, 16, 8, 8])
+    """
+
+    def __init__(self, count: int, shape: tuple[int, ...] = (), *, temperature: float = 1.0) -> None:
+        super().__init__()
+        if count < 1:
+            raise ValueError(f"count must be >= 1, got {count}")
+        check_quantity("temperature", temperature, 0.0, strict=True)
+        self.temperature = temperature
+        self.logits = nn.Parameter(torch.zeros(count, *shape))
+
+    def forward(self, grid: Grid) -> Tensor:
+        return torch.softmax(self.logits.to(grid.dtype) / self.temperature, dim=0)
+
+    def extra_repr(self) -> str:
+        return f"shape={tuple(self.logits.shape)}, temperature={self.temperature:g}"
+
+
+class InputRouter(nn.Module):
+    r"""Weights of K operators predicted from the input and constant in space, so that one transform pair suffices.
+
+    .. math::  w = \mathrm{softmax}([W_2\,\mathrm{ReLU}(W_1 \bar x + b_1) + b_2,\, 0])
+
+    with :math:`\bar x` the input's mean over the grid. The last operator's logit is fixed at 0; for two operators the
+    first weight is a sigmoid, the input-conditioned gate of TailProp (arXiv 2609.11081).
+
+    Args:
+        channels: C of the input.
+        count: K >= 2.
+        reduction: The hidden layer has ``channels // reduction`` units, at least one.
+        per_channel: One weight per operator and channel, or one per operator.
+
+    Raises:
+        ValueError: The operator's gain was read without ``pooled``, or with one of other width.
+
+    Example:
+        >>> from spectral_ops import FractionalHeat, Heat, Mixture
+        >>> tails = Mixture([Heat(0.5), FractionalHeat(0.5, order=0.5)], weights=InputRouter(16, 2))
+        >>> tails(torch.randn(2, 16, 8, 8)).shape
+        torch.Size([2, 16, 8, 8])
+    """
+
+    needs_input = True
+
+    def __init__(self, channels: int, count: int, *, reduction: int = 8, per_channel: bool = True) -> None:
+        super().__init__()
+        if channels < 1 or count < 2 or reduction < 1:
+            raise ValueError(
+                f"channels and reduction must be >= 1 and count >= 2, got {channels=}, {reduction=} and {count=}"
+            )
+        self.count = count
+        self.hidden = nn.Linear(channels, max(channels // reduction, 1))
+        self.logits = nn.Linear(self.hidden.out_features, (count - 1) * (channels if per_channel else 1))
+
+    def forward(self, grid: Grid) -> Tensor:
+        x = grid.pooled
+        if x is None:
+            raise ValueError("this operator's weights are predicted from the input: give gain() its mean as `pooled`")
+        if x.shape[-1] != self.hidden.in_features:
+            raise ValueError(f"the input must have {self.hidden.in_features} channels, got {x.shape[-1]}")
+        for index, layer in enumerate((self.hidden, self.logits)):
+            x = F.relu(x) if index else x
+            x = F.linear(x.to(grid.dtype), layer.weight.to(grid.dtype), layer.bias.to(grid.dtype))
+        x = torch.unflatten(x, -1, (self.count - 1, -1)).movedim(-2, 0)  # (K - 1, [B,] C or 1)
+        weights = torch.softmax(torch.cat([x, torch.zeros_like(x[:1])]), dim=0)
+        return weights.view(*weights.shape[:-1], *(1,) * len(grid.sizes), weights.shape[-1])
 
 
 class FromEmbedding(nn.Module):

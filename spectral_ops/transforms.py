@@ -1,4 +1,4 @@
-r"""Orthonormal discrete cosine transforms by matrix products.
+r"""Orthonormal discrete cosine and sine transforms.
 
 Convention (pinned by tests against ``scipy.fft.dctn(x, type=2, norm="ortho")``): with :math:`s_0 = \sqrt{1/N}` and
 :math:`s_k = \sqrt{2/N}`,
@@ -6,33 +6,48 @@ Convention (pinned by tests against ``scipy.fft.dctn(x, type=2, norm="ortho")``)
 .. math::  X_k = s_k \sum_{n=0}^{N-1} x_n \cos\frac{\pi k (2n+1)}{2N}, \qquad
            x_n = \sum_{k=0}^{N-1} s_k X_k \cos\frac{\pi k (2n+1)}{2N}.
 
-The forward transform is the DCT-II and the inverse its transpose, the DCT-III. On the sizes of feature maps a plain
-matrix product beats an FFT by a wide margin, works in every float dtype, traces, and on channels-last tensors needs no
-copy: the basis multiplies from the left.
+The forward transform is the DCT-II and the inverse its transpose, the DCT-III. The sine transforms DST-II and DST-III
+have :math:`s_k \sin(\pi k (2n+1) / 2N)` with k = 1..N and the factor :math:`\sqrt{1/N}` on the last mode.
+
+On the sizes of feature maps a plain matrix product beats an FFT by a wide margin, works in every float dtype, traces,
+and on channels-last tensors needs no copy: the basis multiplies from the left. The FFT pays for long dimensions.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from spectral_ops._checks import check_dtype, check_floating, check_sizes, normalise_dims
-from spectral_ops._constants import constant
+from spectral_ops._constants import constant, tracing
 
-__all__ = ["cosine_basis", "dct", "dctn", "idct", "idctn"]
+__all__ = ["BACKENDS", "FFT_FROM", "Backend", "Kind", "cosine_basis", "dct", "dctn", "dst", "dstn", "idct", "idctn"]
+__all__ += ["idst", "idstn", "sine_basis"]
+
+Backend = Literal["auto", "matmul", "fft"]
+BACKENDS: tuple[Backend, ...] = ("auto", "matmul", "fft")
+Kind = Literal["cosine", "sine"]
+
+#: ``backend="auto"`` takes the FFT for dimensions of at least this size, per type of device (others never), where
+#: torch-dct is installed. Assign to it to move the crossover. The value is measured: tools/benchmark_transforms.py.
+FFT_FROM: dict[str, int] = {"cpu": 2048}
 
 
 @constant
-def _basis(n: int, modes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    # The phase is reduced in exact integers, so that cos sees an argument below 2 pi whatever n is.
-    phase = torch.outer(torch.arange(modes, device=device), 2 * torch.arange(n, device=device) + 1) % (4 * n)
-    basis: Tensor = torch.cos(phase.double() * (math.pi / (2 * n))) * math.sqrt(2.0) / torch.sym_sqrt(n)
-    first = torch.ones(modes, dtype=torch.float64, device=device)
-    first[:1] = math.sqrt(0.5)
-    return (basis * first[:, None]).to(dtype)
+def _basis(kind: Kind, n: int, modes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # The phase is reduced in exact integers, so that cos and sin see an argument below 2 pi whatever n is.
+    first = 0 if kind == "cosine" else 1
+    wave = torch.arange(first, modes + first, device=device)
+    phase = torch.outer(wave, 2 * torch.arange(n, device=device) + 1) % (4 * n)
+    function = torch.cos if kind == "cosine" else torch.sin
+    basis: Tensor = function(phase.double() * (math.pi / (2 * n))) * math.sqrt(2.0) / torch.sym_sqrt(n)
+    edge = 1 - (1 - math.sqrt(0.5)) * (wave % n == 0).double()  # the constant, or the sine that alternates
+    return (basis * edge[:, None]).to(dtype)
 
 
 def cosine_basis(
@@ -54,11 +69,22 @@ def cosine_basis(
         >>> bool(torch.allclose(basis @ basis.T, torch.eye(8, dtype=torch.float64)))
         True
     """
+    return _checked_basis("cosine", n, modes, dtype, device)
+
+
+def sine_basis(
+    n: int, modes: int | None = None, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> Tensor:
+    """The orthonormal DST-II matrix, ``(modes, n)``: row ``k`` is sine number ``k + 1``. See :func:`cosine_basis`."""
+    return _checked_basis("sine", n, modes, dtype, device)
+
+
+def _checked_basis(kind: Kind, n: int, modes: int | None, dtype: torch.dtype, device: torch.device | str) -> Tensor:
     check_dtype(dtype)
     (n,), (modes,) = _per_dim(n, 1, "n"), _per_dim(n if modes is None else modes, 1, "modes")
     if not _fits((n,), (modes,)):
         raise ValueError(f"modes must be between 1 and the size n={n}, got {modes}")
-    return _basis(n, modes, dtype, torch.device(device)).clone()
+    return _basis(kind, n, modes, dtype, torch.device(device)).clone()
 
 
 def _matmul_along(x: Tensor, matrix: Tensor, dim: int) -> Tensor:
@@ -81,28 +107,26 @@ def _fits(sizes: tuple[int, ...], modes: tuple[int, ...]) -> bool:
     return all(m <= n for n, m in zip(sizes, modes, strict=True) if isinstance(n, int) and isinstance(m, int))
 
 
-def dctn(x: Tensor, dims: int | Sequence[int] = (-2, -1), *, modes: int | Sequence[int] | None = None) -> Tensor:
-    """Orthonormal DCT-II over ``dims``; the numbers of ``scipy.fft.dctn(x, type=2, norm="ortho")``.
+def _takes_fft(backend: Backend, x: Tensor, n: int) -> bool:
+    """Whether a dimension of ``n`` samples goes through torch-dct. Traced graphs keep to products unless told."""
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
+    if x.numel() == 0:
+        return False  # there is nothing to compute, and torch-dct cannot view it
+    if backend == "auto":
+        return not tracing() and n >= FFT_FROM.get(x.device.type, n + 1) and _has_torch_dct()
+    if backend == "fft" and not _has_torch_dct():
+        raise ModuleNotFoundError("backend='fft' needs torch-dct: pip install torch-dct, or use backend='matmul'")
+    return backend == "fft"
 
-    Args:
-        x: Real floating-point tensor of any shape, contiguous or not.
-        dims: The dimensions to transform.
-        modes: Keep only this many of the lowest modes along each of ``dims`` (rectangular bases, no zero-padding).
 
-    Returns:
-        The spectrum, in the dtype of ``x``. Under autocast the products run in the autocast dtype.
+def _has_torch_dct() -> bool:
+    return importlib.util.find_spec("torch_dct") is not None
 
-    Raises:
-        TypeError: ``x`` is not a real floating-point tensor, or ``dims`` are not ints.
-        ValueError: ``dims`` repeat or are out of range, a transformed size is 0, or ``modes`` do not fit.
 
-    Example:
-        >>> x = torch.randn(2, 3, 14, 20)
-        >>> dctn(x).shape, dctn(x, modes=(4, 5)).shape
-        (torch.Size([2, 3, 14, 20]), torch.Size([2, 3, 4, 5]))
-        >>> bool(torch.allclose(idctn(dctn(x)), x, atol=1e-5))
-        True
-    """
+def _analyse(
+    kind: Kind, x: Tensor, dims: int | Sequence[int], modes: int | Sequence[int] | None, backend: Backend
+) -> Tensor:
     check_floating(x)
     dims = normalise_dims(dims, x.ndim)
     sizes = check_sizes([x.shape[d] for d in dims], "transformed sizes")
@@ -111,11 +135,77 @@ def dctn(x: Tensor, dims: int | Sequence[int] = (-2, -1), *, modes: int | Sequen
         raise ValueError(f"modes must be at most the transformed sizes {sizes}, got {kept}")
     y = x
     for dim, n, m in zip(dims, sizes, kept, strict=True):
-        y = _matmul_along(y, _basis(n, m, x.dtype, x.device), dim)
+        if _takes_fft(backend, x, n):
+            from spectral_ops._fft import analyse
+
+            y = analyse(kind, y, dim, m)
+        else:
+            y = _matmul_along(y, _basis(kind, n, m, x.dtype, x.device), dim)
     return y.to(x.dtype)
 
 
-def idctn(x: Tensor, dims: int | Sequence[int] = (-2, -1), *, sizes: int | Sequence[int] | None = None) -> Tensor:
+def _synthesise(
+    kind: Kind, x: Tensor, dims: int | Sequence[int], sizes: int | Sequence[int] | None, backend: Backend
+) -> Tensor:
+    check_floating(x)
+    dims = normalise_dims(dims, x.ndim)
+    modes = check_sizes([x.shape[d] for d in dims], "transformed sizes")
+    samples = modes if sizes is None else _per_dim(sizes, len(dims), "sizes")
+    if not _fits(samples, modes):
+        raise ValueError(f"sizes must be at least the number of modes {modes}, got {samples}")
+    y = x
+    for dim, n, m in zip(dims, samples, modes, strict=True):
+        if _takes_fft(backend, x, n):
+            from spectral_ops._fft import synthesise
+
+            y = synthesise(kind, y, dim, n)
+        else:
+            y = _matmul_along(y, _basis(kind, n, m, x.dtype, x.device).mT, dim)
+    return y.to(x.dtype)
+
+
+def dctn(
+    x: Tensor,
+    dims: int | Sequence[int] = (-2, -1),
+    *,
+    modes: int | Sequence[int] | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Orthonormal DCT-II over ``dims``; the numbers of ``scipy.fft.dctn(x, type=2, norm="ortho")``.
+
+    Args:
+        x: Real floating-point tensor of any shape, contiguous or not.
+        dims: The dimensions to transform.
+        modes: Keep only this many of the lowest modes along each of ``dims`` (rectangular bases, no zero-padding).
+        backend: ``"matmul"``; ``"fft"`` through torch-dct, which computes float16 and bfloat16 in float32; or
+            ``"auto"``, the product below :data:`FFT_FROM` samples and while a graph is traced.
+
+    Returns:
+        The spectrum, in the dtype of ``x``. Under autocast the products run in the autocast dtype.
+
+    Raises:
+        TypeError: ``x`` is not a real floating-point tensor, or ``dims`` are not ints.
+        ValueError: ``dims`` repeat or are out of range, a transformed size is 0, ``modes`` do not fit, or the backend
+            is unknown.
+        ModuleNotFoundError: The FFT was asked for and torch-dct is not installed.
+
+    Example:
+        >>> x = torch.randn(2, 3, 14, 20)
+        >>> dctn(x).shape, dctn(x, modes=(4, 5)).shape
+        (torch.Size([2, 3, 14, 20]), torch.Size([2, 3, 4, 5]))
+        >>> bool(torch.allclose(idctn(dctn(x)), x, atol=1e-5))
+        True
+    """
+    return _analyse("cosine", x, dims, modes, backend)
+
+
+def idctn(
+    x: Tensor,
+    dims: int | Sequence[int] = (-2, -1),
+    *,
+    sizes: int | Sequence[int] | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
     """Inverse of :func:`dctn`: the orthonormal DCT-III over ``dims``.
 
     Args:
@@ -123,6 +213,7 @@ def idctn(x: Tensor, dims: int | Sequence[int] = (-2, -1), *, sizes: int | Seque
         dims: The dimensions to transform.
         sizes: Number of samples to synthesise along each of ``dims``; by default as many as there are modes. Larger
             sizes put the same orthonormal modes on a finer grid (which keeps the norm, not the pointwise values).
+        backend: As :func:`dctn`.
 
     Returns:
         The field, in the dtype of ``x``.
@@ -135,23 +226,52 @@ def idctn(x: Tensor, dims: int | Sequence[int] = (-2, -1), *, sizes: int | Seque
         >>> idctn(spectrum, sizes=(14, 20)).shape
         torch.Size([2, 3, 14, 20])
     """
-    check_floating(x)
-    dims = normalise_dims(dims, x.ndim)
-    modes = check_sizes([x.shape[d] for d in dims], "transformed sizes")
-    samples = modes if sizes is None else _per_dim(sizes, len(dims), "sizes")
-    if not _fits(samples, modes):
-        raise ValueError(f"sizes must be at least the number of modes {modes}, got {samples}")
-    y = x
-    for dim, n, m in zip(dims, samples, modes, strict=True):
-        y = _matmul_along(y, _basis(n, m, x.dtype, x.device).mT, dim)
-    return y.to(x.dtype)
+    return _synthesise("cosine", x, dims, sizes, backend)
 
 
-def dct(x: Tensor, dim: int = -1, *, modes: int | None = None) -> Tensor:
+def dstn(
+    x: Tensor,
+    dims: int | Sequence[int] = (-2, -1),
+    *,
+    modes: int | Sequence[int] | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Orthonormal DST-II over ``dims``, the numbers of ``scipy.fft.dstn(x, type=2, norm="ortho")``; see :func:`dctn`.
+
+    Example:
+        >>> x = torch.randn(2, 3, 14, 20)
+        >>> bool(torch.allclose(idstn(dstn(x)), x, atol=1e-5))
+        True
+    """
+    return _analyse("sine", x, dims, modes, backend)
+
+
+def idstn(
+    x: Tensor,
+    dims: int | Sequence[int] = (-2, -1),
+    *,
+    sizes: int | Sequence[int] | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Inverse of :func:`dstn`: the orthonormal DST-III over ``dims``; see :func:`idctn`."""
+    return _synthesise("sine", x, dims, sizes, backend)
+
+
+def dct(x: Tensor, dim: int = -1, *, modes: int | None = None, backend: Backend = "auto") -> Tensor:
     """One-dimensional :func:`dctn`."""
-    return dctn(x, (dim,), modes=modes)
+    return dctn(x, (dim,), modes=modes, backend=backend)
 
 
-def idct(x: Tensor, dim: int = -1, *, size: int | None = None) -> Tensor:
+def idct(x: Tensor, dim: int = -1, *, size: int | None = None, backend: Backend = "auto") -> Tensor:
     """One-dimensional :func:`idctn`."""
-    return idctn(x, (dim,), sizes=size)
+    return idctn(x, (dim,), sizes=size, backend=backend)
+
+
+def dst(x: Tensor, dim: int = -1, *, modes: int | None = None, backend: Backend = "auto") -> Tensor:
+    """One-dimensional :func:`dstn`."""
+    return dstn(x, (dim,), modes=modes, backend=backend)
+
+
+def idst(x: Tensor, dim: int = -1, *, size: int | None = None, backend: Backend = "auto") -> Tensor:
+    """One-dimensional :func:`idstn`."""
+    return idstn(x, (dim,), sizes=size, backend=backend)

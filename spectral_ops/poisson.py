@@ -1,0 +1,48 @@
+r"""Steady states: Poisson's equation and its screened form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from spectral_ops.operator import GridOptions, Quantity, SpectralOperator
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["Poisson"]
+
+
+class Poisson(SpectralOperator):
+    r"""Solve :math:`(-\nabla^2 + s^2)\, u = f`, with gain
+
+    .. math::  g(\lambda) = \frac{1}{\lambda + s^2}, \qquad 0 \text{ where } \lambda + s^2 = 0.
+
+    Without screening and with insulated walls a solution exists only for a source without mean, and is unique up to a
+    constant: the mean of f is removed and u has mean 0. With screening (the modified Helmholtz equation) the solution
+    is unique and falls off over the length 1 / s; as ``s -> inf`` it tends to f / s^2.
+
+    Args:
+        screening: s >= 0, in 1 / cells.
+        **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
+
+    Source:
+        Buzbee, Golub and Nielson, "On direct methods for solving Poisson's equations", 1970.
+
+    Example:
+        >>> f = torch.randn(1, 1, 24, 32)
+        >>> u = Poisson()(f)
+        >>> u.shape, bool(u.mean().abs() < 1e-4)
+        (torch.Size([1, 1, 24, 32]), True)
+    """
+
+    def __init__(self, screening: Quantity = 0.0, **grid: Unpack[GridOptions]) -> None:
+        super().__init__(**grid)
+        self.add_quantity("screening", screening, minimum=0.0)
+
+    def multiplier(self, eigenvalues: Tensor, *, screening: Tensor) -> Tensor:  # type: ignore[override]
+        total = eigenvalues + screening.square()
+        solvable = total > 0
+        return torch.where(solvable, 1 / torch.where(solvable, total, 1), 0)
