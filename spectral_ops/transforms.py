@@ -40,13 +40,16 @@ FFT_FROM: dict[str, int] = {"cpu": 2048}
 
 @constant
 def _basis(kind: Kind, n: int, modes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    # The phase is reduced in exact integers, so that cos and sin see an argument below 2 pi whatever n is.
+    # The phase is reduced in exact integers, so that cos and sin see an argument below 2 pi whatever n is. onnxruntime
+    # has neither in float64, and ONNX no remainder or root of a symbolic number, hence the tensor `period`.
+    exact = torch.float32 if torch.onnx.is_in_onnx_export() else torch.float64
     first = 0 if kind == "cosine" else 1
+    period = torch.full((), 4 * n, device=device)
     wave = torch.arange(first, modes + first, device=device)
-    phase = torch.outer(wave, 2 * torch.arange(n, device=device) + 1) % (4 * n)
+    phase = torch.outer(wave, 2 * torch.arange(n, device=device) + 1) % period
     function = torch.cos if kind == "cosine" else torch.sin
-    basis: Tensor = function(phase.double() * (math.pi / (2 * n))) * math.sqrt(2.0) / torch.sym_sqrt(n)
-    edge = 1 - (1 - math.sqrt(0.5)) * (wave % n == 0).double()  # the constant, or the sine that alternates
+    basis: Tensor = function((phase * (2 * math.pi / period.double())).to(exact)) * (8 / period.double()).sqrt()
+    edge = 1 - (1 - math.sqrt(0.5)) * (4 * wave % period == 0).double()  # the constant, or the sine that alternates
     return (basis * edge[:, None]).to(dtype)
 
 

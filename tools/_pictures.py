@@ -117,8 +117,8 @@ def decay(net: SpectralNet, image_size: int) -> Figure:
         for column, q in zip(range(2, columns), (0.0, 0.34, 0.67, 1.0), strict=True):
             channel = order[int(q * (len(order) - 1))]
             kernel = kernels[..., channel]
-            limit = kernel.abs().max()
-            axes[row, column].imshow(kernel, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            shown = kernel.sign() * (kernel.abs() / kernel.abs().max()).sqrt()
+            axes[row, column].imshow(shown, cmap="RdBu_r", vmin=-1, vmax=1)
             axes[row, column].set_title(f"kernel, channel {int(channel)}\npeak {kernel.max():.2f}", fontsize=8)
         for ax in axes[row]:
             ax.set_xticks([])

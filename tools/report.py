@@ -221,7 +221,7 @@ def write_report(folder: Path) -> tuple[dict[str, dict[str, float]], Path]:
                 _pictures.decay(net, size),
                 "Detector's backbone. Left: diffusivity k of each cosine mode (mean over blocks and channels; n down, "
                 "m right) and the gain it gives. Right: spatial kernels of the last block, from the channel that "
-                "keeps most to the one that smooths most; red is positive.",
+                "keeps most to the one that smooths most; red is positive, and colours follow the square root.",
             ),
         ),
         (
