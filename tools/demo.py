@@ -46,14 +46,16 @@ def run(command: list[str], log: Path) -> float:
     """Run a command, show its progress, keep its output in ``log``; returns the seconds it took."""
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    with log.open("w") as kept:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    with (
+        log.open("w") as kept,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as process,
+    ):
         assert process.stdout is not None
         for line in process.stdout:
             kept.write(line)
             if shown := progress(line):
                 say(shown)
-    if process.wait() != 0:
+    if process.returncode != 0:
         tail = "".join(log.read_text().splitlines(keepends=True)[-15:])
         raise SystemExit(f"{tail}\n{' '.join(command)} failed with status {process.returncode}; full log: {log}")
     return time.monotonic() - start
