@@ -35,7 +35,11 @@ Kind = Literal["cosine", "sine"]
 
 #: ``backend="auto"`` takes the FFT for dimensions of at least this size, per type of device (others never), where
 #: torch-dct is installed. Assign to it to move the crossover. The value is measured: tools/benchmark_transforms.py.
-FFT_FROM: dict[str, int] = {"cpu": 2048}
+FFT_FROM: dict[str, int] = {"cpu": 1024}
+
+#: A product along a dimension more than this many times as long as all that lies behind it is slow; then the dimension is
+#: moved to the end first.
+SLENDER = 32
 
 
 @constant
@@ -95,6 +99,8 @@ def _matmul_along(x: Tensor, matrix: Tensor, dim: int) -> Tensor:
     if dim == x.ndim - 1:
         return torch.matmul(x, matrix.mT)
     tail = x.shape[dim + 1 :]
+    if all(isinstance(n, int) for n in (x.shape[dim], *tail)) and SLENDER * math.prod(tail) < x.shape[dim]:
+        return torch.matmul(x.movedim(dim, -1), matrix.mT).movedim(-1, dim)
     return torch.unflatten(torch.matmul(matrix, x.flatten(dim + 1)), -1, tail)
 
 
