@@ -37,8 +37,8 @@ Kind = Literal["cosine", "sine"]
 #: torch-dct is installed. Assign to it to move the crossover. The value is measured: tools/benchmark_transforms.py.
 FFT_FROM: dict[str, int] = {"cpu": 1024}
 
-#: A product along a dimension more than this many times as long as all that lies behind it is slow; then the dimension is
-#: moved to the end first.
+#: A product along a dimension more than this many times as long as all that lies behind it is slow; then the dimension
+#: is moved to the end first.
 SLENDER = 32
 
 
