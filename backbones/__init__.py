@@ -3,13 +3,15 @@
 from backbones.blocks import SpectralBlock
 from backbones.checkpoint import LoadReport, load_checkpoint
 from backbones.convert import Conversion, convert_checkpoint, to_official
+from backbones.families import ARCHS, FAMILIES, Family, heat_operator
 from backbones.network import SpectralNet, stage_sizes
 from backbones.safe_load import read_checkpoint
-from backbones.vheat import ARCHS, heat_operator, vheat_base, vheat_nano, vheat_small, vheat_tiny
 
 __all__ = [
     "ARCHS",
+    "FAMILIES",
     "Conversion",
+    "Family",
     "LoadReport",
     "SpectralBlock",
     "SpectralNet",
@@ -19,8 +21,4 @@ __all__ = [
     "read_checkpoint",
     "stage_sizes",
     "to_official",
-    "vheat_base",
-    "vheat_nano",
-    "vheat_small",
-    "vheat_tiny",
 ]

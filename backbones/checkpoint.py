@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from backbones.convert import convert_checkpoint, strip_prefixes
+from backbones.families import ARCHS
 from backbones.network import SpectralNet
 from backbones.safe_load import read_checkpoint
-from backbones.vheat import ARCHS
 from spectral_ops import Precomputed, resize_embedding
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 
@@ -73,10 +73,10 @@ def load_checkpoint(
 
     Example:
         >>> import tempfile
-        >>> import backbones
+        >>> import timm
         >>> path = os.path.join(tempfile.mkdtemp(), "nano.pth")
-        >>> torch.save(backbones.vheat_nano(num_classes=10).state_dict(), path)
-        >>> report = load_checkpoint(backbones.vheat_nano(num_classes=0, img_size=256), path)
+        >>> torch.save(timm.create_model("vheat_nano", num_classes=10).state_dict(), path)
+        >>> report = load_checkpoint(timm.create_model("vheat_nano", num_classes=0, img_size=256), path)
         >>> report.unexpected, report.resized["stages.3.embedding.weight"]
         (['head.fc.weight', 'head.fc.bias'], ((7, 7), (8, 8)))
     """
@@ -276,5 +276,5 @@ def _describe(state: Mapping[str, Tensor]) -> str:
     found = tuple(dims[i] for i in sorted(dims)), tuple(depths[i] for i in sorted(depths))
     for name, arch in ARCHS.items():
         if found == (arch["dims"], arch["depths"]):
-            return f"vheat_{name}"
+            return f"of size {name}"
     return f"a network of widths {found[0]} and depths {found[1]}"

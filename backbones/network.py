@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from backbones.blocks import Downsample, NormPlacement, SpectralBlock, Stem, halved
-from spectral_ops import FromEmbedding, Precomputed, SpectralEmbedding, SpectralOperator
+from spectral_ops import FromEmbedding, Precomputed, Softmax, SpectralEmbedding, SpectralOperator
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 
 __all__ = ["MIN_IMAGE_SIZE", "SpectralNet", "SpectralStage", "stage_sizes"]
@@ -264,8 +264,8 @@ class SpectralNet(nn.Module):
         return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else fine}
 
     def no_weight_decay(self) -> set[str]:
-        """Nothing beyond the usual biases and one-dimensional tensors; embeddings are decayed, as published."""
-        return set()
+        """Weights of mixtures, beside the usual one-dimensional tensors; embeddings are decayed, as published."""
+        return {f"{name}.logits" for name, module in self.named_modules() if isinstance(module, Softmax)}
 
     # -- deployment -------------------------------------------------------------------------------------------------
 
@@ -279,17 +279,26 @@ class SpectralNet(nn.Module):
             sizes: Image sizes in pixels, each an int or ``(H, W)``.
             keep_source: ``False`` drops the physics: a smaller network that runs at these sizes only and cannot be
                 undone.
+
+        Raises:
+            ValueError: The network holds gains only, or a gain depends on the input. Nothing is changed then.
         """
-        for image in sizes:
+        found = []
+        for image in sizes:  # all gains first, so that one that cannot be computed leaves the network as it was
             for stage, grid in zip(self.stages, stage_sizes(image, len(self.stages)), strict=True):
                 embedding = None if stage.embedding is None else stage.embedding(grid)
                 for block in stage.blocks:
                     operator = block.mixer.operator
-                    if not isinstance(operator, Precomputed):
-                        operator = block.mixer.operator = Precomputed(operator)
-                    if operator.source is None:
+                    source = operator.source if isinstance(operator, Precomputed) else operator
+                    if source is None:
                         raise ValueError("this network holds gains only: there is no physics to compute others from")
-                    operator.store(grid, operator.source.gain(grid, embedding=embedding))
+                    if any(getattr(module, "needs_input", False) for module in source.modules()):
+                        raise ValueError(f"the gain of {source!r} depends on the input and cannot be precomputed")
+                    found.append((block.mixer, grid, source.gain(grid, embedding=embedding)))
+        for mixer, grid, gain in found:
+            if not isinstance(mixer.operator, Precomputed):
+                mixer.operator = Precomputed(mixer.operator)
+            mixer.operator.store(grid, gain)
         if not keep_source:
             for stage in self.stages:
                 stage.embedding = None

@@ -19,21 +19,26 @@ from torch import Tensor, nn
 
 from backbones import openmmlab_runner as openmmlab_runner  # registers the runner and the hook used by our configs
 from backbones.checkpoint import load_checkpoint
+from backbones.families import ARCHS, FAMILIES, Family
 from backbones.network import SpectralNet
-from backbones.vheat import ARCHS, heat_operator
 from spectral_ops import SpectralOperator
 
-__all__ = ["DenseSpectralNet", "VHeat"]
+__all__ = ["DenseSpectralNet"]
 
 
 class DenseSpectralNet(SpectralNet):
     """A :class:`~backbones.network.SpectralNet` that returns normed maps of several stages, as necks expect them.
 
+    Base of ``VHeat`` and its relatives, ``dict(type="VHeat", arch="tiny", img_size=512)``. A backbone with an operator
+    of your own is a subclass::
+
+        @MODELS.register_module()
+        class VCauchy(DenseSpectralNet):
+            operator = staticmethod(lambda channels: FractionalHeat(Softplus(0.5, (channels,)), 0.5, dims=(1, 2)))
+
     Args:
-        operator: See :class:`~backbones.network.SpectralNet`.
-        arch: A name in ``archs``, or a dict with ``dims``, ``depths`` and optionally ``norm_placement``,
-            ``layer_scale``, ``mlp_ratio``, ``init_std``.
-        archs: The sizes ``arch`` may name.
+        arch: ``"nano"``, ``"tiny"``, ``"small"``, ``"base"``, or a dict with ``dims``, ``depths`` and optionally
+            ``norm_placement``, ``layer_scale``, ``mlp_ratio``, ``init_std``.
         out_indices: Stages to return, ascending; the output of stage i passes a LayerNorm of its own.
         img_size: Image size the spectral embeddings are stored for; inputs of other size work.
         in_chans: Channels of the image.
@@ -50,13 +55,20 @@ class DenseSpectralNet(SpectralNet):
 
     Raises:
         ValueError: An argument does not fit. Unknown arguments are a ``TypeError``.
+
+    Example:
+        >>> import torch
+        >>> net = MODELS.build(dict(type="VHeat", arch="nano", img_size=128))
+        >>> [tuple(f.shape) for f in net(torch.randn(1, 3, 128, 96))]
+        [(1, 32, 32, 24), (1, 64, 16, 12), (1, 128, 8, 6), (1, 256, 4, 3)]
     """
+
+    #: From a width to the operator of a block.
+    operator: Callable[[int], SpectralOperator]
 
     def __init__(
         self,
-        operator: Callable[[int], SpectralOperator],
-        arch: str | dict[str, Any],
-        archs: dict[str, dict[str, Any]],
+        arch: str | dict[str, Any] = "tiny",
         *,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         img_size: int | tuple[int, int] = 224,
@@ -68,8 +80,8 @@ class DenseSpectralNet(SpectralNet):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
-            operator,
-            **_resolve_arch(arch, archs),
+            type(self).operator,
+            **_resolve_arch(arch),
             img_size=img_size,
             in_chans=in_chans,
             num_classes=0,
@@ -121,12 +133,12 @@ class DenseSpectralNet(SpectralNet):
         return tuple(self.out_norms[str(i)](features[i]).permute(0, 3, 1, 2).contiguous() for i in self.out_indices)
 
 
-def _resolve_arch(arch: str | dict[str, Any], archs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _resolve_arch(arch: str | dict[str, Any]) -> dict[str, Any]:
     accepted = {"dims", "depths", "norm_placement", "layer_scale", "mlp_ratio", "init_std"}
     if isinstance(arch, str):
-        if arch not in archs:
-            raise ValueError(f"arch must be one of {sorted(archs)} or a dict, got {arch!r}")
-        return archs[arch]
+        if arch not in ARCHS:
+            raise ValueError(f"arch must be one of {sorted(ARCHS)} or a dict, got {arch!r}")
+        return ARCHS[arch]
     if not {"dims", "depths"} <= set(arch) <= accepted:
         raise ValueError(f"arch as a dict needs dims and depths and accepts {sorted(accepted)}, got {sorted(arch)}")
     return dict(arch)
@@ -146,43 +158,14 @@ def _check_init_cfg(init_cfg: dict[str, Any] | None) -> dict[str, Any] | None:
     return dict(init_cfg)
 
 
-@MODELS.register_module()
-class VHeat(DenseSpectralNet):
-    """vHeat for dense prediction: ``dict(type="VHeat", arch="tiny", img_size=512, out_indices=(0, 1, 2, 3))``.
+def _define(family: Family) -> type[DenseSpectralNet]:
+    """The class of a family, registered under its title."""
+    text = f"{family.title} for dense prediction. {family.operator.__doc__} Arguments: see :class:`DenseSpectralNet`."
+    members = {"operator": staticmethod(family.operator), "__doc__": text, "__module__": __name__}
+    cls = type(family.title, (DenseSpectralNet,), members)
+    MODELS.register_module()(cls)
+    return cls
 
-    Args:
-        arch: ``"nano"``, ``"tiny"``, ``"small"``, ``"base"``, or a dict; see :class:`DenseSpectralNet`, also for the
-            other arguments.
 
-    Example:
-        >>> import torch
-        >>> [tuple(f.shape) for f in VHeat("nano", img_size=128)(torch.randn(1, 3, 128, 96))]
-        [(1, 32, 32, 24), (1, 64, 16, 12), (1, 128, 8, 6), (1, 256, 4, 3)]
-    """
-
-    def __init__(
-        self,
-        arch: str | dict[str, Any] = "tiny",
-        *,
-        out_indices: Sequence[int] = (0, 1, 2, 3),
-        img_size: int | tuple[int, int] = 224,
-        in_chans: int = 3,
-        drop_path_rate: float = 0.0,
-        embed_resize: str = "bicubic",
-        frozen_stages: int = -1,
-        with_cp: bool = False,
-        init_cfg: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(
-            heat_operator,
-            arch,
-            ARCHS,
-            out_indices=out_indices,
-            img_size=img_size,
-            in_chans=in_chans,
-            drop_path_rate=drop_path_rate,
-            embed_resize=embed_resize,
-            frozen_stages=frozen_stages,
-            with_cp=with_cp,
-            init_cfg=init_cfg,
-        )
+_CLASSES = {family.title: _define(family) for family in FAMILIES.values()}
+globals().update(_CLASSES)

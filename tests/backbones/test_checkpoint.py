@@ -243,14 +243,14 @@ def test_another_size_is_named(path):
         models = {arch: SpectralNet(backbones.heat_operator, **spec) for arch, spec in backbones.ARCHS.items()}
     file = {n: torch.zeros(1).expand(t.shape) for n, t in models["small"].state_dict().items()}
     torch.save({"model": backbones.to_official(file)}, path)
-    with pytest.raises(ValueError, match="The file is vheat_small, the model is vheat_tiny") as caught:
+    with pytest.raises(ValueError, match="The file is of size small, the model is of size tiny") as caught:
         load_checkpoint(models["tiny"], path)
     assert "post-norm" in str(caught.value)
-    with pytest.raises(ValueError, match="The file is vheat_small, the model is vheat_base") as caught:
+    with pytest.raises(ValueError, match="The file is of size small, the model is of size base") as caught:
         load_checkpoint(models["base"], path)
     assert "stem.conv1.weight: (48, 3, 3, 3) in the file, (64, 3, 3, 3) in the model" in str(caught.value)
     torch.save(file, path)
-    with pytest.raises(ValueError, match="The file is vheat_small, the model is vheat_tiny") as caught:
+    with pytest.raises(ValueError, match="The file is of size small, the model is of size tiny") as caught:
         load_checkpoint(models["tiny"], path)
     assert "stages.0.blocks.0.scale1.gamma: (96,) in the file, missing in the model" in str(caught.value)
 

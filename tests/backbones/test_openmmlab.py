@@ -8,7 +8,8 @@ import torch
 from mmengine.registry import MODELS
 
 import backbones.openmmlab
-from backbones.openmmlab import VHeat
+
+VHeat = MODELS.get("VHeat")
 
 
 def build(**kwargs):

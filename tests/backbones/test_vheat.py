@@ -67,7 +67,7 @@ def test_published_configuration():
 
 def test_fresh_network_is_initialised_as_published():
     torch.manual_seed(0)
-    model = backbones.vheat_tiny(depths=(1, 1, 1, 1))
+    model = timm.create_model("vheat_tiny", depths=(1, 1, 1, 1))
     embedding, linear = model.stages[0].embedding.weight, model.stages[0].blocks[0].mixer.operator.diffusivity.linear
     assert embedding.std().item() == pytest.approx(0.02, rel=0.05)
     assert linear.weight.std().item() == pytest.approx(0.02, rel=0.1)
@@ -81,11 +81,11 @@ def test_fresh_network_is_initialised_as_published():
 
 def test_nano_is_initialised_by_fan_in():
     torch.manual_seed(0)
-    model = backbones.vheat_nano()
+    model = timm.create_model("vheat_nano")
     for linear in (m for m in model.modules() if isinstance(m, torch.nn.Linear)):
         assert linear.weight.std().item() == pytest.approx(linear.in_features**-0.5, rel=0.1)
     with pytest.raises(ValueError, match="init_std must be None or >= 0, got -1"):
-        backbones.vheat_nano(init_std=-1)
+        timm.create_model("vheat_nano", init_std=-1)
 
 
 # -- the reference: channels-first, official names, nothing shared with the implementation ----------------------------
@@ -220,7 +220,7 @@ def test_every_size_is_registered_with_timm():
 
 
 def test_in_chans():
-    assert backbones.vheat_nano(in_chans=1, num_classes=2)(torch.zeros(1, 1, 32, 32)).shape == (1, 2)
+    assert timm.create_model("vheat_nano", in_chans=1, num_classes=2)(torch.zeros(1, 1, 32, 32)).shape == (1, 2)
 
 
 def test_a_misspelt_argument_is_an_error():
