@@ -153,7 +153,7 @@ class InputRouter(nn.Module):
             )
         self.count = count
         self.hidden = nn.Linear(channels, max(channels // reduction, 1))
-        self.logits = nn.Linear(self.hidden.out_features, (count - 1) * (channels if per_channel else 1))
+        self.output = nn.Linear(self.hidden.out_features, (count - 1) * (channels if per_channel else 1))
 
     def forward(self, grid: Grid) -> Tensor:
         x = grid.pooled
@@ -161,7 +161,7 @@ class InputRouter(nn.Module):
             raise ValueError("this operator's weights are predicted from the input: give gain() its mean as `pooled`")
         if x.shape[-1] != self.hidden.in_features:
             raise ValueError(f"the input must have {self.hidden.in_features} channels, got {x.shape[-1]}")
-        for index, layer in enumerate((self.hidden, self.logits)):
+        for index, layer in enumerate((self.hidden, self.output)):
             x = F.relu(x) if index else x
             x = F.linear(x.to(grid.dtype), layer.weight.to(grid.dtype), layer.bias.to(grid.dtype))
         x = torch.unflatten(x, -1, (self.count - 1, -1)).movedim(-2, 0)  # (K - 1, [B,] C or 1)

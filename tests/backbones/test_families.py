@@ -82,7 +82,7 @@ def test_operators_are_the_equations():
         tail = built["vtail"]
         router = tail.weights
         hidden = torch.relu(x.mean((1, 2)) @ router.hidden.weight.T + router.hidden.bias)
-        gate = torch.sigmoid(hidden @ router.logits.weight.T + router.logits.bias)[:, None, None]
+        gate = torch.sigmoid(hidden @ router.output.weight.T + router.output.bias)[:, None, None]
         heat, cauchy = (
             Heat(k(tail.terms[0]), **grid)(x),
             FractionalHeat(k(tail.terms[1]), 0.5, **grid)(x),

@@ -29,7 +29,7 @@ def test_an_input_conditioned_gate_is_what_it_says(dims, draw):
     x = draw(3, 6, 9, 8)
     pooled = x.mean((2, 3))
     hidden = (pooled @ router.hidden.weight.T + router.hidden.bias).clamp(min=0)
-    gate = torch.sigmoid(hidden @ router.logits.weight.T + router.logits.bias)[:, :, None, None]
+    gate = torch.sigmoid(hidden @ router.output.weight.T + router.output.bias)[:, :, None, None]
     expected = gate * Heat(0.5)(x) + (1 - gate) * FractionalHeat(0.8, order=0.5)(x)
     assert gate.std() > 0.1
     if dims == (1, 2):
