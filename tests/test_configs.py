@@ -21,7 +21,7 @@ CONFIGS = sorted(p.relative_to(FOLDER).as_posix() for p in FOLDER.rglob("*.py") 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, digit_scenes):
-    """COCO and ADE20K as stubs with one image each, and the small digit scenes, laid out as the configs expect."""
+    """Every data set as a stub with one image per split, and the small digit scenes, laid out as the configs expect."""
     root = tmp_path_factory.mktemp("root")
     image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
     for split in ("train", "val"):
@@ -45,12 +45,22 @@ def data(tmp_path_factory, digit_scenes):
             folder = root / "data/ade/ADEChallengeData2016" / kind / split
             folder.mkdir(parents=True)
             cv2.imwrite(str(folder / f"1.{suffix}"), content)
+    for name, image_name, label_name, classes in (
+        ("cityscapes", "leftImg8bit/{split}/a/1_leftImg8bit.png", "gtFine/{split}/a/1_gtFine_labelTrainIds.png", 19),
+        ("loveDA", "img_dir/{split}/1.png", "ann_dir/{split}/1.png", 8),
+        ("iSAID", "img_dir/{split}/1.png", "ann_dir/{split}/1_instance_color_RGB.png", 16),
+    ):
+        for split in ("train", "val"):
+            for file, content in ((image_name, image), (label_name, image[..., 0] % classes)):
+                path = root / "data" / name / file.format(split=split)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), content)
     shutil.copytree(digit_scenes, root / "data/digit_scenes")
     return root
 
 
 def test_there_are_configs():
-    assert {"digit_scenes", "vheat"} <= {name.split("/")[0] for name in CONFIGS}
+    assert {"digit_scenes", "vheat", "vwave", "vtail", "vpoisson", "vmix"} == {name.split("/")[0] for name in CONFIGS}
 
 
 @pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``:UserWarning")  # mmseg's own base leaves it open
@@ -74,7 +84,8 @@ def test_config_builds(name, data, monkeypatch):
     assert set(decay) == {id(p) for p in model.parameters() if p.requires_grad}
     base = config.optim_wrapper.optimizer.weight_decay
     for key, parameter in model.backbone.named_parameters():
-        assert decay[id(parameter)] == (0 if parameter.ndim == 1 else base), key
+        undecayed = parameter.ndim == 1 or key in model.backbone.no_weight_decay()
+        assert decay[id(parameter)] == (0 if undecayed else base), key
 
     # The neck or heads take what the backbone gives.
     with torch.no_grad():
@@ -87,11 +98,29 @@ def test_config_says_what_it_is(name):
     head = (FOLDER / name).read_text().splitlines()[:6]
     assert head[0].startswith("# ")
     comment = "\n".join(line for line in head if line.startswith("#"))
-    assert ("Published" in comment) if name.startswith("vheat/") else "minutes" in comment
+    assert ("minutes" if name.startswith("digit_scenes/") else "Published") in comment
     config = Config.fromfile(FOLDER / name)
     assert config.runner_type == "SafeRunner"
     assert config.default_hooks.checkpoint.type == "SafeCheckpointHook"
     assert config.data_help
+
+
+@pytest.mark.parametrize(
+    ("size", "arch", "one", "three", "dense"),
+    [("t", "tiny", 0.1, 0.2, 0.3), ("s", "small", 0.3, 0.4, 0.4), ("b", "base", 0.5, 0.5, 0.5)],
+)
+def test_sizes_and_schedules(size, arch, one, three, dense):
+    for name, drop_path in (
+        (f"mask-rcnn_vheat-{size}_fpn_1x_coco.py", one),
+        (f"mask-rcnn_vheat-{size}_fpn_3x_coco.py", three),
+        (f"upernet_vheat-{size}_160k_ade20k-512x512.py", dense),
+    ):
+        config = Config.fromfile(FOLDER / "vheat" / name)
+        assert config.model.backbone.arch == arch and config.model.backbone.drop_path_rate == drop_path
+        assert config.auto_scale_lr.base_batch_size == 16 and config.train_dataloader.batch_size == 2
+    three = Config.fromfile(FOLDER / f"vheat/mask-rcnn_vheat-{size}_fpn_3x_coco.py")
+    assert three.train_cfg.max_epochs == 36 and three.param_scheduler[1].milestones == [27, 33]
+    assert three.train_dataloader.dataset.pipeline[3].type == "RandomChoice"
 
 
 def test_published_recipes():

@@ -6,15 +6,7 @@
 _base_ = [
     "../_base_/mask-rcnn_vheat_fpn.py",
     "mmdet::_base_/datasets/coco_instance.py",
-    "mmdet::_base_/schedules/schedule_1x.py",
+    "../_base_/schedules/coco_1x.py",
     "../_base_/runtime_mmdet.py",
 ]
 data_help = "download COCO 2017 and lay it out as data/coco/{annotations,train2017,val2017}"
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=1000),
-    dict(type="MultiStepLR", begin=0, end=12, by_epoch=True, milestones=[8, 11], gamma=0.1),
-]
