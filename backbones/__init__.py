@@ -1,9 +1,10 @@
 """Vision backbones built on :mod:`spectral_ops`. Importing this package registers them with timm."""
 
 from backbones.blocks import SpectralBlock
-from backbones.checkpoint import LoadReport, load_checkpoint
+from backbones.checkpoint import LoadReport, load_checkpoint, read_weights
 from backbones.convert import Conversion, convert_checkpoint, to_official
 from backbones.families import ARCHS, FAMILIES, Family, heat_operator
+from backbones.identify import network_like
 from backbones.network import SpectralNet, stage_sizes
 from backbones.safe_load import read_checkpoint
 
@@ -18,7 +19,9 @@ __all__ = [
     "convert_checkpoint",
     "heat_operator",
     "load_checkpoint",
+    "network_like",
     "read_checkpoint",
+    "read_weights",
     "stage_sizes",
     "to_official",
 ]

@@ -17,7 +17,7 @@ from backbones.safe_load import read_checkpoint
 from spectral_ops import Precomputed, resize_embedding
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 
-__all__ = ["LoadReport", "load_checkpoint"]
+__all__ = ["LoadReport", "load_checkpoint", "read_weights"]
 
 Weights = Literal["raw", "ema"]
 #: Where a training script keeps its tensors, the first that is there.
@@ -84,16 +84,35 @@ def load_checkpoint(
         raise TypeError(f"model must be a backbones.SpectralNet, got {type(model).__name__}")
     if resize is not None and resize not in RESIZE_RULES:
         raise ValueError(f"resize must be one of {RESIZE_RULES} or None, got {resize!r}")
-    if weights not in _CONTAINERS:
-        raise ValueError(f"weights must be one of {tuple(_CONTAINERS)}, got {weights!r}")
-    tensors = _unwrap(read_checkpoint(path), weights, path)
+    state, unexpected, official = _read(path, weights)
     try:
-        state, unexpected, official = _own_names(tensors)
         plan = _Plan(model, state, resize, official)
     except ValueError as error:
         raise ValueError(f"cannot load {path}: {error}") from error
     plan.apply()
     return LoadReport(plan.missing, unexpected + plan.unexpected, plan.resized)
+
+
+def read_weights(path: str | os.PathLike[str], weights: Weights = "raw") -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of a vHeat file under this project's names, and the names in it that are nobody's.
+
+    Args:
+        path, weights: See :func:`load_checkpoint`.
+
+    Raises:
+        FileNotFoundError, ValueError: As :func:`load_checkpoint`.
+    """
+    return _read(path, weights)[:2]
+
+
+def _read(path: str | os.PathLike[str], weights: Weights) -> tuple[dict[str, Tensor], list[str], bool]:
+    if weights not in _CONTAINERS:
+        raise ValueError(f"weights must be one of {tuple(_CONTAINERS)}, got {weights!r}")
+    tensors = _unwrap(read_checkpoint(path), weights, path)
+    try:
+        return _own_names(tensors)
+    except ValueError as error:
+        raise ValueError(f"cannot load {path}: {error}") from error
 
 
 def _unwrap(checkpoint: Mapping[str, Any], weights: Weights, path: str | os.PathLike[str]) -> Mapping[str, Tensor]:

@@ -17,7 +17,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from backbones import openmmlab_runner as openmmlab_runner  # registers the runner and the hook used by our configs
+from backbones import openmmlab_layer_decay as openmmlab_layer_decay  # registers what our configs name
+from backbones import openmmlab_runner as openmmlab_runner
 from backbones.checkpoint import load_checkpoint
 from backbones.families import ARCHS, FAMILIES, Family
 from backbones.network import SpectralNet

@@ -1,0 +1,65 @@
+"""Converting checkpoints on the command line: names, both directions, refusal."""
+
+import subprocess
+import sys
+
+import convert_checkpoint as tool
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from backbones import network_like, to_official
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    net = timm.create_model("vheat_small", dims=(8, 12, 16, 20), depths=(1, 2, 1, 1), img_size=(64, 96), num_classes=7)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return net.eval()
+
+
+@pytest.mark.parametrize("form", ["classifier", "precomputed", "dense", "training file"])
+def test_there_and_back(form, net, tmp_path, capsys):
+    if form == "precomputed":
+        net.reparameterize([(64, 96)], keep_source=False)
+    official = to_official(net.state_dict())
+    if form == "dense":
+        official = {n: t for n, t in official.items() if not n.startswith("classifier.")}
+        official |= {
+            f"outnorm{i}.{n}": torch.rand(c) for i, c in enumerate((8, 12, 16, 20)) for n in ("weight", "bias")
+        }
+    file = {"model": {f"module.{n}": t for n, t in official.items()}, "model_ema": official, "epoch": 3}
+    torch.save(file if form == "training file" else {"model": official}, tmp_path / "in.pth")
+    own, back = tmp_path / "own.safetensors", tmp_path / "official.safetensors"
+    tool.convert(tmp_path / "in.pth", own, weights="ema" if form == "training file" else "raw")
+    assert "the same features" in capsys.readouterr().out
+    tool.convert(own, back, to="official", listing=True)
+    assert "patch_embed.conv1.weight  (4, 3, 3, 3)" in capsys.readouterr().out
+    assert load_file(back).keys() == official.keys()
+    assert all(torch.equal(t, official[n]) for n, t in load_file(back).items())
+    if form == "classifier":
+        assert all(torch.equal(t, net.state_dict()[n]) for n, t in load_file(own).items())
+
+
+def test_the_network_of_a_file(net):
+    found = network_like(net.state_dict())
+    found.load_state_dict(net.state_dict())
+    x = torch.randn(1, 3, 64, 96)
+    assert torch.equal(found.eval()(x), net(x))
+    with pytest.raises(ValueError, match="not those of a whole vHeat"):
+        network_like({n: t for n, t in net.state_dict().items() if not n.startswith("stem.")})
+
+
+def test_command_line(net, tmp_path, root):
+    torch.save(net.state_dict(), tmp_path / "in.pth")
+    command = [sys.executable, root / "tools/convert_checkpoint.py", tmp_path / "in.pth", tmp_path / "out.safetensors"]
+    first, second = (subprocess.run(command, capture_output=True, text=True, check=False) for _ in range(2))
+    assert first.returncode == 0 and "bit for bit" in first.stdout, first.stderr
+    assert second.returncode == 1 and "exists; give another name" in second.stderr
+    command[2] = tmp_path / "nothing.pth"
+    result = subprocess.run([*command[:3], tmp_path / "x"], capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and result.stderr.startswith("error: ") and not (tmp_path / "x").exists()

@@ -1,0 +1,88 @@
+"""Convert a vHeat checkpoint to safetensors under this project's names, or back to the official ones.
+
+    python tools/convert_checkpoint.py IN OUT.safetensors [--weights raw|ema] [--to own|official] [--list]
+
+Reads official and own files of every form (classification or dense, as trained or precomputed, also inside a detector),
+without unpickling code. It builds the network the file belongs to, loads it before and after the conversion, and writes
+OUT only where both give the same features of one image.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from backbones import SpectralNet, load_checkpoint, network_like, read_weights, to_official
+
+
+def features(net: SpectralNet) -> list[torch.Tensor]:
+    """Stage outputs, and logits where there is a classifier, of one fixed random image of the network's size."""
+    sizes = [4 * n for n in net_grid(net)]
+    image = torch.randn(1, net.in_chans, *sizes, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return [*net.forward_stages(image), *([net(image)] if net.num_classes else [])]
+
+
+def net_grid(net: SpectralNet) -> tuple[int, int]:
+    """Map size of the first stage at the size of the network's embeddings or stored gains."""
+    stage = net.stages[0]
+    if stage.embedding is not None:
+        return tuple(stage.embedding.weight.shape[:2])
+    return stage.blocks[0].mixer.operator.stored_sizes[0]
+
+
+def loaded(path: Path, weights: str) -> SpectralNet:
+    """The network of a file, in float32."""
+    net = network_like(read_weights(path, weights)[0]).eval()
+    load_checkpoint(net, path, resize=None, weights=weights)
+    return net
+
+
+def convert(source: Path, target: Path, weights: str = "raw", to: str = "own", listing: bool = False) -> None:
+    """Convert, verify, and say what was done.
+
+    Raises:
+        ValueError: The file cannot be read or is not a whole vHeat; nothing is written.
+        FileExistsError: ``target`` exists.
+    """
+    if target.exists():
+        raise FileExistsError(f"{target} exists; give another name")
+    state, unexpected = read_weights(source, weights)
+    before = loaded(source, weights)
+    tensors = to_official(state) if to == "official" else state
+    part = target.with_name(target.name + ".part")
+    save_file({name: t.contiguous().clone() for name, t in tensors.items()}, part, metadata={"format": "pt"})
+    same = all(map(torch.equal, features(before), features(loaded(part, "raw"))))
+    if not same:
+        part.unlink()
+        raise ValueError(f"the converted file would give other features than {source}; nothing was written")
+    part.rename(target)
+    if listing:
+        for name, tensor in tensors.items():
+            print(f"{name}  {tuple(tensor.shape)}")
+    dims = [b.mixer.norm.normalized_shape[0] for b in (stage.blocks[0] for stage in before.stages)]
+    print(f"{len(tensors)} tensors, widths {dims}, depths {[len(s.blocks) for s in before.stages]}")
+    if unexpected:
+        print(f"left out, nobody's: {', '.join(unexpected)}")
+    print(f"{target}: written; it gives the same features as {source}, bit for bit")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, metavar="IN")
+    parser.add_argument("target", type=Path, metavar="OUT")
+    parser.add_argument("--weights", choices=("raw", "ema"), default="raw", help="which of a training file's weights")
+    parser.add_argument("--to", choices=("own", "official"), default="own", help="the names to write")
+    parser.add_argument("--list", action="store_true", help="print every tensor")
+    args = parser.parse_args()
+    try:
+        convert(args.source, args.target, args.weights, args.to, args.list)
+    except (ValueError, OSError) as error:
+        parser.exit(1, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()
