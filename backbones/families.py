@@ -15,6 +15,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 
 from backbones.network import SpectralNet
 from spectral_ops import (
+    Bounded,
     FractionalHeat,
     FromEmbedding,
     Heat,
@@ -92,8 +93,8 @@ def static_tail_operator(channels: int) -> Mixture:
 
 
 def poisson_operator(channels: int) -> Poisson:
-    """Screened Poisson, the screening learned per channel."""
-    return Poisson(Softplus(1.0, (channels,)), dims=(1, 2))
+    """Screened Poisson, the screening learned per channel between 0.05 and 20."""
+    return Poisson(Bounded(1.0, 0.05, 20.0, (channels,)), dims=(1, 2))
 
 
 def mix_operator(channels: int) -> Mixture:

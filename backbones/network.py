@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from backbones.blocks import Downsample, NormPlacement, SpectralBlock, Stem, halved
-from spectral_ops import FromEmbedding, Precomputed, Softmax, SpectralEmbedding, SpectralOperator
+from spectral_ops import Precomputed, Softmax, SpectralEmbedding, SpectralOperator
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 
 __all__ = ["MIN_IMAGE_SIZE", "SpectralNet", "SpectralStage", "stage_sizes"]
@@ -148,7 +148,7 @@ class SpectralNet(nn.Module):
                 )
                 for rate in stage_rates.tolist()
             ]
-            conditioned = any(isinstance(module, FromEmbedding) for block in blocks for module in block.modules())
+            conditioned = any(block.mixer.operator.embedding_conditioned for block in blocks)
             stages.append(
                 SpectralStage(
                     blocks,
@@ -292,7 +292,7 @@ class SpectralNet(nn.Module):
                     source = operator.source if isinstance(operator, Precomputed) else operator
                     if source is None:
                         raise ValueError("this network holds gains only: there is no physics to compute others from")
-                    if any(getattr(module, "needs_input", False) for module in source.modules()):
+                    if source.input_conditioned:
                         raise ValueError(f"the gain of {source!r} depends on the input and cannot be precomputed")
                     found.append((block.mixer, grid, source.gain(grid, embedding=embedding)))
         for mixer, grid, gain in found:

@@ -80,6 +80,8 @@ class DenseSpectralNet(SpectralNet):
         with_cp: bool = False,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
+        if not hasattr(type(self), "operator"):
+            raise TypeError("DenseSpectralNet has no operator of its own: use VHeat or a relative, or subclass it")
         super().__init__(
             type(self).operator,
             **_resolve_arch(arch),

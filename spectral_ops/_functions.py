@@ -1,13 +1,14 @@
-"""Smooth functions of one mode, finite in value and in gradient where their usual formulas are 0 / 0."""
+"""Smooth functions of one mode, finite in value and in gradient where their usual formulas are 0 / 0 or inf - inf."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["damped_cos_sinc", "phi1"]
+__all__ = ["Oscillator", "oscillator", "phi1", "power"]
 
 #: Terms of the power series used for arguments up to 1: the first one left out is 1 / 20!, below float64's rounding.
 _TERMS = 10
@@ -21,35 +22,68 @@ def _series(z: Tensor, coefficients: list[float]) -> Tensor:
     return total
 
 
+# In what follows each branch of a `where` sees only arguments it is good for, or its gradient would spoil the other's
+# with nan.
+
+
 def phi1(z: Tensor) -> Tensor:
-    """``(1 - exp(-z)) / z`` for z >= 0, and 1 at 0."""
-    # Each branch of a `where` sees only arguments it is good for, or its gradient would spoil the other's with nan.
-    small = z < 1
+    """``(1 - exp(-z)) / z``, and 1 at 0."""
+    small = z.abs() < 1
     near = _series(torch.where(small, z, 0), [(-1) ** n / math.factorial(n + 1) for n in range(2 * _TERMS)])
     far = torch.where(small, 1, z)
     return torch.where(small, near, -torch.expm1(-far) / far)
 
 
-def damped_cos_sinc(q: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """``exp(-b) cos(sqrt(z))`` and ``exp(-b) sin(sqrt(z)) / sqrt(z)`` with ``z = q - b**2``, smooth in q and b.
+def power(base: Tensor, exponent: Tensor) -> Tensor:
+    """``base ** exponent`` for base >= 0, with 0 ** s = 0 for every s, and cut off before it overflows."""
+    moving = base > 0
+    limit = math.log(torch.finfo(base.dtype).max) - 1
+    value = torch.exp((exponent * torch.where(moving, base, 1).log()).clamp(max=limit))
+    return torch.where(moving, value, 0)
 
-    For q >= 0. Where z < 0 they are ``exp(-b) cosh(sqrt(-z))`` and ``exp(-b) sinh(sqrt(-z)) / sqrt(-z)``, computed from
-    the two decay rates, so that neither factor overflows.
+
+class Oscillator(NamedTuple):
+    """What :func:`oscillator` returns: with C, S the damped cosine and sinc, ``C + b S``, ``S`` and ``C - b S``."""
+
+    field: Tensor
+    sinc: Tensor
+    velocity: Tensor
+
+
+def oscillator(w: Tensor, b: Tensor) -> Oscillator:
+    """The damped oscillator after unit time, smooth in its angle w >= 0 without damping and its damping b.
+
+    With ``z = w**2 - b**2``, ``C = exp(-b) cos(sqrt(z))`` and ``S = exp(-b) sin(sqrt(z)) / sqrt(z)``, where for z < 0
+    cos and sin are cosh and sinh. Nothing is squared, and over-damped modes are computed from their two decay rates,
+    so that neither overflows nor cancels.
     """
-    z = q - b * b
-    small, fast = z.abs() < 1, z >= 1
-    near = torch.where(small, z, 0)
-    fade = torch.exp(-torch.where(small | fast, b, 0))
-    series_cos = fade * _series(near, [(-1) ** n / math.factorial(2 * n) for n in range(_TERMS)])
-    series_sinc = fade * _series(near, [(-1) ** n / math.factorial(2 * n + 1) for n in range(_TERMS)])
-    angle = torch.where(fast, z, 1).sqrt()
-    wave_cos, wave_sinc = fade * torch.cos(angle), fade * torch.sin(angle) / angle
-    # Over-damped: exp(-b +- s). The slow rate comes from the product of both, q, and not from their difference.
-    slow_fast = small | fast
-    s = torch.where(slow_fast, 1, -z).sqrt()
+    z = (w - b) * (w + b)
+    size = b.abs()
+    series = z.abs() < 1
+    fast = (w > size) & ~series
+    slow = ~(series | fast)
+    fade = torch.exp(-torch.where(slow, 0, b))
+    gone = fade == 0  # the angle may then be infinite
+
+    near = torch.where(series, z, 0)
+    cos = fade * _series(near, [(-1) ** n / math.factorial(2 * n) for n in range(_TERMS)])
+    sinc = fade * _series(near, [(-1) ** n / math.factorial(2 * n + 1) for n in range(_TERMS)])
+
+    waving = fast & ~gone
+    angle = torch.where(waving, w - size, 1).sqrt() * torch.where(waving, w + size, 1).sqrt()
+    cos = torch.where(fast, fade * torch.cos(angle), cos)
+    sinc = torch.where(fast, fade * torch.sin(angle) / angle, sinc)
+    shift = torch.where(slow, 0, b) * sinc
+
+    # Rates far = |b| + s and near = |b| - s = w**2 / far; for b < 0 both grow.
+    s = torch.where(slow, size - w, 1).sqrt() * torch.where(slow, size + w, 1).sqrt()
+    far = torch.where(slow, size, 1) + s
+    less = torch.where(slow, w, 0) * (torch.where(slow, w, 0) / far)
     sign = torch.where(b < 0, -1.0, 1.0).to(z.dtype)
-    high = torch.where(slow_fast, 1, b.abs() + s)
-    slow, quick = torch.exp(-sign * torch.where(slow_fast, 0, q) / high), torch.exp(-sign * high)
-    over_cos, over_sinc = (slow + quick) / 2, sign * (slow - quick) / (2 * s)
-    cos = torch.where(small, series_cos, torch.where(fast, wave_cos, over_cos))
-    return cos, torch.where(small, series_sinc, torch.where(fast, wave_sinc, over_sinc))
+    first, second = torch.exp(-sign * less), torch.exp(-sign * torch.where(slow, far, 0))
+    more_share, less_share = far / (2 * s), less / (2 * s)
+    return Oscillator(
+        torch.where(slow, first * more_share - second * less_share, cos + shift),
+        torch.where(slow, sign * (first - second) / (2 * s), sinc),
+        torch.where(slow, second * more_share - first * less_share, cos - shift),
+    )

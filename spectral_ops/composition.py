@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
-from spectral_ops._checks import check_quantity
 from spectral_ops.operator import Grid, Quantity, SpectralOperator, _describe
-from spectral_ops.quantities import Constant
+from spectral_ops.quantities import Constant, InputRouter, Softmax
 
 __all__ = ["Mixture", "Product", "Scaled", "Sum", "Wrapper"]
 
 
 class _Expression(SpectralOperator):
-    """An operator made of operators that share their dims, Laplacian and spacing."""
+    """An operator made of operators that share their dims (as given), Laplacian, boundary and spacing."""
 
     def __init__(self, *terms: SpectralOperator) -> None:
         if not terms:
@@ -81,10 +81,27 @@ class Product(_Expression):
         super().__init__(*(part for term in terms for part in (term.terms if isinstance(term, Product) else (term,))))
 
     def _gain(self, grid: Grid) -> Tensor:
-        first, *rest = self._gains(grid)
-        for gain in rest:
-            first = first * gain
-        return first
+        total: Tensor | None = None
+        for term in reversed(self.terms):  # in the order they are applied
+            if total is not None and term.input_conditioned:
+                gain = term._gain(self._after(total, grid))
+            else:
+                gain = term._gain(grid)
+            total = gain if total is None else gain * total
+        assert total is not None
+        return total
+
+    def _after(self, gain: Tensor, grid: Grid) -> Grid:
+        """The grid with the mean that the input has once ``gain`` is applied: the mean is the constant mode."""
+        if grid.pooled is None:
+            return grid
+        if self.boundary != "neumann":
+            raise ValueError(
+                f"{self!r}: behind cold walls an operator conditioned on its input can only be the first one applied, "
+                f"the rightmost, because the mean of what reaches the others is not one mode"
+            )
+        constant = gain.flatten(-len(grid.sizes) - 1, -2)[..., 0, :]
+        return replace(grid, pooled=grid.pooled * constant)
 
     def __repr__(self) -> str:
         return " @ ".join(f"({t!r})" if isinstance(t, (Sum, Scaled)) else repr(t) for t in self.terms)
@@ -110,7 +127,7 @@ class Mixture(_Expression):
 
     Args:
         operators: The K operators.
-        weights: ``(K,)`` or ``(K, ...)`` with the rest broadcastable to ``(*sizes, C)``, as floats, a tensor, an
+        weights: K floats, or ``(K, ...)`` with the rest broadcastable to ``(*sizes, C)`` as a tensor, an
             ``nn.Parameter``, or a module mapping the :class:`Grid` to such a tensor.
 
     Raises:
@@ -127,23 +144,24 @@ class Mixture(_Expression):
     def __init__(self, operators: Sequence[SpectralOperator], weights: Sequence[float] | Tensor | nn.Module) -> None:
         super().__init__(*operators)
         if not isinstance(weights, (Tensor, nn.Module)):
-            weights = Constant(weights)
-            check_quantity("weights", weights.values, None)
-            self._check(weights.values)
+            weights = Constant(weights, "weights")
+            self._check((len(weights.values),))
         if isinstance(weights, Tensor):
-            self._check(weights)
+            self._check(tuple(weights.shape))
+        elif isinstance(weights, (Softmax, InputRouter)):
+            self._check((weights.count,))
         self.add_quantity("weights", weights)
 
-    def _check(self, weights: Tensor) -> None:
-        if weights.ndim < 1 or weights.shape[0] != len(self.terms):
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if not shape or shape[0] != len(self.terms):
             raise ValueError(
                 f"weights must have {len(self.terms)} entries along their first dimension, one per operator, "
-                f"got shape {tuple(weights.shape)}"
+                f"got shape {shape}"
             )
 
     def _gain(self, grid: Grid) -> Tensor:
         weights = self._quantity("weights", grid)
-        self._check(weights)
+        self._check(tuple(weights.shape))
         first, *rest = (w * gain for w, gain in zip(weights.unbind(0), self._gains(grid), strict=True))
         for term in rest:
             first = first + term

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from spectral_ops._functions import damped_cos_sinc, phi1
+from spectral_ops._functions import oscillator, phi1
 from spectral_ops.composition import Wrapper
 from spectral_ops.operator import Grid, GridOptions, Quantity, SpectralOperator
 
@@ -45,16 +45,22 @@ class Relaxation(SpectralOperator):
         return isinstance(self.time, float) and self.time == math.inf
 
     def multiplier(self, eigenvalues: Tensor, *, time: Tensor, **quantities: Tensor) -> Tensor:  # type: ignore[override]
-        rate = self.rate(eigenvalues, **quantities)
+        rate = self._finite_rate(eigenvalues, quantities)
         return (rate == 0).to(rate.dtype) if self._endless else torch.exp(-rate * time)
 
-    def forward(self, x: Tensor, embedding: Tensor | None = None, *, source: Tensor | None = None) -> Tensor:
+    def _finite_rate(self, eigenvalues: Tensor, quantities: dict[str, Tensor]) -> Tensor:
+        """The rate, cut off before it overflows: an infinite one would make nan of time 0."""
+        rate = self.rate(eigenvalues, **quantities)
+        return rate.clamp(max=torch.finfo(rate.dtype).max)
+
+    def forward(self, x: Tensor, *, embedding: Tensor | None = None, source: Tensor | None = None) -> Tensor:
         """The field at the end; see :meth:`SpectralOperator.forward`.
 
         Args:
             x: The field at the beginning.
             embedding: See :meth:`gain`.
             source: f, constant in time, of the shape and dtype of ``x``. It costs one more forward transform.
+                Quantities predicted from the input are predicted from ``x`` for both.
         """
         terms: list[tuple[Tensor, SpectralOperator]] = [(x, self)]
         if source is not None:
@@ -95,7 +101,7 @@ class SourceResponse(Wrapper):
             raise ValueError("time is inf: a source has no response in the limit; Poisson gives the steady state")
         eigenvalues, quantities = evolution._evaluate(grid)
         time = quantities.pop("time")
-        return time * phi1(evolution.rate(eigenvalues, **quantities) * time)
+        return time * phi1(evolution._finite_rate(eigenvalues, quantities) * time)
 
 
 class Oscillation(SpectralOperator):
@@ -109,7 +115,7 @@ class Oscillation(SpectralOperator):
 
     for an initial field u and an initial velocity v (0 where none is given). Values and gradients are finite across the
     critical point z = 0 and for large times. Without damping the energy of each mode is conserved and ``-time`` undoes
-    ``time``. A subclass declares its quantities and gives :math:`\omega^2(\lambda)`.
+    ``time``. A subclass declares its quantities and gives :math:`\omega(\lambda)` in :meth:`frequency`.
 
     Args:
         time: t, of either sign; with damping, negative times grow.
@@ -123,37 +129,54 @@ class Oscillation(SpectralOperator):
         self.add_quantity("damping", damping, minimum=0.0)
 
     @abstractmethod
-    def squared_frequency(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
-        """omega squared >= 0 for ``eigenvalues`` ``(*sizes, 1)``, given every quantity but time and damping."""
+    def frequency(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
+        """omega >= 0 for ``eigenvalues`` ``(*sizes, 1)``, given every quantity but time and damping."""
 
-    def multiplier(self, eigenvalues: Tensor, *, time: Tensor, damping: Tensor, **quantities: Tensor) -> Tensor:  # type: ignore[override]
-        b = damping * time / 2
-        cos, sinc = damped_cos_sinc(self.squared_frequency(eigenvalues, **quantities) * time * time, b)
-        return cos + b * sinc
+    def multiplier(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
+        return self._propagator(eigenvalues, **quantities)["field to field"]
 
-    def forward(self, x: Tensor, embedding: Tensor | None = None, *, velocity: Tensor | None = None) -> Tensor:
+    def _propagator(
+        self, eigenvalues: Tensor, *, time: Tensor, damping: Tensor, **quantities: Tensor
+    ) -> dict[str, Tensor]:
+        """The gains from field and velocity at the beginning to both at the end."""
+        omega = self.frequency(eigenvalues, **quantities)
+        angle = (omega * time).abs()
+        field, sinc, velocity = oscillator(angle, damping * time / 2)
+        return {
+            "field to field": field,
+            "velocity to field": time * sinc,
+            "field to velocity": -omega * (omega * time * sinc),
+            "velocity to velocity": velocity,
+        }
+
+    def forward(self, x: Tensor, *, embedding: Tensor | None = None, velocity: Tensor | None = None) -> Tensor:
         """The field at the end; see :meth:`SpectralOperator.forward`.
 
         Args:
             x: The field at the beginning.
             embedding: See :meth:`gain`.
             velocity: u_t at the beginning, of the shape and dtype of ``x``. It costs one more forward transform.
+                Quantities predicted from the input are predicted from ``x`` for both.
         """
         terms: list[tuple[Tensor, SpectralOperator]] = [(x, self)]
         if velocity is not None:
             terms.append((velocity, self.velocity_response()))
         return self._superpose(terms, embedding)
 
-    def step(self, x: Tensor, velocity: Tensor, embedding: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, velocity: Tensor, *, embedding: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Field and velocity at the end, from both at the beginning."""
-        onward = [VelocityResponse(self, kind) for kind in ("field to velocity", "velocity to velocity")]
-        return self(x, embedding, velocity=velocity), self._superpose(
-            [(x, onward[0]), (velocity, onward[1])], embedding
-        )
+        onward: list[tuple[Tensor, SpectralOperator]] = [
+            (x, VelocityResponse(self, "field to velocity")),
+            (velocity, VelocityResponse(self, "velocity to velocity")),
+        ]
+        return self(x, embedding=embedding, velocity=velocity), self._superpose(onward, embedding)
 
     def velocity_response(self) -> VelocityResponse:
         """The operator from an initial velocity to what it adds to the field; it shares this one's quantities."""
         return VelocityResponse(self)
+
+
+Propagation = Literal["velocity to field", "field to velocity", "velocity to velocity"]
 
 
 class VelocityResponse(Wrapper):
@@ -172,13 +195,11 @@ class VelocityResponse(Wrapper):
         True
     """
 
-    KINDS = ("velocity to field", "field to velocity", "velocity to velocity")
-
-    def __init__(self, oscillation: Oscillation, kind: str = "velocity to field") -> None:
+    def __init__(self, oscillation: Oscillation, kind: Propagation = "velocity to field") -> None:
         if not isinstance(oscillation, Oscillation):
             raise TypeError(f"oscillation must be an Oscillation such as Wave, got {type(oscillation).__name__}")
-        if kind not in self.KINDS:
-            raise ValueError(f"kind must be one of {self.KINDS}, got {kind!r}")
+        if kind not in get_args(Propagation):
+            raise ValueError(f"kind must be one of {get_args(Propagation)}, got {kind!r}")
         super().__init__(oscillation)
         self.kind = kind
 
@@ -186,10 +207,7 @@ class VelocityResponse(Wrapper):
         oscillation = self.inner
         assert isinstance(oscillation, Oscillation)
         eigenvalues, quantities = oscillation._evaluate(grid)
-        time, damping = quantities.pop("time"), quantities.pop("damping")
-        squared = oscillation.squared_frequency(eigenvalues, **quantities)
-        b = damping * time / 2
-        cos, sinc = damped_cos_sinc(squared * time * time, b)
-        if self.kind == "velocity to field":
-            return time * sinc
-        return -squared * time * sinc if self.kind == "field to velocity" else cos - b * sinc
+        return oscillation._propagator(eigenvalues, **quantities)[self.kind]
+
+    def __repr__(self) -> str:
+        return f"VelocityResponse({self.inner!r}, {self.kind!r})"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
+from spectral_ops._functions import power
 from spectral_ops.evolution import Relaxation
 from spectral_ops.operator import GridOptions, Quantity
 
@@ -25,7 +25,8 @@ class Heat(Relaxation):
 
     Maps with time t and s in turn equal one of time t + s; with insulated walls the mean is conserved and no new
     extrema appear (the maximum principle; on a pixel grid it holds exactly for ``laplacian="finite-difference"``). As
-    ``k t -> 0`` the operator tends to the identity, as ``k t -> inf`` to the projection on the mean.
+    ``k t -> 0`` the operator tends to the identity, as ``k t -> inf`` to the projection on the mean, or to 0 behind
+    cold walls.
 
     Args:
         diffusivity: k >= 0, in cells squared per unit of time.
@@ -37,6 +38,7 @@ class Heat(Relaxation):
         upon Heat Conduction", CVPR 2025.
 
     Example:
+        >>> import torch
         >>> x = torch.rand(2, 3, 32, 48)
         >>> y = Heat(diffusivity=0.5, time=4.0)(x)
         >>> y.shape, bool(torch.allclose(y.mean((-2, -1)), x.mean((-2, -1)), atol=1e-5))
@@ -55,19 +57,20 @@ class FractionalHeat(Relaxation):
     r"""Anomalous diffusion, :math:`u_t = -k (-\nabla^2)^s u + f`, with gain :math:`e^{-k \lambda^s t}`.
 
     ``order=1`` is :class:`Heat`, ``order=0.5`` the Cauchy (Poisson) kernel, whose tails fall like a power of the
-    distance instead of a Gaussian; below 1 it is the flow of a symmetric stable process. The mean is conserved for
-    every order, also as ``order -> 0``, where all other modes decay alike.
+    distance instead of a Gaussian; below 1 it is the flow of a symmetric stable process. With insulated walls the mean
+    is conserved for every order, also as ``order -> 0``, where all other modes decay alike.
 
     Args:
         diffusivity: k >= 0, in cells^(2 s) per unit of time.
         order: s >= 0.
-        time: t >= 0; ``inf`` gives the projection on the mean.
+        time: t >= 0; ``inf`` gives the limit, the mean or, behind cold walls, 0.
         **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
 
     Source:
         Kwaśnicki, "Ten equivalent definitions of the fractional Laplace operator", 2017 (the spectral definition).
 
     Example:
+        >>> import torch
         >>> cauchy = FractionalHeat(diffusivity=0.8, order=0.5)
         >>> cauchy(torch.randn(1, 4, 20, 20)).shape
         torch.Size([1, 4, 20, 20])
@@ -85,26 +88,25 @@ class FractionalHeat(Relaxation):
         self.add_quantity("order", order, minimum=0.0)
 
     def rate(self, eigenvalues: Tensor, *, diffusivity: Tensor, order: Tensor) -> Tensor:  # type: ignore[override]
-        moving = eigenvalues > 0  # the constant has no gradient with respect to the order, not 0 * log(0)
-        power = torch.where(moving, eigenvalues, 1) ** order
-        return diffusivity * torch.where(moving, power, 0)
+        return diffusivity * power(eigenvalues, order)
 
 
 class Biharmonic(Relaxation):
     r"""Fourth-order smoothing, :math:`u_t = -\kappa \nabla^4 u + f`, with gain :math:`e^{-\kappa \lambda^2 t}`.
 
-    It keeps low modes and cuts high ones more sharply than heat, conserves the mean, and has no maximum principle:
-    near an edge it overshoots.
+    It keeps low modes and cuts high ones more sharply than heat, conserves the mean between insulated walls, and has no
+    maximum principle: near an edge it overshoots.
 
     Args:
         stiffness: kappa >= 0, in cells^4 per unit of time.
-        time: t >= 0; ``inf`` gives the projection on the mean.
+        time: t >= 0; ``inf`` gives the limit, the mean or, behind cold walls, 0.
         **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
 
     Source:
         Mullins, "Theory of thermal grooving", 1957 (surface diffusion, linearised).
 
     Example:
+        >>> import torch
         >>> Biharmonic(stiffness=0.1)(torch.randn(1, 4, 20, 20)).shape
         torch.Size([1, 4, 20, 20])
     """
@@ -133,6 +135,7 @@ class ReactionDiffusion(Relaxation):
         Fisher, "The wave of advance of advantageous genes", 1937, linearised at the stable state.
 
     Example:
+        >>> import torch
         >>> ReactionDiffusion(diffusivity=0.5, reaction=0.1)(torch.randn(1, 4, 20, 20)).shape
         torch.Size([1, 4, 20, 20])
     """

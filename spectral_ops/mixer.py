@@ -54,6 +54,6 @@ class SpectralMixer(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         x = self.dwconv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        y = self.norm(self.operator(self.value(x), embedding))
+        y = self.norm(self.operator(self.value(x), embedding=embedding))
         y = y * F.silu(self.gate(x))
         return self.proj(y)  # type: ignore[no-any-return]

@@ -42,7 +42,7 @@ class Grid:
         device: The device they are computed on.
         embedding: Optional spectral embedding ``(*sizes, C)`` handed to the call, for quantities predicted from it.
         pooled: The input's mean over the grid, ``(C)`` or ``(B, C)``, for quantities predicted from the input; None
-            where no part of the operator asks for it (with an attribute ``needs_input`` that is true).
+            where no part of the operator asks for it (:attr:`SpectralOperator.input_conditioned`).
     """
 
     sizes: tuple[int, ...]
@@ -64,6 +64,15 @@ def _no_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
     if available and torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return contextlib.nullcontext()
+
+
+def _in_float16(x: Tensor) -> bool:
+    """Whether products of ``x`` run in float16, by its dtype or by autocast."""
+    device = x.device.type
+    available = torch.compiler.is_compiling() or is_autocast_available(device)
+    if available and torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(device) == torch.float16
+    return x.dtype == torch.float16
 
 
 def apply_gain(
@@ -129,11 +138,16 @@ def superpose(
             )
         over = normalise_dims(dims, x.ndim)
         spectrum = forward(x, over, backend=backend)
-        term = spectrum * _align(gain, x, over).to(spectrum.dtype)
+        # A gain and the amplitudes it gives may be beyond float16 where the field is not, as of Poisson's low modes.
+        wide = torch.float32 if _in_float16(x) else spectrum.dtype
+        term = spectrum.to(wide) * _align(gain, x, over).to(wide)
         total = term if total is None else total + term
     if total is None:
         raise ValueError("terms must hold at least one pair of field and gain")
-    return inverse(total, dims, backend=backend)
+    if not _in_float16(terms[0][0]):
+        return inverse(total, dims, backend=backend)
+    with _no_autocast(total.device.type):
+        return inverse(total, dims, backend=backend).to(terms[0][0].dtype)
 
 
 def _align(gain: Tensor, x: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -219,6 +233,16 @@ class SpectralOperator(nn.Module, ABC):
             "spacing": self.spacing,
         }
 
+    @property
+    def input_conditioned(self) -> bool:
+        """Whether the gain depends on the input: some part has an attribute ``needs_input`` that is true."""
+        return any(getattr(module, "needs_input", False) for module in self.modules())
+
+    @property
+    def embedding_conditioned(self) -> bool:
+        """Whether the gain depends on a spectral embedding: some part has a true attribute ``needs_embedding``."""
+        return any(getattr(module, "needs_embedding", False) for module in self.modules())
+
     def add_quantity(self, name: str, value: Quantity, *, minimum: float | None = None, endless: bool = False) -> None:
         """Declare a physical quantity, passed to :meth:`multiplier` by name.
 
@@ -227,8 +251,9 @@ class SpectralOperator(nn.Module, ABC):
             value: A float stays a constant of the operator (exact in every dtype, not in the state dict); a tensor,
                 broadcastable to ``(*sizes, C)``, becomes a buffer; an ``nn.Parameter`` a parameter; a module is called
                 with the :class:`Grid` and returns such a tensor (see :mod:`spectral_ops.quantities`).
-            minimum: Smallest value allowed. Floats and tensors are checked here. A bare ``nn.Parameter`` can leave
-                the range in training: use :class:`~spectral_ops.quantities.Softplus` to keep it there.
+            minimum: Smallest value allowed. Floats and tensors are checked here, modules by their attribute
+                ``minimum`` where they have one. A bare ``nn.Parameter`` can leave the range in training: use
+                :class:`~spectral_ops.quantities.Softplus` to keep it there.
             endless: Whether the float ``inf`` is a value, for times with a limit.
 
         Raises:
@@ -241,6 +266,10 @@ class SpectralOperator(nn.Module, ABC):
             check_floating(value, name)
         if not isinstance(value, nn.Module):
             check_quantity(name, value, minimum, endless=endless)
+        else:
+            lowest = getattr(value, "minimum", None)
+            if minimum is not None and isinstance(lowest, float) and lowest < minimum:
+                raise ValueError(f"{name} must be >= {minimum:g}, got {value!r}, which may be {lowest:g}")
         if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
             self.register_buffer(name, value)
         else:
@@ -309,6 +338,10 @@ class SpectralOperator(nn.Module, ABC):
             raise ValueError(f"sizes must have one entry per transformed dimension of {self.dims}, got {sizes}")
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"gains are computed in torch.float32 or torch.float64, got {dtype}")
+        if pooled is not None:
+            check_floating(pooled, "pooled")
+            if pooled.ndim not in (1, 2):
+                raise ValueError(f"pooled must have shape (C) or (B, C), got {tuple(pooled.shape)}")
         if embedding is not None:
             check_floating(embedding, "embedding")
         if embedding is not None and tuple(embedding.shape[:-1]) != sizes:
@@ -321,7 +354,7 @@ class SpectralOperator(nn.Module, ABC):
             gain = self._gain(Grid(sizes, dtype, device, embedding, pooled))
         return gain.squeeze(-1) if gain.shape[-1] == 1 and gain.ndim == len(sizes) + 1 else gain
 
-    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, *, embedding: Tensor | None = None) -> Tensor:
         """Apply the operator over ``dims``.
 
         Args:
@@ -340,7 +373,7 @@ class SpectralOperator(nn.Module, ABC):
         dims = normalise_dims(self.dims, x.ndim)
         sizes = [x.shape[d] for d in dims]
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        pooled = _pool(x, dims) if any(getattr(m, "needs_input", False) for m in self.modules()) else None
+        pooled = _pool(x, dims) if self.input_conditioned else None
         gains = [
             operator.gain(sizes, embedding=embedding, pooled=pooled, dtype=dtype, device=x.device)
             for _, operator in terms

@@ -31,15 +31,26 @@ def _axes(axes: Axes | None) -> Axes:
 
 
 @torch.no_grad()
-def _gain(operator: SpectralOperator, sizes: Sequence[int], channel: int | None, embedding: Tensor | None) -> Tensor:
+def _gain(
+    operator: SpectralOperator,
+    sizes: Sequence[int],
+    channel: int | None,
+    embedding: Tensor | None,
+    pooled: Tensor | None,
+) -> Tensor:
     """One channel of the gain, or the mean over channels, ``(H, W)``."""
     sizes = check_sizes(sizes)
     if len(sizes) != 2:
         raise ValueError(f"sizes must be (H, W): pictures are of operators over two dimensions, got {sizes}")
-    gain = operator.gain(sizes, embedding=embedding, dtype=torch.float64).cpu()
-    if gain.ndim == 2:
-        return gain
-    return gain.mean(-1) if channel is None else gain[..., channel]
+    if pooled is not None and pooled.ndim != 1:
+        raise ValueError(f"pooled must be of one sample, (C), got shape {tuple(pooled.shape)}")
+    gain = operator.gain(sizes, embedding=embedding, pooled=pooled, dtype=torch.float64).cpu()
+    gain = gain if gain.ndim == 3 else gain.unsqueeze(-1)
+    if channel is None:
+        return gain.mean(-1)
+    if not 0 <= channel < gain.shape[-1]:
+        raise ValueError(f"channel must be between 0 and {gain.shape[-1] - 1}, got {channel}")
+    return gain[..., channel]
 
 
 def spectrum(
@@ -48,6 +59,7 @@ def spectrum(
     *,
     channel: int | None = None,
     embedding: Tensor | None = None,
+    pooled: Tensor | None = None,
     axes: Axes | None = None,
 ) -> Axes:
     """The gain of each mode: n down, m to the right, the mean mode at the top left; red amplifies with its sign.
@@ -57,6 +69,7 @@ def spectrum(
         sizes: ``(H, W)`` of the grid.
         channel: One channel; by default the mean of all.
         embedding: For operators that predict a quantity from one.
+        pooled: The mean of one input, ``(C)``, for operators conditioned on the input.
         axes: Where to draw.
 
     Example:
@@ -64,7 +77,7 @@ def spectrum(
         >>> plot.spectrum(Heat(0.5), (32, 48)).get_title()
         'gain'
     """
-    gain = _gain(operator, sizes, channel, embedding)
+    gain = _gain(operator, sizes, channel, embedding, pooled)
     axes = _axes(axes)
     limit = float(gain.abs().max()) or 1.0
     image = axes.imshow(gain.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
@@ -79,6 +92,7 @@ def radial_profile(
     *,
     channel: int | None = None,
     embedding: Tensor | None = None,
+    pooled: Tensor | None = None,
     axes: Axes | None = None,
     **line: Any,
 ) -> Axes:
@@ -87,7 +101,7 @@ def radial_profile(
     One curve where the gain depends on the eigenvalue alone, a cloud where it was learned mode by mode.
 
     Args:
-        operator, sizes, channel, embedding, axes: See :func:`spectrum`.
+        operator, sizes, channel, embedding, pooled, axes: See :func:`spectrum`.
         **line: Passed to matplotlib's ``plot``.
 
     Example:
@@ -96,7 +110,7 @@ def radial_profile(
         >>> len(plot.radial_profile(FractionalHeat(0.5), (32, 32), label="Cauchy", axes=axes).lines)
         2
     """
-    gain = _gain(operator, sizes, channel, embedding)
+    gain = _gain(operator, sizes, channel, embedding, pooled)
     values = laplacian_eigenvalues(
         sizes, spacing=operator.spacing, laplacian=operator.laplacian, boundary=operator.boundary, dtype=torch.float64
     )
@@ -114,12 +128,13 @@ def kernel(
     point: Sequence[int] | None = None,
     channel: int | None = None,
     embedding: Tensor | None = None,
+    pooled: Tensor | None = None,
     axes: Axes | None = None,
 ) -> Axes:
     """What the operator makes of a unit at one cell. Colours follow the square root, so that tails can be seen.
 
     Args:
-        operator, sizes, channel, embedding, axes: See :func:`spectrum`.
+        operator, sizes, channel, embedding, pooled, axes: See :func:`spectrum`.
         point: The cell; by default the centre.
 
     Example:
@@ -127,7 +142,7 @@ def kernel(
         >>> plot.kernel(Wave(1.0, 8.0), (48, 48)).get_title()
         'kernel, peak 0.0978'
     """
-    gain = _gain(operator, sizes, channel, embedding)
+    gain = _gain(operator, sizes, channel, embedding, pooled)
     height, width = gain.shape
     row, column = (height // 2, width // 2) if point is None else point
     if not (0 <= row < height and 0 <= column < width):

@@ -22,7 +22,9 @@ class Poisson(SpectralOperator):
 
     Without screening and with insulated walls a solution exists only for a source without mean, and is unique up to a
     constant: the mean of f is removed and u has mean 0. With screening (the modified Helmholtz equation) the solution
-    is unique and falls off over the length 1 / s; as ``s -> inf`` it tends to f / s^2.
+    is unique and falls off over the length 1 / s; as ``s -> inf`` it tends to f / s^2. As ``s -> 0`` the constant mode
+    grows without bound, up to where s^2 underflows and it is removed: keep a learned s away from 0, with
+    :class:`~spectral_ops.quantities.Bounded`.
 
     Args:
         screening: s >= 0, in 1 / cells.
@@ -44,5 +46,5 @@ class Poisson(SpectralOperator):
 
     def multiplier(self, eigenvalues: Tensor, *, screening: Tensor) -> Tensor:  # type: ignore[override]
         total = eigenvalues + screening.square()
-        solvable = total > 0
+        solvable = total > torch.finfo(total.dtype).tiny  # else its inverse would overflow
         return torch.where(solvable, 1 / torch.where(solvable, total, 1), 0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from spectral_ops._checks import check_floating, check_sizes
@@ -15,8 +18,9 @@ __all__ = ["Precomputed"]
 class Precomputed(SpectralOperator):
     """An operator whose gain is looked up by grid size.
 
-    On a grid without a stored gain it falls back to ``source``, which it keeps, so nothing is lost and
-    ``operator.source`` undoes the replacement. ``source=None`` serves files that hold gains only.
+    On a grid without a stored gain, or for float64 inputs without one in float64, it falls back to ``source``, which it
+    keeps, so nothing is lost and ``operator.source`` undoes the replacement. ``source=None`` serves files that hold
+    gains only.
 
     Args:
         source: The operator the gains come from, or None.
@@ -54,8 +58,19 @@ class Precomputed(SpectralOperator):
         check_floating(gain, "gain")
         if tuple(gain.shape[: len(sizes)]) != sizes or gain.ndim not in (len(sizes), len(sizes) + 1):
             raise ValueError(f"gain must have shape {sizes} or (*{sizes}, C), got {tuple(gain.shape)}")
+        if self.source is not None and self.source.input_conditioned:
+            raise ValueError(f"the gain of {self.source!r} depends on the input and cannot be precomputed")
         gain = gain if gain.ndim > len(sizes) else gain.unsqueeze(-1)
-        self.register_buffer(self._name(sizes), gain.detach().clone())
+        with torch.inference_mode(False):  # so that what is stored during evaluation serves training too
+            self.register_buffer(self._name(sizes), gain.detach().clone())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name, gain in state_dict.items():
+            match = re.fullmatch(re.escape(prefix) + r"(gain_\d+(?:x\d+)*)", name)
+            if match and match.group(1) not in self._buffers:
+                owned = next((t for t in (*self.parameters(), *self.buffers())), gain)
+                self.register_buffer(match.group(1), torch.empty_like(gain, device=owned.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def covers(self, sizes: Sequence[int]) -> bool:
         """Whether a gain is stored for ``sizes``."""
@@ -78,7 +93,8 @@ class Precomputed(SpectralOperator):
 
     def _gain(self, grid: Grid) -> Tensor:
         stored = self._find(grid.sizes)
-        if stored is not None:
+        exact = stored is not None and (grid.dtype == torch.float32 or stored.dtype == torch.float64)
+        if stored is not None and (exact or self.source is None):
             return stored.to(grid.dtype)
         if self.source is None:
             raise ValueError(

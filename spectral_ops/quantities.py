@@ -28,6 +28,8 @@ class Softplus(nn.Module):
         (torch.Size([2, 16, 8, 8]), torch.Size([8, 8, 16]))
     """
 
+    minimum = 0.0
+
     def __init__(self, initial: float = 1.0, shape: tuple[int, ...] = ()) -> None:
         super().__init__()
         check_quantity("initial", initial, 0.0, strict=True)
@@ -64,6 +66,7 @@ class Bounded(nn.Module):
         if not low < initial < high:
             raise ValueError(f"initial must lie strictly between low={low:g} and high={high:g}, got {initial:g}")
         self.low, self.high = float(low), float(high)
+        self.minimum = self.low
         share = torch.full(shape, (initial - low) / (high - low), dtype=torch.float64)
         self.raw = nn.Parameter(torch.logit(share).to(torch.get_default_dtype()))
 
@@ -75,17 +78,32 @@ class Bounded(nn.Module):
 
 
 class Constant(nn.Module):
-    """Several fixed numbers along the first dimension, as exact as the grid's dtype; nothing in the state dict."""
+    """Several fixed numbers along the first dimension, as exact as the grid's dtype; nothing in the state dict.
 
-    def __init__(self, values: Sequence[float]) -> None:
+    Args:
+        values: Floats.
+        name: What errors call them.
+
+    Raises:
+        TypeError: A value is not a float, for example a tensor, whose gradient would be lost.
+        ValueError: It is not finite.
+    """
+
+    def __init__(self, values: Sequence[float], name: str = "values") -> None:
         super().__init__()
-        self.values = torch.tensor(values, dtype=torch.float64, device="cpu")
+        if not isinstance(values, Sequence) or not all(
+            isinstance(v, (int, float)) and not isinstance(v, bool) for v in values
+        ):
+            raise TypeError(f"{name} must be floats, one tensor, an nn.Parameter or an nn.Module, got {values!r}")
+        for value in values:
+            check_quantity(name, value, None)
+        self.values = tuple(map(float, values))
 
     def forward(self, grid: Grid) -> Tensor:
-        return self.values.to(device=grid.device, dtype=grid.dtype)
+        return torch.stack([torch.full((), v, dtype=grid.dtype, device=grid.device) for v in self.values])
 
     def __repr__(self) -> str:
-        return "[" + ", ".join(f"{value:g}" for value in self.values.tolist()) + "]"
+        return "[" + ", ".join(f"{value:g}" for value in self.values) + "]"
 
 
 class Softmax(nn.Module):
@@ -109,6 +127,7 @@ class Softmax(nn.Module):
         if count < 1:
             raise ValueError(f"count must be >= 1, got {count}")
         check_quantity("temperature", temperature, 0.0, strict=True)
+        self.count = count
         self.temperature = temperature
         self.logits = nn.Parameter(torch.zeros(count, *shape))
 
@@ -182,6 +201,9 @@ class FromEmbedding(nn.Module):
         ValueError: The operator was called without an embedding, or with one of other width.
     """
 
+    minimum = 0.0
+    needs_embedding = True
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.linear = nn.Linear(channels, channels)
@@ -189,7 +211,7 @@ class FromEmbedding(nn.Module):
     def forward(self, grid: Grid) -> Tensor:
         if grid.embedding is None:
             raise ValueError(
-                "this operator predicts a quantity from a spectral embedding: call it as operator(x, embedding)"
+                "this operator predicts a quantity from a spectral embedding: call it as operator(x, embedding=...)"
             )
         if grid.embedding.shape[-1] != self.linear.in_features:
             raise ValueError(

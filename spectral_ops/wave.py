@@ -24,8 +24,9 @@ class Wave(Oscillation):
                \frac{\sin(c \sqrt\lambda\, t)}{c \sqrt\lambda} \text{ for the velocity (t at } \lambda = 0).
 
     Low modes, below :math:`\lambda = (a / 2c)^2`, are over-damped and do not oscillate; the constant is always among
-    them. As ``time -> 0`` or ``speed -> 0`` (no velocity) the field stays; with damping it tends to its mean plus mean
-    velocity over a as ``time -> inf``, without damping it has no limit. The angle :math:`c \sqrt\lambda\, t` is rounded
+    them with insulated walls. As ``time -> 0`` or ``speed -> 0`` (no velocity) the field stays; as ``time -> inf`` it
+    tends, with damping, to its mean plus mean velocity over a (to 0 behind cold walls), without damping it has no
+    limit. The angle :math:`c \sqrt\lambda\, t` is rounded
     in the gain's dtype: ask for float64 where it reaches many thousands.
 
     Args:
@@ -57,8 +58,8 @@ class Wave(Oscillation):
         super().__init__(time, damping, **grid)
         self.add_quantity("speed", speed, minimum=0.0)
 
-    def squared_frequency(self, eigenvalues: Tensor, *, speed: Tensor) -> Tensor:  # type: ignore[override]
-        return eigenvalues * speed * speed
+    def frequency(self, eigenvalues: Tensor, *, speed: Tensor) -> Tensor:  # type: ignore[override]
+        return eigenvalues.sqrt() * speed
 
 
 class Plate(Oscillation):
@@ -93,5 +94,5 @@ class Plate(Oscillation):
         super().__init__(time, damping, **grid)
         self.add_quantity("stiffness", stiffness, minimum=0.0)
 
-    def squared_frequency(self, eigenvalues: Tensor, *, stiffness: Tensor) -> Tensor:  # type: ignore[override]
-        return (eigenvalues * stiffness).square()
+    def frequency(self, eigenvalues: Tensor, *, stiffness: Tensor) -> Tensor:  # type: ignore[override]
+        return eigenvalues * stiffness

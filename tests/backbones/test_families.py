@@ -67,7 +67,7 @@ def test_operators_are_the_equations():
         expected = Wave(soft(wave.speed.raw), 1.0, soft(wave.damping.raw), **grid)(x)
         torch.testing.assert_close(wave(x), expected)
         poisson = built["vpoisson"]
-        torch.testing.assert_close(poisson(x), Poisson(soft(poisson.screening.raw), **grid)(x))
+        torch.testing.assert_close(poisson(x), Poisson(0.05 + 19.95 * torch.sigmoid(poisson.screening.raw), **grid)(x))
 
         def k(part):
             return torch.relu(embedding @ part.diffusivity.linear.weight.T + part.diffusivity.linear.bias)
@@ -78,7 +78,7 @@ def test_operators_are_the_equations():
             Heat(k(tail.terms[0]), **grid)(x),
             FractionalHeat(k(tail.terms[1]), 0.5, **grid)(x),
         )
-        torch.testing.assert_close(tail(x, embedding), share * heat + (1 - share) * cauchy)
+        torch.testing.assert_close(tail(x, embedding=embedding), share * heat + (1 - share) * cauchy)
         tail = built["vtail"]
         router = tail.weights
         hidden = torch.relu(x.mean((1, 2)) @ router.hidden.weight.T + router.hidden.bias)
@@ -87,15 +87,15 @@ def test_operators_are_the_equations():
             Heat(k(tail.terms[0]), **grid)(x),
             FractionalHeat(k(tail.terms[1]), 0.5, **grid)(x),
         )
-        torch.testing.assert_close(tail(x, embedding), gate * heat + (1 - gate) * cauchy)
+        torch.testing.assert_close(tail(x, embedding=embedding), gate * heat + (1 - gate) * cauchy)
         mix = built["vmix"]
         w = torch.softmax(mix.weights.logits, 0)
         parts = (
             Heat(k(mix.terms[0]), **grid)(x),
             Wave(soft(mix.terms[1].speed.raw), 1.0, soft(mix.terms[1].damping.raw), **grid)(x),
-            Poisson(soft(mix.terms[2].screening.raw), **grid)(x),
+            Poisson(0.05 + 19.95 * torch.sigmoid(mix.terms[2].screening.raw), **grid)(x),
         )
-        torch.testing.assert_close(mix(x, embedding), sum(a * b for a, b in zip(w, parts, strict=True)))
+        torch.testing.assert_close(mix(x, embedding=embedding), sum(a * b for a, b in zip(w, parts, strict=True)))
 
 
 @every
@@ -145,3 +145,22 @@ def test_a_backbone_of_ones_own_in_openmmlab():
     net = Own("nano", img_size=64)
     assert tuple(net(torch.randn(1, 3, 64, 64))[0].shape[1:]) == (32, 16, 16)
     assert isinstance(net.stages[0].blocks[0].mixer.operator, FractionalHeat)
+    with pytest.raises(TypeError, match="DenseSpectralNet has no operator of its own"):
+        backbones.openmmlab.DenseSpectralNet("nano")
+
+
+def test_an_embedding_for_a_quantity_of_ones_own():
+    class FromCosines(nn.Module):
+        needs_embedding = True
+
+        def __init__(self, channels):
+            super().__init__()
+            self.linear = nn.Linear(channels, channels)
+
+        def forward(self, grid):
+            return nn.functional.softplus(self.linear(grid.embedding.to(grid.dtype)))
+
+    net = backbones.SpectralNet(
+        lambda channels: Heat(FromCosines(channels), dims=(1, 2)), dims=(8, 16), depths=(1, 1), num_classes=3
+    )
+    assert net(torch.randn(1, 3, 64, 96)).shape == (1, 3)

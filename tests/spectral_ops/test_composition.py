@@ -226,7 +226,7 @@ def test_equal_spacings_are_compatible_however_written(draw):
         (lambda: Heat() * float("nan"), ValueError, "factor must be finite, got nan"),
         (lambda: Heat() * torch.tensor([1, 2]), TypeError, "factor must be a real floating-point tensor"),
         (lambda: Mixture([Heat(), Heat()], [1.0]), ValueError, r"weights must have 2 entries .* got shape \(1,\)"),
-        (lambda: Mixture([Heat(), Heat()], 1.0), ValueError, r"weights must have 2 entries .* got shape \(\)"),
+        (lambda: Mixture([Heat(), Heat()], 1.0), TypeError, "weights must be floats, one tensor, .* got 1.0"),
         (lambda: Mixture([Heat()], [float("inf")]), ValueError, "weights must be finite"),
         (lambda: Mixture([Heat()] * 3, Router(torch.ones(2)))(torch.ones(4, 4)), ValueError, "weights must have 3"),
         (lambda: (Heat() + Heat()).multiplier(torch.ones(2, 2)), TypeError, "Sum combines the gains of its terms"),

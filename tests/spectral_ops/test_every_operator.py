@@ -159,3 +159,33 @@ def test_composition_of_everything_is_one_transform_pair(draw, count_products):
     assert count_products(lambda: expression(x)) == 4
     assert math.isfinite(expression(x).sum().item())
     assert expression.gain((9, 8)).shape == (9, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape"),
+    [
+        (so.Poisson(), (1000, 64)),
+        (so.Poisson(0.003), (32, 32)),
+        (so.Heat(0.1, 7e4).source_response(), (32, 32)),
+    ],
+    ids=repr,
+)
+def test_gains_beyond_float16_do_not_overflow(operator, shape, draw):
+    f = draw(*shape)
+    f = ((f - f.mean()) / 16).half()
+    expected = operator(f.double())
+    found = operator(f)
+    assert found.dtype == torch.float16 and expected.abs().max() < 6e4
+    assert torch.isfinite(found).all() and (found.double() - expected).norm() < 2e-2 * expected.norm()
+    with torch.autocast("cpu", torch.float16):
+        found = operator(f.float())
+    assert torch.isfinite(found).all() and (found.double() - expected).norm() < 2e-2 * expected.norm()
+
+
+def test_rates_beyond_the_dtype_are_cut_off():
+    fast = so.FractionalHeat(1.0, order=8.0, time=0.0, spacing=1e-3)
+    assert torch.equal(fast.gain((4, 4)), torch.ones(4, 4))
+    assert torch.equal(so.Biharmonic(1.0, 0.0, spacing=1e-10).gain((4, 4)), torch.ones(4, 4))
+    order = nn.Parameter(torch.tensor(32.0))
+    so.FractionalHeat(1.0, order)(torch.randn(64, 64)).square().sum().backward()
+    assert torch.isfinite(order.grad)

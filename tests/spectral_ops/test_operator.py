@@ -228,7 +228,10 @@ LEARNED = Heat(FromEmbedding(3))
         (lambda: Cauchy().gain((6, 7.0)), TypeError, r"sizes must be ints, got \(6, 7.0\)"),
         (lambda: Cauchy().gain((6, 7), dtype=torch.float16), TypeError, "float32 or torch.float64, got torch.float16"),
         (lambda: LEARNED.gain((6, 7), embedding=X[0]), ValueError, r"embedding must have shape \(\*\(6, 7\), C\)"),
-        (lambda: LEARNED(X, [0.0]), TypeError, "embedding must be a torch.Tensor, got list"),
+        (lambda: Cauchy().gain((6, 7), pooled="x"), TypeError, "pooled must be a torch.Tensor, got str"),
+        (lambda: Cauchy().gain((6, 7), pooled=torch.ones(1, 2, 3)), ValueError, r"pooled must have shape \(C\) or"),
+        (lambda: Cauchy()(X, X), TypeError, "positional argument"),
+        (lambda: LEARNED(X, embedding=[0.0]), TypeError, "embedding must be a torch.Tensor, got list"),
     ],
 )
 def test_errors_name_the_argument(call, error, message):

@@ -13,9 +13,10 @@ import torch
 from dense_laplacian import apply, minus_laplacian, stencil
 
 from spectral_ops import Heat, Plate, VelocityResponse, Wave
-from spectral_ops._functions import damped_cos_sinc
+from spectral_ops._functions import oscillator
 
 FINITE = {"laplacian": "finite-difference"}
+KINDS = ("field to velocity", "velocity to velocity")
 
 
 def flow(squared_frequency: np.ndarray, damping: float, time: float) -> np.ndarray:
@@ -123,29 +124,48 @@ def test_limits(draw):
     torch.testing.assert_close(Wave(1.0, 1e4, 1e4)(u), Heat(1.0)(u), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_functions_of_a_mode_against_complex_arithmetic(dtype):
-    q = torch.cat([torch.zeros(1), torch.logspace(-8, 4, 241)]).to(dtype)[:, None]
-    b = torch.cat([torch.zeros(1), torch.logspace(-6, 1.3, 147)]).to(dtype)[None, :]
-    cos, sinc = damped_cos_sinc(q, b)
-    root = np.sqrt((q.double() - b.double() ** 2).numpy().astype(complex))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        exact_sinc = np.where(np.abs(root) < 1e-7, 1, np.sin(root) / np.where(root == 0, 1, root)).real
-    fade = np.exp(-b.double().numpy())
-    # the phase sqrt(q - b^2) and the exponent b are themselves rounded in the dtype
-    tolerance = 40 * torch.finfo(dtype).eps * (1 + q.double().sqrt() + b.double())
-    assert ((cos.double() - torch.from_numpy(fade * np.cos(root).real)).abs() <= tolerance).all()
-    assert ((sinc.double() - torch.from_numpy(fade * exact_sinc)).abs() <= tolerance).all()
+def test_functions_of_a_mode_against_complex_arithmetic(dtype, sign):
+    w = torch.cat([torch.zeros(1), torch.logspace(-4, 2, 241)]).to(dtype)[:, None]
+    b = sign * torch.cat([torch.zeros(1), torch.logspace(-6, 1.3, 147)]).to(dtype)[None, :]
+    found = oscillator(w, b)
+    exact_w, exact_b = w.double().numpy(), b.double().numpy()
+    root = np.sqrt((exact_w**2 - exact_b**2).astype(complex))
+    sinc = np.where(np.abs(root) < 1e-7, 1, np.sin(root) / np.where(np.abs(root) < 1e-7, 1, root)).real
+    fade, cos = np.exp(-exact_b), np.cos(root).real
+    # the angle w and the exponent b are themselves rounded in the dtype; modes of negative time grow
+    scale = torch.exp(2 * b.double().abs()) if sign < 0 else 1
+    tolerance = 40 * torch.finfo(dtype).eps * (1 + w.double() + b.double().abs()) * scale
+    for value, exact in zip(found, (cos + exact_b * sinc, sinc, cos - exact_b * sinc), strict=True):
+        assert ((value.double() - torch.from_numpy(fade * exact)).abs() <= tolerance).all()
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_gradients_across_the_critical_point(sign, draw):
-    """damping 2 at time 1 makes q = 1 critical: exactly there, close by, and far on both sides."""
-    q = torch.tensor([0.0, 1e-9, 0.3, 1 - 1e-9, 1.0, 1 + 1e-9, 1.9999, 2.0, 2.0001, 30.0], dtype=torch.float64)
-    b = torch.full_like(q, sign)
-    inputs = (q.requires_grad_(), b.requires_grad_())
-    assert torch.autograd.gradcheck(damped_cos_sinc, inputs, atol=1e-6)
-    assert torch.autograd.gradgradcheck(damped_cos_sinc, inputs, atol=1e-5)
+def test_gradients_across_the_critical_point(sign):
+    """w = |b| is critical: exactly there, close by, and far on both sides."""
+    w = torch.tensor([0.0, 1e-6, 0.5, 1 - 1e-9, 1.0, 1 + 1e-9, 1.4142, 1.4143, 6.0], dtype=torch.float64)
+    for size in (0.3, 1.0, 4.0):
+        inputs = (w.clone().requires_grad_(), torch.full_like(w, sign * size).requires_grad_())
+        assert torch.autograd.gradcheck(oscillator, inputs, atol=1e-6)
+        assert torch.autograd.gradgradcheck(oscillator, inputs, atol=1e-5)
+
+
+def test_over_damped_modes_do_not_cancel():
+    """In float32, against float64: every entry of the propagator relative to itself."""
+    for time in (1.0, 100.0):
+        wave = Wave(1.0, time, 1000.0)
+        for operator in (wave, wave.velocity_response(), *(VelocityResponse(wave, k) for k in KINDS)):
+            single, double = (operator.gain((8, 8), dtype=d).double() for d in (torch.float32, torch.float64))
+            torch.testing.assert_close(single, double, rtol=1e-4, atol=1e-30)
+
+
+def test_huge_times_have_the_limit():
+    expected = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    torch.testing.assert_close(Wave(1.0, 1e20, 1.0).gain((2, 2)), expected)
+    torch.testing.assert_close(Wave(1.0, 1e19, 1.0).gain((2, 2)), expected)
+    torch.testing.assert_close(Wave(0.0, 4e19, 1.0).gain((2, 2)), torch.ones(2, 2))
+    assert torch.isfinite(Plate(1.0, 1e30, 1e-3).gain((4, 4))).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -171,7 +191,7 @@ def test_gradients_with_respect_to_everything(draw):
 def test_velocity_costs_one_more_forward_transform(draw, count_products):
     u, v, wave = draw(2, 6, 7), draw(2, 6, 7), Wave(1.0, 2.0)
     assert count_products(lambda: wave(u)) == 4 and count_products(lambda: wave(u, velocity=v)) == 6
-    assert repr(wave.velocity_response()) == "VelocityResponse(Wave(speed=1, time=2, damping=0))"
+    assert repr(wave.velocity_response()) == "VelocityResponse(Wave(speed=1, time=2, damping=0), 'velocity to field')"
 
 
 def test_published_moppa_wave_is_a_plate():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectral_ops import Heat, Softplus, Wave, laplacian_eigenvalues, plot
+from spectral_ops import Heat, InputRouter, Mixture, Softplus, Wave, laplacian_eigenvalues, plot
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,16 @@ def test_film_shows_the_field_at_each_time():
     )
 
 
+def test_operators_conditioned_on_the_input():
+    mixture = Mixture([Heat(0.1), Heat(1.0)], weights=InputRouter(4, 2))
+    pooled = torch.rand(4)
+    shown = plot.spectrum(mixture, (6, 9), pooled=pooled, channel=1).images[0].get_array()
+    np.testing.assert_allclose(shown, mixture.gain((6, 9), pooled=pooled, dtype=torch.float64)[..., 1].detach())
+
+
 def test_errors():
+    with pytest.raises(ValueError, match="channel must be between 0 and 0, got 99"):
+        plot.spectrum(Heat(), (8, 8), channel=99)
     with pytest.raises(ValueError, match=r"sizes must be \(H, W\): pictures are of operators over two dimensions"):
         plot.spectrum(Heat(dims=-1), (8,))
     with pytest.raises(ValueError, match=r"point must be a cell of the 4 x 5 grid, got \(4, 0\)"):

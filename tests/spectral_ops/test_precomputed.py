@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from spectral_ops import FromEmbedding, Heat, Mixture, Precomputed
+from spectral_ops import FromEmbedding, Heat, InputRouter, Mixture, Precomputed
 
 
 def doubled(source, *sizes, **options):
@@ -37,7 +37,7 @@ def test_other_grids_fall_back_to_the_source(draw):
     fast = doubled(Heat(draw(3).exp()), (6, 7), (7, 6))
     assert fast.stored_sizes == [(6, 7), (7, 6)]
     for shape in ((6, 7), (7, 6), (6, 6), (67, 1), (6, 70)):
-        x, factor = draw(2, 3, *shape), 2 if shape in fast.stored_sizes else 1
+        x, factor = draw(2, 3, *shape, dtype=torch.float32), 2 if shape in fast.stored_sizes else 1
         torch.testing.assert_close(fast(x), factor * fast.source(x), rtol=1e-5, atol=1e-5)
         assert fast.covers(shape) == (factor == 2)
 
@@ -46,9 +46,9 @@ def test_embedding_is_not_needed_once_stored(draw):
     source, embedding, x = Heat(FromEmbedding(3)), draw(6, 7, 3).float(), draw(2, 3, 6, 7).float()
     fast = Precomputed(source)
     fast.store((6, 7), source.gain((6, 7), embedding=embedding))
-    assert torch.equal(fast(x), source(x, embedding)) and torch.equal(fast(x, embedding), fast(x))
-    other = draw(5, 5, 3).float()
-    assert torch.equal(fast(x[..., :5, :5], other), source(x[..., :5, :5], other))
+    assert torch.equal(fast(x), source(x, embedding=embedding)) and torch.equal(fast(x, embedding=embedding), fast(x))
+    other, x = draw(5, 5, 3).float(), x[..., :5, :5]
+    assert torch.equal(fast(x, embedding=other), source(x, embedding=other))
 
 
 def test_gains_alone(draw):
@@ -121,3 +121,30 @@ def test_compile_with_dynamic_sizes_takes_the_stored_gain(draw):
 def test_errors_name_the_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_float64_inputs_do_not_lose_precision_to_a_float32_gain(draw):
+    x, fast = draw(2, 3, 6, 7), Precomputed(Heat(0.3))
+    fast.store((6, 7), fast.source.gain((6, 7)))
+    assert torch.equal(fast(x), fast.source(x))
+
+
+def test_what_is_stored_in_inference_mode_serves_training(draw):
+    x, fast = draw(2, 3, 6, 7, dtype=torch.float32).requires_grad_(), Precomputed(Heat(0.3))
+    with torch.inference_mode():
+        fast.store((6, 7), fast.source.gain((6, 7)))
+    fast(x).sum().backward()
+    assert x.grad is not None
+
+
+def test_a_fresh_one_loads_stored_gains(draw):
+    x, stored = draw(2, 3, 6, 7), doubled(Heat(0.3), (6, 7), (4, 4), dtype=torch.float64)
+    fresh = Precomputed(Heat(0.3))
+    fresh.load_state_dict(stored.state_dict())
+    assert fresh.stored_sizes == [(6, 7), (4, 4)] and torch.equal(fresh(x), stored(x))
+
+
+def test_a_gain_that_depends_on_the_input_is_refused():
+    router = Mixture([Heat(0.1), Heat(1.0)], weights=InputRouter(3, 2))
+    with pytest.raises(ValueError, match="depends on the input and cannot be precomputed"):
+        Precomputed(router).store((4, 4), router.gain((4, 4), pooled=torch.ones(3)))

@@ -53,7 +53,7 @@ def test_from_embedding_is_a_linear_map_and_relu(draw):
     torch.testing.assert_close(quantity(grid(embedding)), expected)
     assert (expected == 0).any() and (expected > 0).any()
     heat, x = Heat(quantity), draw(2, 3, 4, 5)
-    torch.testing.assert_close(heat(x, embedding), Heat(expected.detach())(x))
+    torch.testing.assert_close(heat(x, embedding=embedding), Heat(expected.detach())(x))
     assert heat.gain((4, 5), embedding=embedding).shape == (4, 5, 3)
 
 
@@ -63,7 +63,7 @@ def test_from_embedding_computes_in_the_dtype_of_the_grid(dtype, draw):
     assert quantity(grid(embedding)).dtype == torch.float64
     assert quantity(grid(embedding, torch.float32)).dtype == torch.float32
     x = draw(2, 3, 4, 5, dtype=dtype)
-    assert Heat(quantity)(x, embedding).dtype == dtype
+    assert Heat(quantity)(x, embedding=embedding).dtype == dtype
     with torch.autocast("cpu", dtype=torch.bfloat16):
         exact = Heat(quantity).gain((4, 5), embedding=embedding)
     assert torch.equal(exact, Heat(quantity).gain((4, 5), embedding=embedding))
@@ -73,7 +73,7 @@ def test_gradients(draw):
     heat, softplus = Heat(FromEmbedding(2).double()), Heat(Softplus(0.3, (2,)).double())
     x, embedding = draw(1, 2, 2, 3).requires_grad_(), draw(2, 3, 2).requires_grad_()
     parameters = list(heat.parameters())
-    assert torch.autograd.gradcheck(lambda x, e, *_: heat(x, e), (x, embedding, *parameters))
+    assert torch.autograd.gradcheck(lambda x, e, *_: heat(x, embedding=e), (x, embedding, *parameters))
     assert torch.autograd.gradcheck(lambda x, *_: softplus(x), (x, *softplus.parameters()))
 
 
@@ -83,14 +83,18 @@ def test_gradients(draw):
         (lambda: Softplus(0.0), ValueError, "initial must be > 0, got 0"),
         (lambda: Softplus(-1.0), ValueError, "initial must be > 0, got -1"),
         (lambda: Softplus(math.inf), ValueError, "initial must be finite, got inf"),
-        (lambda: Heat(FromEmbedding(3))(torch.ones(2, 3, 4, 5)), ValueError, r"call it as operator\(x, embedding\)"),
         (
-            lambda: Heat(FromEmbedding(3))(torch.ones(2, 3, 4, 5), torch.ones(4, 5, 2)),
+            lambda: Heat(FromEmbedding(3))(torch.ones(2, 3, 4, 5)),
+            ValueError,
+            r"call it as operator\(x, embedding=...\)",
+        ),
+        (
+            lambda: Heat(FromEmbedding(3))(torch.ones(2, 3, 4, 5), embedding=torch.ones(4, 5, 2)),
             ValueError,
             r"embedding must have 3 channels, got shape \(4, 5, 2\)",
         ),
         (
-            lambda: Heat(FromEmbedding(3))(torch.ones(2, 3, 4, 5), torch.ones(5, 4, 3)),
+            lambda: Heat(FromEmbedding(3))(torch.ones(2, 3, 4, 5), embedding=torch.ones(5, 4, 3)),
             ValueError,
             r"embedding must have shape \(\*\(4, 5\), C\), got \(5, 4, 3\)",
         ),

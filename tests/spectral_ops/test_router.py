@@ -113,6 +113,28 @@ def test_weights_given_as_floats_are_exact(draw):
     assert not mixture.state_dict() and repr(mixture).endswith("weights=[0.1, 0.2])")
 
 
+@pytest.mark.parametrize("inner", [3.0 * Heat(0.3), Poisson(), Wave(1.0, 2.0) + Heat(torch.rand(6))], ids=repr)
+def test_in_a_product_the_weights_see_what_reaches_them(inner, draw):
+    mixture, x = tail_prop(), draw(3, 6, 9, 8)
+    torch.testing.assert_close((mixture @ inner)(x), mixture(inner(x)), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close((inner @ mixture)(x), inner(mixture(x)), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close((mixture @ inner @ mixture)(x), mixture(inner(mixture(x))), rtol=1e-6, atol=1e-6)
+
+
+def test_behind_cold_walls_only_the_first_one_applied_may_be_conditioned(draw):
+    cold = {"boundary": "dirichlet"}
+    mixture, x = Mixture([Heat(0.5, **cold), FractionalHeat(0.8, **cold)], weights=InputRouter(6, 2)), draw(3, 6, 9, 8)
+    torch.testing.assert_close((Heat(3.0, **cold) @ mixture)(x), Heat(3.0, **cold)(mixture(x)))
+    with pytest.raises(ValueError, match="can only be the first one applied"):
+        (mixture @ Heat(3.0, **cold))(x)
+
+
+def test_modules_are_checked_against_the_range_of_a_quantity():
+    with pytest.raises(ValueError, match=r"diffusivity must be >= 0, got Bounded\(.*\), which may be -1"):
+        Heat(Bounded(-0.5, -1.0, 1.0))
+    Heat(Bounded(0.5, 0.0, 1.0))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -124,7 +146,10 @@ def test_weights_given_as_floats_are_exact(draw):
         (lambda: tail_prop().gain((4, 5)), ValueError, "predicted from the input: give gain.. its mean as `pooled`"),
         (lambda: tail_prop()(torch.ones(2, 3, 4, 5)), ValueError, "the input must have 6 channels, got 3"),
         (lambda: tail_prop()(torch.ones(4, 5)), ValueError, "needs a channel dimension, got shape"),
-        (lambda: Mixture([Heat(), Heat()], InputRouter(4, 3))(torch.ones(1, 4, 5, 5)), ValueError, "2 entries"),
+        (lambda: Mixture([Heat(), Heat()], InputRouter(4, 3)), ValueError, "2 entries"),
+        (lambda: Mixture([Heat(), Heat()], Softmax(3)), ValueError, "2 entries"),
+        (lambda: Mixture([Heat()], [nn.Parameter(torch.ones(()))]), TypeError, "weights must be floats, one tensor"),
+        (lambda: Mixture([Heat()], None), TypeError, "weights must be floats, one tensor, .* got None"),
         (lambda: Mixture([Heat()], [float("nan")]), ValueError, "weights must be finite"),
     ],
 )
