@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from backbones import openmmlab_layer_decay as openmmlab_layer_decay  # registers what our configs name
 from backbones import openmmlab_runner as openmmlab_runner
+from backbones import openmmlab_timm as openmmlab_timm
 from backbones.checkpoint import load_checkpoint
 from backbones.families import ARCHS, FAMILIES, Family
 from backbones.network import SpectralNet

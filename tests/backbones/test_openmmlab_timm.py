@@ -1,0 +1,41 @@
+import pytest
+import timm
+import torch
+from mmengine.registry import MODELS
+from torch import nn
+
+import backbones.openmmlab  # noqa: F401 (registers)
+
+SMALL = {
+    "swin_tiny_patch4_window7_224": {
+        "embed_dim": 32, "depths": (1, 1, 3, 1), "num_heads": (1, 2, 4, 8), "img_size": 96, "window_size": 3,
+    },
+    "convnext_tiny": {"dims": (32, 64, 128, 256), "depths": (1, 1, 3, 1)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_maps_are_timms_channels_first_and_contiguous(name):
+    torch.manual_seed(0)
+    net = MODELS.build({"type": "TimmBackbone", "model_name": name, "options": SMALL[name]}).eval()
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    x = torch.randn(2, 3, 96, 96)
+    found, raw = net(x), net.net(x)
+    assert net.channels == [32, 64, 128, 256]
+    for y, z, side, width in zip(found, raw, (24, 12, 6, 3), net.channels, strict=True):
+        assert y.shape == (2, width, side, side) and y.is_contiguous()
+        torch.testing.assert_close(y, z if z.shape == y.shape else z.permute(0, 3, 1, 2))
+
+
+def test_weights_from_a_file_and_unknown_arguments(tmp_path):
+    torch.manual_seed(0)
+    whole = timm.create_model("convnext_tiny", num_classes=3, **SMALL["convnext_tiny"]).eval()
+    torch.save(whole.state_dict(), tmp_path / "file.pth")
+    overlay = {"file": str(tmp_path / "file.pth"), "num_classes": 3}
+    options = {**SMALL["convnext_tiny"], "pretrained": True, "pretrained_cfg_overlay": overlay}
+    net = MODELS.build({"type": "TimmBackbone", "model_name": "convnext_tiny", "options": options}).eval()
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(list(net(x)), whole.forward_intermediates(x, intermediates_only=True))
+    with pytest.raises(TypeError, match="init_cfg"):
+        MODELS.build({"type": "TimmBackbone", "model_name": "convnext_tiny", "init_cfg": None})
