@@ -1,0 +1,40 @@
+"""The comparison's configs build with only the backbone exchanged, and its table."""
+
+import compare_backbones as tool
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch.utils.flop_counter import FlopCounterMode
+
+import backbones.openmmlab  # noqa: F401 (registers)
+
+
+@pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``:UserWarning")
+@pytest.mark.parametrize("task", tool.METRICS)
+@pytest.mark.parametrize("name", tool.BACKBONES)
+def test_only_the_backbone_is_exchanged(name, task, tmp_path):
+    tool.write_config(task, tool.BACKBONES[name], 3, 70, tmp_path / "config.py")
+    config, base = Config.fromfile(tmp_path / "config.py"), Config.fromfile(tool.CONFIGS[task])
+    assert config.randomness.seed == 3 and config.train_cfg.max_iters == 70 == config.param_scheduler[1].end
+    for key in set(base) - {"model", "randomness", "train_cfg", "param_scheduler"}:
+        assert config[key] == base[key], key
+    assert {k: v for k, v in config.model.items() if k != "backbone"} == {
+        k: v for k, v in base.model.items() if k != "backbone"
+    }
+    init_default_scope(config.default_scope)
+    model = MODELS.build(config.model).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        maps = model.backbone(torch.zeros(1, 3, 96, 96))
+    assert [tuple(m.shape[1:]) for m in maps] == [(32, 24, 24), (64, 12, 12), (128, 6, 6), (256, 3, 3)]
+    assert 50e6 < counter.get_total_flops() / 2 < 65e6  # about the same work
+
+
+def test_table():
+    results = {"a": {"mIoU": [40.0, 44.0]}, "b": {"mIoU": [50.0]}}
+    assert tool.format_table(results, [0, 1]).splitlines()[2:] == ["| a | 42.0 ± 2.8 |", "| b | 50.0 |"]
+
+
+def test_complete_runs_are_not_repeated(tmp_path):
+    (tmp_path / "result.json").write_text('{"mIoU": 41.0, "seconds": 3.0}')
+    assert tool.measure("segmentation", "vheat", 0, None, tmp_path) == {"mIoU": 41.0, "seconds": 3.0}

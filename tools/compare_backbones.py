@@ -1,0 +1,129 @@
+"""Train backbones of about the same size on digit scenes, with the same heads, budget and seeds, and tabulate them.
+
+    python tools/compare_backbones.py [--backbones vheat convnext ...] [--seeds 0 1 2] [--tasks detection segmentation]
+
+Every run is tools/train.py on a config of configs/digit_scenes with only the backbone exchanged, in a folder of its own
+below --out; runs that are complete are not repeated, so a stopped sweep goes on where it was. One detection run takes
+three to four minutes on two cores, one segmentation run two. Writes --out/table.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from demo import CONFIGS, ROOT, run, say
+from make_digit_scenes import make_digit_scenes
+from report import read_records
+
+_SWIN = {"embed_dim": 32, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8), "img_size": 96, "window_size": 3}
+_CONVNEXT = {"dims": (32, 64, 128, 256), "depths": (2, 2, 4, 2)}
+
+
+def _own(kind: str) -> dict[str, Any]:
+    return {"type": kind, "arch": "nano", "img_size": 96}
+
+
+def _timm(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "TimmBackbone", "model_name": name, "options": options}
+
+
+#: Widths 32, 64, 128, 256 throughout; the peers have depths that bring them to vHeat's multiply-accumulates.
+BACKBONES: dict[str, dict[str, Any]] = {
+    "vheat": _own("VHeat"),
+    "vwave": _own("VWave"),
+    "vtail": _own("VTail"),
+    "vpoisson": _own("VPoisson"),
+    "vmix": _own("VMix"),
+    "convnext": _timm("convnext_tiny", _CONVNEXT),
+    "swin": _timm("swin_tiny_patch4_window7_224", _SWIN),
+}
+METRICS = {
+    "detection": {"coco/bbox_mAP": "box AP", "coco/segm_mAP": "mask AP"},
+    "segmentation": {"mIoU": "mIoU"},
+}
+
+
+def write_config(task: str, backbone: dict[str, Any], seed: int, iterations: int | None, path: Path) -> None:
+    """The task's config with another backbone and seed."""
+    lines = [
+        f"_base_ = {str(CONFIGS[task])!r}",
+        f"model = dict(backbone=dict(_delete_=True, **{backbone!r}))",
+        f"randomness = dict(seed={seed})",
+    ]
+    if iterations is not None:
+        lines += [
+            f"train_cfg = dict(max_iters={iterations}, val_interval={iterations})",
+            "param_scheduler = [",
+            '    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),',
+            f'    dict(type="CosineAnnealingLR", eta_min=1e-6, by_epoch=False, begin=0, end={iterations}),',
+            "]",
+        ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def measure(task: str, name: str, seed: int, iterations: int | None, folder: Path) -> dict[str, float]:
+    """Metrics of one run in percent, and its seconds; trains where there is no result yet."""
+    result = folder / "result.json"
+    if not result.is_file():
+        say(f"{task}: {name}, seed {seed}")
+        write_config(task, BACKBONES[name], seed, iterations, folder / "config.py")
+        command = [sys.executable, "tools/train.py", str(folder / "config.py"), "--work-dir", str(folder / "run")]
+        seconds = run(command, folder / "train.log")
+        logs = sorted((folder / "run").glob("*/vis_data/scalars.json"), key=lambda p: p.stat().st_mtime)
+        last = read_records(logs[-1])[-1]
+        scale = 100 if task == "detection" else 1
+        found = {ours: scale * last[theirs] for theirs, ours in METRICS[task].items()}
+        result.write_text(json.dumps({**found, "seconds": seconds}))
+    return json.loads(result.read_text())
+
+
+def cell(values: list[float]) -> str:
+    """Mean and, of several, standard deviation."""
+    return f"{statistics.mean(values):.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
+
+
+def format_table(results: dict[str, dict[str, list[float]]], seeds: list[int]) -> str:
+    """One line per backbone, one column per metric, as Markdown."""
+    columns = list(dict.fromkeys(metric for row in results.values() for metric in row))
+    lines = [
+        f"| backbone (seeds {', '.join(map(str, seeds))}) | {' | '.join(columns)} |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for name, row in results.items():
+        lines.append(f"| {name} | {' | '.join(cell(row[c]) for c in columns)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbones", nargs="+", choices=BACKBONES, default=list(BACKBONES), metavar="NAME")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--tasks", nargs="+", choices=METRICS, default=list(METRICS))
+    parser.add_argument("--iterations", type=int, help="training iterations; the default is the configs'")
+    parser.add_argument("--out", type=Path, default=ROOT / "work_dirs" / "compare")
+    args = parser.parse_args()
+    make_digit_scenes()
+    results: dict[str, dict[str, list[float]]] = {}
+    for name in args.backbones:
+        row: dict[str, list[float]] = {}
+        for task in args.tasks:
+            for seed in args.seeds:
+                folder = args.out.resolve() / task / name / f"seed{seed}"
+                found = measure(task, name, seed, args.iterations, folder)
+                found[f"{task} (s)"] = found.pop("seconds")
+                for metric, value in found.items():
+                    row.setdefault(metric, []).append(value)
+        results[name] = row
+        table = format_table(results, args.seeds)
+        (args.out / "table.md").write_text(table + "\n")
+    say(table)
+
+
+if __name__ == "__main__":
+    main()
