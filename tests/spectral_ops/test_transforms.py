@@ -9,7 +9,7 @@ import scipy.fft
 import torch
 from torch import Tensor
 
-from spectral_ops import cosine_basis, dct, dctn, idct, idctn
+from spectral_ops import cosine_basis, dct, dctn, dst, idct, idctn
 
 SIZES = (1, 2, 3, 4, 5, 7, 8, 13, 16, 31, 64, 97, 128, 200, 257)
 LAYOUTS = [
@@ -36,6 +36,17 @@ def test_every_size_has_the_numbers_of_scipy(n, dtype, bound, draw):
     x = draw(3, n)
     assert relative_error(dct(x.to(dtype)), scipy.fft.dct(x.numpy(), type=2, norm="ortho")) <= bound
     assert relative_error(idct(x.to(dtype)), scipy.fft.idct(x.numpy(), type=2, norm="ortho")) <= bound
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-13), (torch.float32, 1e-6)])
+@pytest.mark.parametrize("kind", ["cosine", "sine"])
+def test_all_sizes_up_to_257(kind, dtype, bound, draw):
+    ours, theirs = {"cosine": (dct, scipy.fft.dct), "sine": (dst, scipy.fft.dst)}[kind]
+    errors = []
+    for n in range(1, 258):
+        x = draw(2, n)
+        errors.append(relative_error(ours(x.to(dtype)), theirs(x.numpy(), type=2, norm="ortho")))
+    assert max(errors) <= bound
 
 
 @pytest.mark.parametrize(("shape", "dims"), LAYOUTS)
