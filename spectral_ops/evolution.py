@@ -165,11 +165,10 @@ class Oscillation(SpectralOperator):
 
     def step(self, x: Tensor, velocity: Tensor, *, embedding: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Field and velocity at the end, from both at the beginning."""
-        onward: list[tuple[Tensor, SpectralOperator]] = [
-            (x, VelocityResponse(self, "field to velocity")),
-            (velocity, VelocityResponse(self, "velocity to velocity")),
-        ]
-        return self(x, embedding=embedding, velocity=velocity), self._superpose(onward, embedding)
+        to_field = (self, VelocityResponse(self))
+        to_velocity = (VelocityResponse(self, "field to velocity"), VelocityResponse(self, "velocity to velocity"))
+        field, velocity = self._apply_rows((x, velocity), (to_field, to_velocity), embedding)
+        return field, velocity
 
     def velocity_response(self) -> VelocityResponse:
         """The operator from an initial velocity to what it adds to the field; it shares this one's quantities."""

@@ -95,7 +95,7 @@ class Biharmonic(Relaxation):
     r"""Fourth-order smoothing, :math:`u_t = -\kappa \nabla^4 u + f`, with gain :math:`e^{-\kappa \lambda^2 t}`.
 
     It keeps low modes and cuts high ones more sharply than heat, conserves the mean between insulated walls, and has no
-    maximum principle: near an edge it overshoots.
+    maximum principle: near an edge it overshoots. As ``kappa t -> 0`` it tends to the identity.
 
     Args:
         stiffness: kappa >= 0, in cells^4 per unit of time.
@@ -122,8 +122,9 @@ class Biharmonic(Relaxation):
 class ReactionDiffusion(Relaxation):
     r"""Diffusion with linear loss, :math:`u_t = k \nabla^2 u - r u + f`, with gain :math:`e^{-(k \lambda + r) t}`.
 
-    The mean decays at rate r. With ``reaction=0`` it is :class:`Heat`; a steady source tends to the solution of
-    :math:`(r - k \nabla^2) u = f`, screened :class:`~spectral_ops.poisson.Poisson`.
+    The mean decays at rate r; as ``t -> 0`` it tends to the identity, with r > 0 as ``t -> inf`` to 0. With
+    ``reaction=0`` it is :class:`Heat`; a steady source tends to the solution of :math:`(r - k \nabla^2) u = f`,
+    screened :class:`~spectral_ops.poisson.Poisson`.
 
     Args:
         diffusivity: k >= 0, in cells squared per unit of time.

@@ -123,31 +123,47 @@ def superpose(
         >>> superpose([(u, torch.ones(8, 8)), (v, torch.zeros(8, 8))]).shape
         torch.Size([2, 3, 8, 8])
     """
+    if not terms:
+        raise ValueError("terms must hold at least one pair of field and gain")
+    fields, gains = zip(*terms, strict=True)
+    return _combine(fields, [gains], dims, boundary, backend)[0]
+
+
+def _combine(
+    fields: Sequence[Tensor],
+    rows: Sequence[Sequence[Tensor]],
+    dims: int | Sequence[int],
+    boundary: Boundary,
+    backend: Backend = "auto",
+) -> list[Tensor]:
+    """For each row of gains the sum of the fields times them; one forward transform per field, an inverse per row."""
     if boundary not in BOUNDARIES:
         raise ValueError(f"boundary must be one of {BOUNDARIES}, got {boundary!r}")
     forward, inverse = (dctn, idctn) if boundary == "neumann" else (dstn, idstn)
-    total = None
-    for x, gain in terms:
+    for x in fields:
         check_floating(x)
-        check_floating(gain, "gain")
-        if x.shape != terms[0][0].shape or x.dtype != terms[0][0].dtype:
-            first = terms[0][0]
+    x = fields[0]
+    for other in fields[1:]:
+        if other.shape != x.shape or other.dtype != x.dtype:
             raise ValueError(
-                f"fields must share shape and dtype, got {tuple(first.shape)} {first.dtype} and {tuple(x.shape)} "
-                f"{x.dtype}"
+                f"fields must share shape and dtype, got {tuple(x.shape)} {x.dtype} and {tuple(other.shape)} "
+                f"{other.dtype}"
             )
-        over = normalise_dims(dims, x.ndim)
-        spectrum = forward(x, over, backend=backend)
-        # A gain and the amplitudes it gives may be beyond float16 where the field is not, as of Poisson's low modes.
-        wide = torch.float32 if _in_float16(x) else spectrum.dtype
-        term = spectrum.to(wide) * _align(gain, x, over).to(wide)
-        total = term if total is None else total + term
-    if total is None:
-        raise ValueError("terms must hold at least one pair of field and gain")
-    if not _in_float16(terms[0][0]):
-        return inverse(total, dims, backend=backend)
-    with _no_autocast(total.device.type):
-        return inverse(total, dims, backend=backend).to(terms[0][0].dtype)
+    over, half = normalise_dims(dims, x.ndim), _in_float16(x)
+    spectra = [forward(field, over, backend=backend) for field in fields]
+    if half:  # a gain and the amplitudes it gives may be beyond float16 where the field is not, as Poisson's low modes
+        spectra = [spectrum.float() for spectrum in spectra]
+    results = []
+    for gains in rows:
+        total = None
+        for spectrum, gain in zip(spectra, gains, strict=True):
+            check_floating(gain, "gain")
+            term = spectrum * _align(gain, x, over).to(spectrum.dtype)
+            total = term if total is None else total + term
+        assert total is not None
+        with _no_autocast(x.device.type) if half else contextlib.nullcontext():
+            results.append(inverse(total, over, backend=backend).to(x.dtype))
+    return results
 
 
 def _align(gain: Tensor, x: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -368,18 +384,24 @@ class SpectralOperator(nn.Module, ABC):
 
     def _superpose(self, terms: Sequence[tuple[Tensor, SpectralOperator]], embedding: Tensor | None) -> Tensor:
         """The sum of operators on this one's grid, each applied to a field of its own."""
-        x = terms[0][0]
+        fields, operators = zip(*terms, strict=True)
+        return self._apply_rows(fields, [operators], embedding)[0]
+
+    def _apply_rows(
+        self, fields: Sequence[Tensor], rows: Sequence[Sequence[SpectralOperator]], embedding: Tensor | None
+    ) -> list[Tensor]:
+        """For each row of operators on this one's grid the sum of what they make of the fields."""
+        x = fields[0]
         check_floating(x)
         dims = normalise_dims(self.dims, x.ndim)
         sizes = [x.shape[d] for d in dims]
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         pooled = _pool(x, dims) if self.input_conditioned else None
         gains = [
-            operator.gain(sizes, embedding=embedding, pooled=pooled, dtype=dtype, device=x.device)
-            for _, operator in terms
+            [op.gain(sizes, embedding=embedding, pooled=pooled, dtype=dtype, device=x.device) for op in row]
+            for row in rows
         ]
-        fields = [field for field, _ in terms]
-        return superpose(list(zip(fields, gains, strict=True)), dims, boundary=self.boundary)
+        return _combine(fields, gains, dims, self.boundary)
 
     # -- algebra; the nodes live in composition.py, which needs this class ------------------------------------------
 

@@ -67,7 +67,7 @@ class Plate(Oscillation):
 
     With :math:`\omega = \kappa \lambda`; without damping or velocity the gain is :math:`\cos(\kappa \lambda t)`, also
     the real part of the free Schroedinger equation's :math:`e^{-i \kappa \lambda t}`, and the "wave" prior of the
-    published MoPPA code. Short waves travel faster than long ones.
+    published MoPPA code. Short waves travel faster than long ones. Its limits are those of :class:`Wave`.
 
     Args:
         stiffness: kappa >= 0, in cells squared per unit of time.

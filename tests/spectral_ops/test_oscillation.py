@@ -191,6 +191,7 @@ def test_gradients_with_respect_to_everything(draw):
 def test_velocity_costs_one_more_forward_transform(draw, count_products):
     u, v, wave = draw(2, 6, 7), draw(2, 6, 7), Wave(1.0, 2.0)
     assert count_products(lambda: wave(u)) == 4 and count_products(lambda: wave(u, velocity=v)) == 6
+    assert count_products(lambda: wave.step(u, v)) == 8  # two dims of two forward and two inverse transforms
     assert repr(wave.velocity_response()) == "VelocityResponse(Wave(speed=1, time=2, damping=0), 'velocity to field')"
 
 
