@@ -18,6 +18,7 @@ from typing import Any
 
 from demo import CONFIGS, ROOT, run, say
 from make_digit_scenes import make_digit_scenes
+from mmengine.config import Config
 from report import read_records
 
 _SWIN = {"embed_dim": 32, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8), "img_size": 96, "window_size": 3}
@@ -28,11 +29,13 @@ def _own(kind: str) -> dict[str, Any]:
     return {"type": kind, "arch": "nano", "img_size": 96}
 
 
-def _timm(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "TimmBackbone", "model_name": name, "options": options}
+def _timm(name: str, options: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+    return {"type": "TimmBackbone", "model_name": name, "options": options, **arguments}
 
 
-#: Widths 32, 64, 128, 256 throughout; the peers have depths that bring them to vHeat's multiply-accumulates.
+_VIT = {"patch_size": 8, "embed_dim": 64, "depth": 6, "num_heads": 2, "img_size": 96}
+#: Widths 32, 64, 128, 256 for hierarchical networks, one width and mmseg's Feature2Pyramid for the plain one; depths
+#: that bring the peers to vHeat's multiply-accumulates.
 BACKBONES: dict[str, dict[str, Any]] = {
     "vheat": _own("VHeat"),
     "vwave": _own("VWave"),
@@ -41,6 +44,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "vmix": _own("VMix"),
     "convnext": _timm("convnext_tiny", _CONVNEXT),
     "swin": _timm("swin_tiny_patch4_window7_224", _SWIN),
+    "vit": _timm("vit_tiny_patch16_224", _VIT, out_indices=(1, 2, 3, 5)),
 }
 METRICS = {
     "detection": {"coco/bbox_mAP": "box AP", "coco/segm_mAP": "mask AP"},
@@ -48,12 +52,30 @@ METRICS = {
 }
 
 
+def model_changes(task: str, backbone: dict[str, Any]) -> dict[str, Any]:
+    """What a backbone changes in the task's model; a plain one brings its maps to four scales first."""
+    changes: dict[str, Any] = {"backbone": {"_delete_": True, **backbone}}
+    width = backbone.get("options", {}).get("embed_dim")
+    if backbone.get("model_name", "").startswith("vit"):
+        scales = {"type": "mmseg.Feature2Pyramid", "embed_dim": width, "rescales": [2, 1, 0.5, 0.25]}
+        widths = [width] * 4
+        if task == "detection":
+            neck = Config.fromfile(CONFIGS[task]).model.neck.to_dict()
+            changes["neck"] = [scales, {**neck, "in_channels": widths}]
+        else:
+            changes["neck"] = scales
+            changes["decode_head"] = {"in_channels": widths}
+            changes["auxiliary_head"] = {"in_channels": width}
+    return changes
+
+
 def write_config(task: str, backbone: dict[str, Any], seed: int, iterations: int | None, path: Path) -> None:
     """The task's config with another backbone and seed."""
     lines = [
         f"_base_ = {str(CONFIGS[task])!r}",
-        f"model = dict(backbone=dict(_delete_=True, **{backbone!r}))",
+        f"model = {model_changes(task, backbone)!r}",
         f"randomness = dict(seed={seed})",
+        'custom_imports = dict(imports=["backbones.openmmlab", "mmseg.models"])',
     ]
     if iterations is not None:
         lines += [
