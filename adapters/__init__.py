@@ -1,1 +1,24 @@
-"""Parameter-efficient adapters built on :mod:`spectral_ops`. Empty so far: see CHANGELOG.md."""
+"""MoPPA, a mixture of physical priors as an adapter for vision models. Importing the package registers it with PEFT."""
+
+from adapters.config import MoPPAConfig
+from adapters.layer import MoPPALayer
+from adapters.model import MoPPAModel
+from adapters.priors import PRIORS, Quantities, register_prior
+from adapters.registration import register
+from adapters.routing import RouteSchedule, leave_out_priors, precompute, route_regularization, routes
+
+register("moppa", MoPPAConfig, MoPPAModel)
+
+__all__ = [
+    "PRIORS",
+    "MoPPAConfig",
+    "MoPPALayer",
+    "MoPPAModel",
+    "Quantities",
+    "RouteSchedule",
+    "leave_out_priors",
+    "precompute",
+    "register_prior",
+    "route_regularization",
+    "routes",
+]

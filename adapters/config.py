@@ -1,0 +1,171 @@
+"""The configuration of MoPPA, in PEFT's form."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from peft import PeftConfig
+from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME, PeftType
+
+from adapters.priors import PRIORS
+from adapters.unit import LAYOUTS, Layout
+from spectral_ops.embedding import RESIZE_RULES, ResizeRule
+
+__all__ = ["FORMAT_VERSION", "MoPPAConfig"]
+
+#: Of saved adapters. It rises when files change in a way that older code would misread.
+FORMAT_VERSION = 1
+
+Physics = Literal["exact", "released"]
+Placement = Literal["attention", "mlp", "parallel"]
+Init = Literal["identity", "released"]
+RouterKind = Literal["static", "input"]
+
+
+@dataclass
+class MoPPAConfig(PeftConfig):
+    """Configuration of a MoPPA adapter (Mixture of Physical Priors, arXiv 2412.02759).
+
+    Args:
+        target_modules: ``"auto"`` adapts every block of a ViT, DeiT, BEiT, EVA, Swin, ConvNeXt or vHeat of timm, a ViT
+            of Hugging Face or torchvision, or of a network that contains one. Else names, ends of names or one regular
+            expression, as in PEFT: the input of each such module passes a unit (in ``"parallel"``, its output gets
+            the unit's).
+        exclude_modules: Names, ends of names or a regular expression of modules to leave alone.
+        priors: The physical priors to mix: any of ``adapters.PRIORS``, distinct. None at all is possible beside
+            ``rescale`` or ``ssf``.
+        physics: ``"exact"``, the PDEs' own solutions with constant coefficients, for any grid; or ``"released"``, the
+            form of the authors' published code, whose coefficients depend on the cosine mode.
+        placement: ``"attention"``: before the norm that feeds the token mixer; ``"mlp"``: before the MLP's norm;
+            ``"parallel"``: beside the token mixer, from the same input, added to its output.
+        init: ``"identity"``: the adapted network starts exactly as the bare one; ``"released"``: near it, as in the
+            published code, without gates.
+        router: ``"static"``: weights of the priors learned per layer and head; ``"input"``: they also see the input's
+            mean over the grid.
+        temperature: Initial temperature of the routers, > 0; it is learned.
+        route_weight: The regularisation's weight at the start of training, >= 0; see
+            :func:`adapters.route_regularization`.
+        prior_dropout: Probability that a layer leaves a prior out of a training step, in [0, 1).
+        scale: Constant factor of what the units add, >= 0.
+        num_heads: Heads the channels are split into; None takes the attention's, or groups of 32 channels (or one)
+            where there is none.
+        rescale: Also rescale the value, output and MLP projections by a rank-one factor (RLRR).
+        ssf: Also scale and shift the outputs of the MLPs' norms, of the last norm and of the patch embedding (SSF).
+        num_prefix_tokens: Tokens before the grid's; None asks the model.
+        layout: Of the input of explicitly named modules that are neither norm, linear nor convolution.
+        img_size: For ``physics="released"``, image size (int or H, W) whose grids the coefficients are stored at; None
+            asks the model. At other sizes they are resized.
+        grid_resize: How: ``"bicubic"`` or ``"pad"``, see :func:`spectral_ops.resize_embedding`.
+        modules_to_save: Modules to train and save in full beside the adapter, for example ``["head"]``.
+        adapted: Filled in: the modules that were adapted and what of them the weights depend on; a file fits only a
+            model where these agree.
+        format_version: Of the file format; not to be set.
+
+    Raises:
+        ValueError: An argument is not among what is accepted.
+
+    Example:
+        >>> import timm
+        >>> from peft import get_peft_model
+        >>> vit = timm.create_model("vit_tiny_patch16_224", num_classes=10)
+        >>> model = get_peft_model(vit, MoPPAConfig(target_modules="auto", modules_to_save=["head"]))
+        >>> model.print_trainable_parameters()
+        trainable params: 4,522 || all params: 5,530,868 || trainable%: 0.0818
+    """
+
+    target_modules: str | list[str] | None = field(default="auto", metadata={"help": "Modules to adapt, or 'auto'."})
+    exclude_modules: str | list[str] | None = field(default=None, metadata={"help": "Modules to leave alone."})
+    priors: tuple[str, ...] | list[str] = field(
+        default=("heat", "wave", "poisson"), metadata={"help": "Physical priors to mix."}
+    )
+    physics: Physics = field(default="exact", metadata={"help": "'exact' or 'released'."})
+    placement: Placement = field(default="attention", metadata={"help": "'attention', 'mlp' or 'parallel'."})
+    init: Init = field(default="identity", metadata={"help": "'identity' or 'released'."})
+    router: RouterKind = field(default="static", metadata={"help": "'static' or 'input'."})
+    temperature: float = field(default=5.0, metadata={"help": "Initial temperature of the routers."})
+    route_weight: float = field(default=0.0, metadata={"help": "Initial weight of the route regularisation."})
+    prior_dropout: float = field(default=0.0, metadata={"help": "Probability of leaving a prior out of a step."})
+    scale: float = field(default=1.0, metadata={"help": "Constant factor of what the units add."})
+    num_heads: int | None = field(default=None, metadata={"help": "Heads the channels are split into."})
+    rescale: bool = field(default=False, metadata={"help": "Also rescale linear layers (RLRR)."})
+    ssf: bool = field(default=False, metadata={"help": "Also scale and shift outputs (SSF)."})
+    num_prefix_tokens: int | None = field(default=None, metadata={"help": "Tokens before those of the grid."})
+    layout: Layout | None = field(default=None, metadata={"help": "Layout of explicitly named modules' inputs."})
+    img_size: int | tuple[int, int] | list[int] | None = field(
+        default=None, metadata={"help": "Image size whose grids released coefficients are stored at."}
+    )
+    grid_resize: ResizeRule = field(default="bicubic", metadata={"help": "How released coefficients are resized."})
+    modules_to_save: list[str] | None = field(default=None, metadata={"help": "Modules to train and save in full."})
+    adapted: dict[str, dict[str, Any]] | None = field(default=None, metadata={"help": "Filled in."})
+    format_version: int = field(default=FORMAT_VERSION, metadata={"help": "Of the file format."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.peft_type = PeftType.MOPPA
+        self.priors = tuple(self.priors)
+        if isinstance(self.img_size, list):
+            self.img_size = (self.img_size[0], self.img_size[1])
+        self._check()
+
+    def _check(self) -> None:
+        if not isinstance(self.format_version, int) or not 1 <= self.format_version <= FORMAT_VERSION:
+            raise ValueError(
+                f"this adapter has format_version {self.format_version!r}, this library reads 1 to {FORMAT_VERSION}: "
+                "update it"
+            )
+        for name, accepted in (
+            ("physics", get_args(Physics)),
+            ("placement", get_args(Placement)),
+            ("init", get_args(Init)),
+            ("router", get_args(RouterKind)),
+            ("grid_resize", RESIZE_RULES),
+            ("layout", (None, *LAYOUTS)),
+        ):
+            if getattr(self, name) not in accepted:
+                raise ValueError(f"{name} must be one of {accepted}, got {getattr(self, name)!r}")
+        unknown = [name for name in self.priors if name not in PRIORS]
+        if unknown or len(set(self.priors)) != len(self.priors):
+            raise ValueError(f"priors must be distinct names out of {sorted(PRIORS)}, got {list(self.priors)}")
+        if not (self.priors or self.rescale or self.ssf):
+            raise ValueError("an adapter without priors needs rescale or ssf: nothing would be trained")
+        if not self.target_modules:
+            raise ValueError(f"target_modules must be 'auto', names or a regular expression, got {self.target_modules}")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be > 0, got {self.temperature}")
+        for name in ("route_weight", "scale"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+        if not 0 <= self.prior_dropout < 1:
+            raise ValueError(f"prior_dropout must be in [0, 1), got {self.prior_dropout}")
+        if self.num_heads is not None and self.num_heads < 1:
+            raise ValueError(f"num_heads must be None or >= 1, got {self.num_heads}")
+        if self.num_prefix_tokens is not None and self.num_prefix_tokens < 0:
+            raise ValueError(f"num_prefix_tokens must be None or >= 0, got {self.num_prefix_tokens}")
+        if self.placement == "parallel" and self.init == "released":
+            raise ValueError("init='released' is a form of the placements before a layer, not of 'parallel'")
+
+    def set_adapted(self, adapted: dict[str, dict[str, Any]]) -> None:
+        """Note what was adapted, for the file; a config that goes on to another network is not bound by it."""
+        self._adapted = adapted
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in PEFT, with the modules that were adapted."""
+        return {**super().to_dict(), "adapted": getattr(self, "_adapted", self.adapted)}
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str, subfolder: str | None = None, **kwargs: Any) -> Any:
+        """As in PEFT; weights that are only there as a pickle are refused.
+
+        Raises:
+            ValueError: The folder holds ``adapter_model.bin`` and no safetensors file.
+        """
+        folder = os.path.join(pretrained_model_name_or_path, subfolder or "")
+        names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if CONFIG_NAME in names and WEIGHTS_NAME in names and SAFETENSORS_WEIGHTS_NAME not in names:
+            raise ValueError(
+                f"{os.path.join(folder, WEIGHTS_NAME)} is a pickle, which can run code when it is read: adapters are "
+                f"read from {SAFETENSORS_WEIGHTS_NAME} only"
+            )
+        return super().from_pretrained(pretrained_model_name_or_path, subfolder=subfolder, **kwargs)

@@ -1,0 +1,339 @@
+"""The tuner: it puts MoPPA's layers into a network the way PEFT does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, _ExcludedModule
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from adapters.affine import Rescale, ScaleShift
+from adapters.config import MoPPAConfig
+from adapters.layer import MoPPALayer
+from adapters.priors import Quantities, SharedMedia, exact_priors, released_priors
+from adapters.router import Router
+from adapters.targets import Target, bare_modules, channels_first, find_targets, matches
+from adapters.unit import MoPPAUnit, TokenGrid
+
+__all__ = ["MoPPAModel"]
+
+
+@dataclass
+class _Plan:
+    """What is about to be injected."""
+
+    targets: dict[str, Target]
+    tokens: dict[str, TokenGrid]
+    grids: dict[str, tuple[int, int]]
+
+
+class MoPPAModel(BaseTuner):
+    """A network with MoPPA adapters; made by ``peft.get_peft_model(network, MoPPAConfig(...))``.
+
+    Args:
+        model: The network.
+        config: The adapter's configuration.
+        adapter_name: Its name.
+        low_cpu_mem_usage: Create the adapter's weights on the meta device, for loading.
+
+    Raises:
+        ValueError: The config does not fit the network. The network is as it was then.
+    """
+
+    prefix = "moppa_"
+    tuner_layer_cls = MoPPALayer
+    target_module_mapping: ClassVar[dict[str, list[str]]] = {}
+    uses_shared_state = True  # the media of the released physics
+
+    def _pre_injection_hook(self, model: nn.Module, config: MoPPAConfig, adapter_name: str) -> None:
+        self.moppa_shared = nn.ModuleDict()
+        self._hooks: dict[str, list[RemovableHandle]] = {}
+
+    # -- planning: everything that can fail, before anything is changed ---------------------------------------------
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        """As in PEFT; everything that can go wrong does so before the network is touched."""
+        config = self.peft_config[adapter_name]
+        if any(adapter_name in layer._all_available_adapter_names() for layer in _layers(model)):
+            raise ValueError(f"this network already has an adapter called {adapter_name!r}")
+        targets = find_targets(model, config)
+        self._check_nesting(model, targets)
+        tokens, hooks = _watch(model, targets)
+        try:
+            grids = _probe(model, config, targets, tokens) if config.physics == "released" and config.priors else {}
+            adapted = {name: _signature(target, grids.get(name)) for name, target in targets.items()}
+            _check_signature(config, adapted)
+        except BaseException:
+            for hook in hooks:
+                hook.remove()
+            raise
+        config.set_adapted(adapted)
+        self._hooks[adapter_name] = hooks
+        self._plan: _Plan | None = _Plan(targets, tokens, grids)
+        self.moppa_shared[adapter_name] = nn.ModuleDict()
+        try:
+            super().inject_adapter(model, adapter_name, *args, **kwargs)
+        finally:
+            self._plan = None
+
+    @staticmethod
+    def _check_nesting(model: nn.Module, targets: dict[str, Target]) -> None:
+        """Refuse what would act past another adapter, or what PEFT would pass over."""
+        tuners = {name: m for name, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
+        for name, target in targets.items():
+            if (target.rescale or target.ssf) and not isinstance(tuners.get(name), MoPPALayer | None):
+                raise ValueError(f"{name} belongs to another adapter, whose change rescale or ssf would pass over")
+            around = next((outer for outer in tuners if name.startswith(f"{outer}.")), None)
+            if around is not None:
+                raise ValueError(f"{name} lies inside {around}, which another adapter adapts whole: add this one first")
+
+    def _check_target_module_exists(self, peft_config: MoPPAConfig, key: str) -> Any:  # type: ignore[override]
+        assert self._plan is not None
+        excluded = peft_config.exclude_modules
+        return _ExcludedModule() if excluded and matches(excluded, key) else key in self._plan.targets
+
+    def _prepare_adapter_config(self, peft_config: MoPPAConfig, model_config: dict[str, Any]) -> MoPPAConfig:
+        return peft_config  # the targets are known already
+
+    # -- injection --------------------------------------------------------------------------------------------------
+
+    def _create_and_replace(
+        self,
+        peft_config: MoPPAConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
+    ) -> None:
+        if isinstance(parent, MoPPALayer):  # adapted as a whole a moment ago
+            parent = parent.get_base_layer()
+        parts = self._build(peft_config, adapter_name, current_key, target)
+        if isinstance(target, MoPPALayer):
+            layer = target
+        else:
+            layer = MoPPALayer(target)
+            layer.train(target.training)
+        for part in parts.values():
+            part.train(layer.training)
+        layer.add(adapter_name, parts)
+        if adapter_name not in self.active_adapters:
+            for part in parts.values():
+                part.requires_grad_(False)
+        weight = next(layer.get_base_layer().parameters(), None)
+        for part in parts.values():
+            if weight is not None and not any(p.is_meta for p in part.parameters()):
+                part.to(weight.device)
+        if layer is not target:
+            self._replace_module(parent, target_name, layer, target)
+
+    def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
+        setattr(parent, child_name, new_module)
+
+    def _build(self, config: MoPPAConfig, adapter: str, name: str, module: nn.Module) -> dict[str, nn.Module]:
+        assert self._plan is not None
+        target = self._plan.targets[name]
+        base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+        identity = config.init == "identity"
+        parts: dict[str, nn.Module] = {}
+        if target.unit:
+            parts["moppa_unit"] = self._unit(config, adapter, name, target)
+        if target.rescale:
+            assert isinstance(base, nn.Linear)
+            parts["moppa_rescale"] = Rescale(base, target.rescale, shift=target.shift, identity=identity)
+        if target.ssf:
+            dim = 1 if channels_first(base) else -1
+            channels = base.out_channels if isinstance(base, nn.Conv2d) else target.channels
+            parts["moppa_ssf"] = ScaleShift(channels, dim, identity=identity)
+        return parts
+
+    def _unit(self, config: MoPPAConfig, adapter: str, name: str, target: Target) -> MoPPAUnit:
+        assert self._plan is not None
+        width = target.channels // target.heads
+        dims = (-2, -1) if target.layout == "NCHW" else (1, 2)
+        quantities = Quantities(target.heads, width, {"dims": dims})
+        priors = tuple(config.priors)
+        if config.physics == "exact":
+            operators = exact_priors(priors, quantities)
+        else:
+            sizes = self._plan.grids[name]
+            shared = self.moppa_shared[adapter]
+            key = f"{sizes[0]}x{sizes[1]}x{target.heads}"
+            if key not in shared:
+                shared[key] = SharedMedia(priors, sizes, target.heads)
+            operators = released_priors(priors, quantities, shared[key], config.grid_resize)
+        router = Router(
+            priors,
+            target.heads,
+            width,
+            conditioned=config.router == "input",
+            temperature=config.temperature,
+            dropout=config.prior_dropout,
+        )
+        return MoPPAUnit(
+            operators,
+            router,
+            gated=config.init == "identity",
+            scale=config.scale,
+            parallel=config.placement == "parallel",
+            tokens=self._plan.tokens.get(name),
+            route_weight=config.route_weight,
+        )
+
+    # -- several adapters, shared media, unloading ------------------------------------------------------------------
+
+    def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
+        """Set the active adapters, also for the media the layers share."""
+        super().set_adapter(adapter_name, inference_mode)
+        for name, media in self.moppa_shared.items():
+            media.requires_grad_(name in self.active_adapters and not inference_mode)
+
+    def set_requires_grad(self, adapter_names: str | Any, requires_grad: bool = True) -> None:
+        """Enable or disable gradients of adapters, also of their shared media."""
+        super().set_requires_grad(adapter_names, requires_grad)
+        for name in [adapter_names] if isinstance(adapter_names, str) else adapter_names:
+            if name in self.moppa_shared:
+                self.moppa_shared[name].requires_grad_(requires_grad)
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Delete an adapter with its hooks and shared media."""
+        super().delete_adapter(adapter_name)
+        self._unwatch(adapter_name)
+        del self.moppa_shared[adapter_name]
+
+    def _unwatch(self, adapter_name: str) -> None:
+        for hook in self._hooks.pop(adapter_name, []):
+            hook.remove()
+
+    def _check_merge_allowed(self) -> None:
+        for layer in _layers(self.model):
+            if any(name in layer.moppa_unit for name in layer.active_adapters):
+                raise ValueError(
+                    "MoPPA's units act between layers and cannot be merged into weights: only adapters with priors=() "
+                    "can. unload() takes adapters off, adapters.precompute(model, images) makes inference fast"
+                )
+        super()._check_merge_allowed()
+
+    def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> nn.Module:
+        model = super()._unload_and_optionally_merge(*args, **kwargs)
+        while _layers(model):  # layers inside a module that was adapted as a whole
+            model = super()._unload_and_optionally_merge(*args, **kwargs)
+        for name in list(self._hooks):
+            self._unwatch(name)
+        return model
+
+    # -- files ------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def _get_adapter_state_dict(cls, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        # Another method's layers in the same network are not part of this adapter.
+        entries = super()._get_adapter_state_dict(*args, **kwargs)
+        return {key: value for key, value in entries.items() if cls.prefix in key}
+
+    @classmethod
+    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
+        # The name stands behind the attribute of the layer or the tuner, however deep the parameter lies below it.
+        return re.sub(rf"(\.moppa_\w+)\.{re.escape(adapter_name)}(?=\.)", r"\1", key, count=1)
+
+
+def _layers(model: nn.Module) -> list[MoPPALayer]:
+    return [module for module in model.modules() if isinstance(module, MoPPALayer)]
+
+
+def _signature(target: Target, grid: tuple[int, int] | None) -> dict[str, Any]:
+    """What of a module the adapter's weights depend on, as it is written to the config file."""
+    facts: dict[str, Any] = {"channels": target.channels}
+    if target.unit:
+        facts["heads"] = target.heads
+    if target.rescale:
+        facts["rows"] = target.rescale
+    if grid is not None:
+        facts["grid"] = list(grid)
+    return facts
+
+
+def _check_signature(config: MoPPAConfig, found: dict[str, dict[str, Any]]) -> None:
+    """Compare a loaded config's modules with those of this network."""
+    saved = config.adapted
+    if saved is None or saved == found:
+        return
+    missing, extra = sorted(set(saved) - set(found)), sorted(set(found) - set(saved))
+    differing = [f"{n}: saved {saved[n]}, here {found[n]}" for n in saved if n in found and saved[n] != found[n]]
+    parts = [
+        f"not here: {', '.join(missing[:3])} ({len(missing)})" if missing else "",
+        f"not in the file: {', '.join(extra[:3])} ({len(extra)})" if extra else "",
+        f"different: {'; '.join(differing[:3])} ({len(differing)})" if differing else "",
+    ]
+    raise ValueError(f"this adapter was saved for another network or grid; {', '.join(p for p in parts if p)}")
+
+
+def _watch(model: nn.Module, targets: dict[str, Target]) -> tuple[dict[str, TokenGrid], list[RemovableHandle]]:
+    """A token grid for every target that takes sequences, and the hooks that keep them up to date."""
+    modules = bare_modules(model)
+    grids: dict[tuple[Any, ...], TokenGrid] = {}
+    hooks: list[RemovableHandle] = []
+    tokens: dict[str, TokenGrid] = {}
+    for name, target in targets.items():
+        if not target.unit or target.layout != "tokens":
+            continue
+        source = (target.patches, target.block, target.window, target.prefix)
+        if source not in grids:
+            grids[source] = grid = TokenGrid(target.prefix, target.window)
+            if target.patches is not None:
+                hooks.append(modules[target.patches].register_forward_hook(grid.read_output))
+            elif target.block is not None:
+                hooks.append(modules[target.block].register_forward_pre_hook(grid.read_input))
+        tokens[name] = grids[source]
+    return tokens, hooks
+
+
+@torch.no_grad()
+def _probe(
+    model: nn.Module, config: MoPPAConfig, targets: dict[str, Target], tokens: dict[str, TokenGrid]
+) -> dict[str, tuple[int, int]]:
+    """The grid each unit meets for an image of the size the released coefficients are stored at: the network is run."""
+    sizes = _image_size(model, config)
+    modules = dict(model.named_modules())
+    bare = bare_modules(model)
+    grids: dict[str, tuple[int, int]] = {}
+
+    def note(name: str) -> Any:
+        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            shape, layout = args[0].shape, targets[name].layout
+            found = tokens[name].sizes if layout == "tokens" else shape[1:3] if layout == "NHWC" else shape[2:]
+            assert found is not None
+            grids[name] = (int(found[0]), int(found[1]))
+
+        return hook
+
+    hooks = [modules[name].register_forward_pre_hook(note(name)) for name, target in targets.items() if target.unit]
+    modes = {module: module.training for module in model.modules()}
+    first = next((m for m in bare.values() if isinstance(m, nn.Conv2d)), None)
+    try:
+        if first is None:
+            raise ValueError("physics='released' needs a network that starts with a convolution, to know its images")
+        model.eval()
+        image = first.weight.new_zeros(1, first.in_channels, *sizes)
+        model(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    return grids
+
+
+def _image_size(model: nn.Module, config: MoPPAConfig) -> tuple[int, int]:
+    """The config's image size, or the network's own."""
+    embed = getattr(model, "patch_embed", None)
+    card = getattr(model, "pretrained_cfg", None) or {}
+    size = config.img_size or getattr(embed, "img_size", None)
+    size = size or getattr(getattr(model, "config", None), "image_size", None) or tuple(card.get("input_size", ()))[1:]
+    if not size:
+        raise ValueError("physics='released' stores coefficients for one grid: give img_size, the network has none")
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))

@@ -1,0 +1,336 @@
+"""Where an adapter goes: the modules of a network, and what their inputs look like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+from adapters.config import MoPPAConfig
+from adapters.unit import Layout
+
+__all__ = ["Target", "bare_modules", "channels_first", "find_targets", "matches"]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A class of blocks: which child each placement takes, the norm before the MLP, and the linears to rescale."""
+
+    attention: str
+    mlp: str
+    parallel: str
+    linears: tuple[str, ...]
+
+
+_VIT = _Block(
+    "norm1",
+    "norm2",
+    "attn",
+    ("attn.qkv", "attn.v_proj", "attn.proj", "mlp.fc1", "mlp.fc1_g", "mlp.fc1_x", "mlp.fc2"),
+)
+_BLOCKS: dict[str, _Block] = {
+    "vision_transformer.Block": _VIT,
+    "beit.Block": _VIT,
+    "eva.EvaBlock": _VIT,
+    "swin_transformer.SwinTransformerBlock": _VIT,
+    "convnext.ConvNeXtBlock": _Block("conv_dw", "norm", "conv_dw", ("mlp.fc1", "mlp.fc2")),
+    "blocks.SpectralBlock": _Block("norm1", "norm2", "mixer", ("mixer.value", "mixer.proj", "mlp.fc1", "mlp.fc2")),
+    "modeling_vit.ViTLayer": _Block(
+        "layernorm_before",
+        "layernorm_after",
+        "attention",
+        ("attention.v_proj", "attention.o_proj", "mlp.fc1", "mlp.fc2"),
+    ),
+    "vision_transformer.EncoderBlock": _Block(
+        "ln_1", "ln_2", "self_attention", ("self_attention.out_proj", "mlp.0", "mlp.3")
+    ),
+}
+_LAST_NORMS = ("norm", "fc_norm", "head.norm", "layernorm", "encoder.ln")
+_PATCHES = ("patch_embed.proj", "patch_embeddings.projection", "conv_proj")
+_STEMS = (*_PATCHES, "stem.0", "stem.conv2")
+
+
+@dataclass
+class Target:
+    """A module to adapt.
+
+    Attributes:
+        unit: Whether it gets a unit.
+        rescale: The rows of its weight to rescale, 0 for none.
+        ssf: Whether its output is scaled and shifted.
+        channels: C of its input (of its output, for ``ssf`` alone).
+        heads: What C is split into.
+        layout: Of its input.
+        prefix: Tokens before the grid's.
+        patches: Name of the convolution whose output tells the grid of a sequence.
+        block: Name of the block whose input tells it, where that is no convolution.
+        window: The grid of a sequence, where it is fixed.
+        shift: Whether its bias can be shifted.
+    """
+
+    unit: bool = False
+    rescale: int = 0
+    ssf: bool = False
+    channels: int = 0
+    heads: int = 1
+    layout: Layout = "tokens"
+    prefix: int = 0
+    patches: str | None = None
+    block: str | None = None
+    window: tuple[int, int] | None = None
+    shift: bool = True
+
+
+def channels_first(module: nn.Module) -> bool:
+    """Whether a layer works on maps (B, C, H, W): Conv2d, BatchNorm2d, LayerNorm2d (timm's, torchvision's), ..."""
+    return type(module).__name__.endswith("2d") or isinstance(module, nn.GroupNorm)
+
+
+def bare_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules of a network by name, as they were before any adapter."""
+    found: dict[str, nn.Module] = {}
+
+    def visit(name: str, module: nn.Module) -> None:
+        found[name] = module = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+        for child_name, child in module.named_children():
+            visit(_join(name, child_name), child)
+
+    visit("", model)
+    return found
+
+
+def _key(module: nn.Module) -> str | None:
+    """The entry of :data:`_BLOCKS` for a module, by its class or a base of it."""
+    for cls in type(module).__mro__:
+        key = f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
+        if key in _BLOCKS:
+            return key
+    return None
+
+
+def _ancestors(name: str) -> Iterator[str]:
+    """Names of the modules around one, the nearest first; ``""`` is the network."""
+    while name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+def _join(parent: str, child: str) -> str:
+    return f"{parent}.{child}" if parent else child
+
+
+def matches(pattern: str | list[str] | set[str] | tuple[str, ...], name: str) -> bool:
+    """PEFT's rule: a regular expression for the whole name, or a list of names and ends of names."""
+    if isinstance(pattern, str):
+        return re.fullmatch(pattern, name) is not None
+    return any(name == entry or name.endswith(f".{entry}") for entry in pattern)
+
+
+@dataclass
+class _Search:
+    modules: dict[str, nn.Module]
+    config: MoPPAConfig
+    blocks: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.blocks = {name: key for name, m in self.modules.items() if (key := _key(m)) is not None}
+
+    # -- which modules ----------------------------------------------------------------------------------------------
+
+    def units(self) -> list[str]:
+        """Names of the modules that get a unit."""
+        automatic = [name for name in self._automatic() if name in self.modules]
+        wanted = self.config.target_modules
+        if wanted == "auto":
+            if not automatic:
+                raise ValueError(
+                    "target_modules='auto' found no block it knows; name modules instead, out of "
+                    f"{_some([n for n, m in self.modules.items() if _width(m) and n])}"
+                )
+            return automatic
+        assert wanted is not None
+        names = [name for name in self.modules if name and matches(wanted, name)]
+        entries = [wanted] if isinstance(wanted, str) else list(wanted)
+        missing = [entry for entry in entries if not any(matches(_one(wanted, entry), name) for name in names)]
+        if missing:
+            candidates = automatic or [n for n, m in self.modules.items() if _width(m) and n]
+            raise ValueError(
+                f"target_modules: {missing} match no module of this network; candidates: {_some(candidates)}"
+            )
+        return names
+
+    def _automatic(self) -> Iterator[str]:
+        for name, key in self.blocks.items():
+            kind, placement = _BLOCKS[key], self.config.placement
+            child = {"attention": kind.attention, "mlp": kind.mlp, "parallel": kind.parallel}[placement]
+            if key == "blocks.SpectralBlock" and not self.modules[name].pre_norm and placement != "parallel":
+                child = {"attention": "mixer", "mlp": "mlp"}[placement]  # the norm comes after the layer here
+            yield _join(name, child)
+
+    def linears(self) -> Iterator[str]:
+        """Names of the linear layers to rescale."""
+        for name, key in self.blocks.items():
+            for child in _BLOCKS[key].linears:
+                if isinstance(self.modules.get(_join(name, child)), nn.Linear):
+                    yield _join(name, child)
+
+    def affine(self) -> Iterator[str]:
+        """Names of the modules whose output is scaled and shifted."""
+        roots = {root for name in self.blocks for root in _ancestors(name)}
+        names = [_join(name, _BLOCKS[key].mlp) for name, key in self.blocks.items()]
+        names += [_join(root, end) for root in sorted(roots) for end in (*_LAST_NORMS, *_STEMS)]
+        for name in names:
+            module = self.modules.get(name)
+            if isinstance(module, (nn.LayerNorm, nn.Conv2d)):
+                yield name
+
+    # -- what their inputs look like --------------------------------------------------------------------------------
+
+    def enclosing(self, name: str) -> str | None:
+        """The block around a module."""
+        return next((parent for parent in (name, *_ancestors(name)) if parent in self.blocks), None)
+
+    def describe(self, name: str, target: Target) -> None:
+        """Fill in what a unit at this module has to know."""
+        module, block = self.modules[name], self.enclosing(name)
+        target.channels = _width(module) or (_width_inside(module) or 0)
+        if not target.channels:
+            raise ValueError(f"cannot tell the channels of {name}, a {type(module).__name__}: adapt a layer inside it")
+        target.heads = self._heads(name, target.channels, block)
+        key = None if block is None else self.blocks[block]
+        rest = "" if block is None else name[len(block) + 1 :]
+        if key == "blocks.SpectralBlock":
+            target.layout = "NCHW" if rest == "mixer.dwconv" else "NHWC"
+        elif key == "convnext.ConvNeXtBlock":
+            assert block is not None
+            target.layout = "NCHW" if rest == "conv_dw" or self.modules[block].use_conv_mlp else "NHWC"
+        elif key == "swin_transformer.SwinTransformerBlock":
+            assert block is not None
+            if rest == "norm1":
+                target.layout = "NHWC"
+            elif rest.startswith("attn"):
+                height, width = self.modules[block].window_size
+                target.window = (height, width)
+            else:
+                target.block = block
+        elif key is not None:
+            self._tokens(name, target)
+        elif self.config.layout is not None:
+            target.layout = self.config.layout
+            if target.layout == "tokens":
+                self._tokens(name, target)
+        elif channels_first(module):
+            target.layout = "NCHW"
+        else:
+            raise ValueError(
+                f"cannot tell the layout of the input of {name}, a {type(module).__name__}: give layout='tokens', "
+                "'NHWC' or 'NCHW'"
+            )
+
+    def _heads(self, name: str, channels: int, block: str | None) -> int:
+        heads = self.config.num_heads
+        if heads is None and block is not None:
+            around = [m for n, m in self.modules.items() if n == block or n.startswith(f"{block}.")]
+            for attribute in ("num_heads", "num_attention_heads"):
+                heads = heads or next((getattr(m, attribute) for m in around if hasattr(m, attribute)), None)
+        if heads is None:
+            heads = channels // 32 if channels % 32 == 0 else 1
+        if channels % heads:
+            raise ValueError(f"num_heads={heads} does not divide the {channels} channels of {name}")
+        return heads
+
+    def _tokens(self, name: str, target: Target) -> None:
+        target.layout = "tokens"
+        for parent in _ancestors(name):
+            target.patches = next((p for end in _PATCHES if (p := _join(parent, end)) in self.modules), None)
+            inside = [n for n in self.modules if n.startswith(f"{parent}." if parent else "")]
+            ends = [n for n in inside if n.endswith(tuple(f".{end}" for end in _PATCHES))]
+            target.patches = target.patches or (ends[0] if len(ends) == 1 else None)
+            if target.patches is not None:
+                break
+        if target.patches is None:
+            raise ValueError(f"the input of {name} is a token sequence, but no patch embedding tells its grid")
+        target.prefix = self._prefix(name)
+
+    def _prefix(self, name: str) -> int:
+        if self.config.num_prefix_tokens is not None:
+            return self.config.num_prefix_tokens
+        for parent in _ancestors(name):
+            module = self.modules[parent]
+            if isinstance(getattr(module, "num_prefix_tokens", None), int):
+                return int(module.num_prefix_tokens)
+            counts = {n.rpartition(".")[2]: p.shape for n, p in module.named_parameters() if "token" in n}
+            single = sum(n in counts for n in ("cls_token", "class_token", "dist_token", "distillation_token"))
+            if single:
+                return single + sum(counts[n][1] for n in ("reg_token", "register_tokens") if n in counts)
+        return 0
+
+
+def find_targets(model: nn.Module, config: MoPPAConfig) -> dict[str, Target]:
+    """The modules a config adapts in a network, in the network's order. Nothing is changed.
+
+    Raises:
+        ValueError: There is nothing to adapt, or something about a module cannot be told; the message says what to do.
+    """
+    modules = bare_modules(model)
+    search = _Search(modules, config)
+    targets: dict[str, Target] = {}
+
+    def excluded(name: str) -> bool:
+        return bool(config.exclude_modules) and matches(config.exclude_modules or [], name)
+
+    if config.priors:
+        for name in search.units():
+            if not excluded(name):
+                target = targets.setdefault(name, Target(unit=True))
+                search.describe(name, target)
+    if config.rescale:
+        for name in search.linears():
+            if excluded(name):
+                continue
+            linear = modules[name]
+            assert isinstance(linear, nn.Linear)
+            fused = name.endswith("qkv") and linear.out_features == 3 * linear.in_features
+            target = targets.setdefault(name, Target(channels=linear.in_features))
+            target.rescale = linear.out_features // 3 if fused else linear.out_features
+            # BEiT and EVA keep the bias of a fused qkv beside the layer, which then has none to shift.
+            target.shift = getattr(modules[name.rpartition(".")[0]], "q_bias", None) is None
+    if config.ssf:
+        for name in search.affine():
+            if not excluded(name):
+                target = targets.setdefault(name, Target())
+                target.ssf = True
+                target.channels = target.channels or _width_out(modules[name])
+    if not targets:
+        raise ValueError(f"nothing to adapt: exclude_modules={config.exclude_modules!r} leaves out every module")
+    return {name: targets[name] for name in modules if name in targets}
+
+
+def _one(wanted: Any, entry: str) -> str | list[str]:
+    return entry if isinstance(wanted, str) else [entry]
+
+
+def _some(names: list[str], limit: int = 8) -> str:
+    return ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
+
+
+def _width(module: nn.Module) -> int | None:
+    """Channels a layer takes, or None where it is no such layer."""
+    for attribute in ("in_features", "in_channels", "num_features", "num_channels"):
+        if isinstance(getattr(module, attribute, None), int):
+            return int(getattr(module, attribute))
+    shape = getattr(module, "normalized_shape", None)
+    return int(shape[-1]) if shape else None
+
+
+def _width_inside(module: nn.Module) -> int | None:
+    """Channels of the first layer inside a module that has them."""
+    return next((width for inner in module.modules() if (width := _width(inner))), None)
+
+
+def _width_out(module: nn.Module) -> int:
+    return module.out_channels if isinstance(module, nn.Conv2d) else int(_width(module) or 0)

@@ -1,0 +1,97 @@
+"""Clear errors, and nothing half done."""
+
+import pytest
+import timm
+import torch
+from peft import get_peft_model
+
+import adapters
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"physics": "approximate"}, r"physics must be one of \('exact', 'released'\), got 'approximate'"),
+        ({"priors": ("heat", "magnet")}, r"priors must be distinct names out of .*'heat'.*got \['heat', 'magnet'\]"),
+        ({"priors": ("heat", "heat")}, "priors must be distinct"),
+        ({"priors": ()}, "an adapter without priors needs rescale or ssf"),
+        ({"router": "learned"}, "router must be one of"),
+        ({"placement": "before"}, "placement must be one of"),
+        ({"init": "zero"}, "init must be one of"),
+        ({"placement": "parallel", "init": "released"}, "not of 'parallel'"),
+        ({"scale": -1.0}, "scale must be >= 0, got -1.0"),
+        ({"route_weight": -0.1}, "route_weight must be >= 0, got -0.1"),
+        ({"temperature": 0.0}, "temperature must be > 0, got 0.0"),
+        ({"prior_dropout": 1.0}, r"prior_dropout must be in \[0, 1\), got 1.0"),
+        ({"num_heads": 0}, "num_heads must be None or >= 1, got 0"),
+        ({"num_prefix_tokens": -1}, "num_prefix_tokens must be None or >= 0, got -1"),
+        ({"grid_resize": "nearest"}, "grid_resize must be one of"),
+        ({"layout": "BCHW"}, "layout must be one of"),
+        ({"target_modules": []}, "target_modules must be 'auto', names or a regular expression"),
+    ],
+)
+def test_configs(options, message):
+    with pytest.raises(ValueError, match=message):
+        adapters.MoPPAConfig(**options)
+
+
+def test_unknown_arguments():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'prior'"):
+        adapters.MoPPAConfig(prior=("heat",))
+
+
+def test_no_matching_target_lists_candidates(network):
+    net = network("vit")
+    names = [n for n, _ in net.named_modules()]
+    with pytest.raises(ValueError, match=r"\['norm9'\] match no module of this network; candidates: blocks\.0\.norm1"):
+        get_peft_model(net, adapters.MoPPAConfig(target_modules=["norm1", "norm9"]))
+    with pytest.raises(ValueError, match=r"leaves out every module"):
+        get_peft_model(net, adapters.MoPPAConfig(exclude_modules=["norm1"]))
+    with pytest.raises(ValueError, match="num_heads=5 does not divide the 192 channels"):
+        get_peft_model(net, adapters.MoPPAConfig(num_heads=5))
+    assert [n for n, _ in net.named_modules()] == names
+
+
+def test_a_network_it_does_not_know():
+    net = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    with pytest.raises(ValueError, match="found no block it knows; name modules instead, out of 0"):
+        get_peft_model(net, adapters.MoPPAConfig())
+
+
+def test_a_token_count_that_does_not_match_the_grid(adapt):
+    model = adapt("vit")
+    unit = model.base_model.model.blocks[0].norm1.moppa_unit["default"]
+    with pytest.raises(ValueError, match="the token grid is not known yet"):
+        unit(torch.randn(1, 17, 192))
+    model(torch.randn(1, 3, 64, 64))
+    with pytest.raises(ValueError, match=r"1 prefix tokens and a grid of 4 x 4, got \(1, 16, 192\)"):
+        unit(torch.randn(1, 16, 192))
+    with pytest.raises(ValueError, match="2 prefix tokens"):
+        adapt("vit", num_prefix_tokens=2)(torch.randn(1, 3, 64, 64))
+
+
+def test_dropped_patches_are_not_guessed_at():
+    net = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=1, patch_drop_rate=0.5)
+    model = get_peft_model(net, adapters.MoPPAConfig()).train()
+    with pytest.raises(ValueError, match="expected tokens of shape"):
+        model(torch.randn(1, 3, 64, 64))
+
+
+def test_released_physics_needs_an_image_size():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 3), torch.nn.Conv2d(32, 32, 3))
+    with pytest.raises(ValueError, match="give img_size"):
+        get_peft_model(net, adapters.MoPPAConfig(target_modules=["1"], physics="released"))
+    model = get_peft_model(net, adapters.MoPPAConfig(target_modules=["1"], physics="released", img_size=[16, 20]))
+    assert list(model.base_model.moppa_shared["default"]) == ["14x18x1"]
+
+
+def test_functions_on_a_bare_network(network):
+    net = network("vit")
+    for call in (
+        lambda: adapters.route_regularization(net),
+        lambda: adapters.RouteSchedule(net, 10),
+        lambda: adapters.routes(net),
+        lambda: adapters.precompute(net, torch.randn(1, 3, 64, 64)),
+    ):
+        with pytest.raises(ValueError, match="no MoPPA adapter"):
+            call()
