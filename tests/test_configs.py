@@ -13,6 +13,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
+import adapters.openmmlab
 import backbones.openmmlab  # registers the backbones
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
@@ -60,7 +61,9 @@ def data(tmp_path_factory, digit_scenes):
 
 
 def test_there_are_configs():
-    assert {"digit_scenes", "vheat", "vwave", "vtail", "vpoisson", "vmix"} == {name.split("/")[0] for name in CONFIGS}
+    assert {"digit_scenes", "moppa", "vheat", "vwave", "vtail", "vpoisson", "vmix"} == {
+        name.split("/")[0] for name in CONFIGS
+    }
 
 
 @pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``:UserWarning")  # mmseg's own base leaves it open
@@ -71,7 +74,8 @@ def test_config_builds(name, data, monkeypatch):
     config = Config.fromfile(FOLDER / name)
     init_default_scope(config.default_scope)
     model = MODELS.build(config.model)
-    assert isinstance(model.backbone, backbones.openmmlab.DenseSpectralNet)
+    adapted = isinstance(model.backbone, adapters.openmmlab.AdaptedBackbone)
+    assert adapted or isinstance(model.backbone, backbones.openmmlab.DenseSpectralNet)
 
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         settings = {**config[loader], "batch_size": 1, "num_workers": 0, "persistent_workers": False}
@@ -83,8 +87,11 @@ def test_config_builds(name, data, monkeypatch):
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert set(decay) == {id(p) for p in model.parameters() if p.requires_grad}
     base = config.optim_wrapper.optimizer.weight_decay
-    for key, parameter in model.backbone.named_parameters():
-        undecayed = parameter.ndim == 1 or key in model.backbone.no_weight_decay()
+    routers = (".router.logits",) if adapted else tuple(model.backbone.no_weight_decay()) or ("-",)
+    trained = {key: p for key, p in model.backbone.named_parameters() if p.requires_grad}
+    assert trained and all("moppa_" in key for key in trained) == adapted
+    for key, parameter in trained.items():
+        undecayed = parameter.ndim == 1 or key.endswith(routers)
         assert decay[id(parameter)] == (0 if undecayed else base), key
 
     # The neck or heads take what the backbone gives.

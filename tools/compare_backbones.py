@@ -52,41 +52,34 @@ METRICS = {
 }
 
 
-def model_changes(task: str, backbone: dict[str, Any]) -> dict[str, Any]:
-    """What a backbone changes in the task's model; a plain one brings its maps to four scales first."""
-    changes: dict[str, Any] = {"backbone": {"_delete_": True, **backbone}}
-    width = backbone.get("options", {}).get("embed_dim")
-    if backbone.get("model_name", "").startswith("vit"):
-        scales = {"type": "mmseg.Feature2Pyramid", "embed_dim": width, "rescales": [2, 1, 0.5, 0.25]}
-        widths = [width] * 4
-        if task == "detection":
-            neck = Config.fromfile(CONFIGS[task]).model.neck.to_dict()
-            changes["neck"] = [scales, {**neck, "in_channels": widths}]
-        else:
-            changes["neck"] = scales
-            changes["decode_head"] = {"in_channels": widths}
-            changes["auxiliary_head"] = {"in_channels": width}
-    return changes
-
-
 def write_config(task: str, backbone: dict[str, Any], seed: int, iterations: int | None, path: Path) -> None:
     """The task's config with another backbone and seed."""
-    lines = [
-        f"_base_ = {str(CONFIGS[task])!r}",
-        f"model = {model_changes(task, backbone)!r}",
-        f"randomness = dict(seed={seed})",
-        'custom_imports = dict(imports=["backbones.openmmlab", "mmseg.models"])',
-    ]
+    changes: dict[str, Any] = {"model": {"backbone": {"_delete_": True, **backbone}}, "randomness": {"seed": seed}}
+    if backbone.get("model_name", "").startswith("vit"):
+        _add_pyramid(task, backbone["options"]["embed_dim"], changes)
     if iterations is not None:
-        lines += [
-            f"train_cfg = dict(max_iters={iterations}, val_interval={iterations})",
-            "param_scheduler = [",
-            '    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),',
-            f'    dict(type="CosineAnnealingLR", eta_min=1e-6, by_epoch=False, begin=0, end={iterations}),',
-            "]",
+        changes["train_cfg"] = {"max_iters": iterations, "val_interval": iterations}
+        changes["param_scheduler"] = [
+            {"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "begin": 0, "end": 50},
+            {"type": "CosineAnnealingLR", "eta_min": 1e-6, "by_epoch": False, "begin": 0, "end": iterations},
         ]
+    lines = [f"_base_ = {str(CONFIGS[task])!r}", *(f"{key} = {value!r}" for key, value in changes.items())]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
+
+
+def _add_pyramid(task: str, width: int, changes: dict[str, Any]) -> None:
+    """Bring a plain network's maps, all of one scale and width, to the four scales that neck and heads take."""
+    base = Config.fromfile(CONFIGS[task])
+    imports = base.custom_imports.to_dict()
+    changes["custom_imports"] = {**imports, "imports": [*imports["imports"], "mmseg.models"]}
+    scales = {"type": "mmseg.Feature2Pyramid", "embed_dim": width, "rescales": [2, 1, 0.5, 0.25]}
+    if task == "detection":
+        changes["model"]["neck"] = [scales, {**base.model.neck.to_dict(), "in_channels": [width] * 4}]
+    else:
+        changes["model"]["neck"] = scales
+        changes["model"]["decode_head"] = {"in_channels": [width] * 4}
+        changes["model"]["auxiliary_head"] = {"in_channels": width}
 
 
 def measure(task: str, name: str, seed: int, iterations: int | None, folder: Path) -> dict[str, float]:

@@ -6,6 +6,6 @@ optim_wrapper = dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
         flat_decay_mult=0.0,
-        custom_keys={"weights.logits": dict(decay_mult=0.0)},
+        custom_keys={"weights.logits": dict(decay_mult=0.0), "router.logits": dict(decay_mult=0.0)},
     ),
 )

@@ -1,0 +1,168 @@
+"""Adapters in OpenMMLab: importing this module registers them, once, in mmengine's root registry.
+
+In a config::
+
+    custom_imports = dict(imports=["backbones.openmmlab", "adapters.openmmlab"])
+    model = dict(
+        backbone=dict(
+            _delete_=True,
+            type="AdaptedBackbone",
+            backbone=dict(type="VHeat", arch="tiny", img_size=800, init_cfg=dict(type="Pretrained", checkpoint=PATH)),
+            adapter=dict(type="MoPPA", route_weight=0.01),
+        )
+    )
+    custom_hooks = [dict(type="RouteRegularizationHook")]
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS, MODELS
+from mmengine.runner import Runner
+from peft import get_peft_model
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.utils import PeftType
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from adapters.routing import RouteSchedule, route_regularization
+
+__all__ = ["AdaptedBackbone", "RouteRegularizationHook"]
+
+
+@MODELS.register_module()
+class AdaptedBackbone(nn.Module):
+    """A frozen backbone with a PEFT adapter.
+
+    Only the adapter trains: the rest gets no gradients and no optimiser state, and batch norms keep their statistics.
+    Checkpoints hold the adapter (beside neck and heads), not the frozen weights, which come from the backbone's own
+    ``init_cfg``; a checksum of them is kept, and a checkpoint that was trained on others is refused.
+
+    Args:
+        backbone: Config of any registered backbone. It is built and initialised at once, because adapters go into
+            trained weights.
+        adapter: ``dict(type="MoPPA", ...)`` with the arguments of :class:`adapters.MoPPAConfig`, or another method of
+            PEFT by its name, as in ``dict(type="LoRA", r=8, target_modules=["qkv"])``; None just freezes.
+        save_frozen: Whether checkpoints hold the frozen weights too.
+
+    Raises:
+        ValueError: The adapter's type is unknown or does not fit, the backbone freezes stages itself, or a checkpoint
+            was trained on other frozen weights.
+
+    Example:
+        >>> import backbones.openmmlab
+        >>> backbone = dict(type="VHeat", arch="nano", img_size=64)
+        >>> net = MODELS.build(dict(type="AdaptedBackbone", backbone=backbone, adapter=dict(type="MoPPA")))
+        >>> [tuple(f.shape) for f in net(torch.randn(1, 3, 64, 64))]
+        [(1, 32, 16, 16), (1, 64, 8, 8), (1, 128, 4, 4), (1, 256, 2, 2)]
+        >>> sum(p.numel() for p in net.parameters() if p.requires_grad)
+        760
+    """
+
+    def __init__(
+        self, backbone: dict[str, Any], adapter: dict[str, Any] | None = None, *, save_frozen: bool = False
+    ) -> None:
+        super().__init__()
+        net = MODELS.build(backbone)
+        if getattr(net, "frozen_stages", -1) >= 0:
+            raise ValueError("AdaptedBackbone freezes the whole backbone: leave its frozen_stages at -1")
+        if hasattr(net, "init_weights"):
+            net.init_weights()
+        net.requires_grad_(False)
+        if adapter is not None:
+            options = dict(adapter)
+            net = get_peft_model(net, _config_class(options.pop("type", None))(**options))
+        self.net = net
+        self.save_frozen = save_frozen
+        self._register_state_dict_hook(_drop_frozen)
+
+    def init_weights(self) -> None:
+        """Nothing: the backbone was initialised before it was adapted."""
+
+    def frozen(self) -> Iterator[tuple[str, Tensor]]:
+        """Names and values of the backbone's own parameters and buffers."""
+        trained = {name for name, p in self.net.named_parameters(remove_duplicate=False) if p.requires_grad}
+        for name, value in self.net.state_dict().items():
+            if name not in trained:
+                yield f"net.{name}", value
+
+    def checksum(self) -> Tensor:
+        """CRC-32 of the frozen weights, for telling one file's from another's."""
+        value = 0
+        for _, tensor in self.frozen():
+            value = zlib.crc32(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy(), value)
+        return torch.tensor(value)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        saved = state_dict.pop(f"{prefix}frozen_checksum", None)
+        frozen = dict(self.frozen())
+        if saved is not None and not any(f"{prefix}{name}" in state_dict for name in frozen):
+            if int(saved) != int(self.checksum()):
+                raise ValueError(
+                    "this checkpoint's adapter was trained on other weights of the frozen backbone: give its init_cfg "
+                    "the file that training started from"
+                )
+            for name, value in frozen.items():
+                state_dict[f"{prefix}{name}"] = value
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def train(self, mode: bool = True) -> AdaptedBackbone:
+        """As in torch, but batch norms of the frozen part stay in evaluation mode."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.net(x)  # type: ignore[no-any-return]
+
+
+def _drop_frozen(module: AdaptedBackbone, state_dict: dict[str, Any], prefix: str, metadata: Any) -> None:
+    if module.save_frozen:
+        return
+    for name, _ in module.frozen():
+        state_dict.pop(f"{prefix}{name}", None)
+    state_dict[f"{prefix}frozen_checksum"] = module.checksum()
+
+
+def _config_class(kind: str | None) -> Any:
+    methods = {str(method.value): config for method, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    if not isinstance(kind, str) or kind.upper() not in methods:
+        raise ValueError(f"adapter.type must be 'MoPPA' or another method of PEFT {sorted(methods)}, got {kind!r}")
+    return methods[PeftType(kind.upper()).value]
+
+
+@HOOKS.register_module()
+class RouteRegularizationHook(Hook):
+    """Adds MoPPA's route regularisation to the losses, as ``loss_route``, and moves its schedule on.
+
+    Raises:
+        ValueError: The model has no MoPPA adapter.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Let the model's losses include the regularisation."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.schedule = RouteSchedule(model, runner.max_iters)
+        parse = model.parse_losses
+
+        def parse_losses(losses: dict[str, Any]) -> Any:
+            return parse({**losses, "loss_route": route_regularization(model)})
+
+        model.parse_losses = parse_losses
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Tell how far training is."""
+        self.schedule.step(runner.iter)
+
+    def after_train(self, runner: Runner) -> None:
+        """Take it out again."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        del model.parse_losses
