@@ -6,7 +6,7 @@ import pytest
 import torch
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/from-pde-to-code.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/from-pde-to-code.md", "docs/adapters.md"])
 def test_python_blocks_run_in_order(root, name):
     blocks = re.findall(r"```python\n(.*?)```", (root / name).read_text(), re.DOTALL)
     assert blocks
