@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spectral_ops._scripting import TracedOperator
 from spectral_ops.operator import SpectralOperator
 
 __all__ = ["SpectralMixer"]
@@ -57,3 +60,10 @@ class SpectralMixer(nn.Module):
         y = self.norm(self.operator(self.value(x), embedding=embedding))
         y = y * F.silu(self.gate(x))
         return self.proj(y)  # type: ignore[no-any-return]
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What ``torch.jit.script`` compiles: this layer, its operator traced."""
+        twin = copy.copy(self)
+        operator = TracedOperator(self.operator, like=self.value.weight[0])
+        twin._modules = {**self._modules, "operator": operator}
+        return twin
