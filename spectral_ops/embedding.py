@@ -94,7 +94,7 @@ class SpectralEmbedding(nn.Module):
 
     def __prepare_scriptable__(self) -> nn.Module:
         """What ``torch.jit.script`` compiles."""
-        from spectral_ops._scripting import ScriptedEmbedding
+        from spectral_ops.scripting import ScriptedEmbedding
 
         return ScriptedEmbedding(self)
 

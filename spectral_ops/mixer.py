@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spectral_ops._scripting import TracedOperator
 from spectral_ops.operator import SpectralOperator
+from spectral_ops.scripting import TracedOperator, with_modules
 
 __all__ = ["SpectralMixer"]
 
@@ -63,7 +61,4 @@ class SpectralMixer(nn.Module):
 
     def __prepare_scriptable__(self) -> nn.Module:
         """What ``torch.jit.script`` compiles: this layer, its operator traced."""
-        twin = copy.copy(self)
-        operator = TracedOperator(self.operator, like=self.value.weight[0])
-        twin._modules = {**self._modules, "operator": operator}
-        return twin
+        return with_modules(self, operator=TracedOperator(self.operator, like=self.value.weight[0]))

@@ -3,10 +3,14 @@
 TorchScript compiles neither operators (their quantities are any module, their expressions any tree) nor checks of
 arguments, but it does run graphs of ``torch.jit.trace``. Those of an operator hold for every batch and grid size, and
 for the device and dtype they were traced with. They hold the parameters themselves, and can be saved.
+
+A module says by ``__prepare_scriptable__`` what stands in for it. While torch exchanges modules it tells them apart by
+their address, so each stand-in keeps what it stands for alive: else another module could get the same address.
 """
 
 # No `from __future__ import annotations`: TorchScript reads the class annotations below as types.
 
+import copy
 import warnings
 from typing import Final
 
@@ -17,7 +21,15 @@ from spectral_ops.embedding import SpectralEmbedding, resized
 from spectral_ops.operator import SpectralOperator
 from spectral_ops.precomputed import Precomputed
 
-__all__ = ["ScriptedEmbedding", "TracedOperator"]
+__all__ = ["ScriptedEmbedding", "TracedOperator", "with_modules"]
+
+
+def with_modules(module: nn.Module, **modules: nn.Module) -> nn.Module:
+    """A module like this one, with its parameters and its submodules, but for those given."""
+    twin = copy.copy(module)
+    twin._modules = {**module._modules, **modules}
+    vars(twin)["stands_for"] = (module,)
+    return twin
 
 
 class _Positional(nn.Module):
@@ -70,6 +82,7 @@ class ScriptedEmbedding(nn.Module):
 
     def __init__(self, embedding: SpectralEmbedding) -> None:
         super().__init__()
+        self.stands_for = (embedding,)
         self.weight = embedding.weight
         self.rule = str(embedding.rule)
 
