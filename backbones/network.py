@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: torch.fx and TorchScript read the annotation of the images as a type.
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 
 import torch
@@ -322,6 +323,12 @@ class SpectralNet(nn.Module):
         """What ``torch.jit.script`` compiles: containers of its own, for torch exchanges modules in them."""
         stages = [with_modules(stage, blocks=nn.ModuleList(map(with_modules, stage.blocks))) for stage in self.stages]
         return with_modules(self, stages=nn.ModuleList(stages))
+
+    def load_pretrained(self, path: str | os.PathLike[str]) -> None:
+        """timm's hook for ``pretrained=True, pretrained_cfg_overlay=dict(file=PATH)``."""
+        from backbones.pretrained import load_file
+
+        load_file(self, path)
 
     # -- deployment -------------------------------------------------------------------------------------------------
 
