@@ -175,7 +175,7 @@ class SpectralNet(nn.Module):
         rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").split(list(depths))
         with contextlib.nullcontext() if device is None else torch.device(device):
             self.stem = Stem(in_chans, dims[0])
-            self.stages = nn.ModuleList()
+            self.stages = nn.Sequential()
             for i, dim in enumerate(dims):
                 blocks = [
                     SpectralBlock(
@@ -225,10 +225,7 @@ class SpectralNet(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Normed map of the last stage, ``(B, H/32, W/32, C)``."""
-        x = self.stem(_checked(x, self.in_chans))
-        for stage in self.stages:
-            x = stage(x)
-        return self.norm(x)
+        return self.norm(self.stages(self.stem(_checked(x, self.in_chans))))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool and classify a map of :meth:`forward_features`; ``pre_logits`` stops before the classifier."""
@@ -322,7 +319,7 @@ class SpectralNet(nn.Module):
     def __prepare_scriptable__(self) -> "SpectralNet":
         """What ``torch.jit.script`` compiles: containers of its own, for torch exchanges modules in them."""
         stages = [with_modules(stage, blocks=nn.ModuleList(map(with_modules, stage.blocks))) for stage in self.stages]
-        return with_modules(self, stages=nn.ModuleList(stages))
+        return with_modules(self, stages=nn.Sequential(*stages))
 
     def load_pretrained(self, path: str | os.PathLike[str]) -> None:
         """timm's hook for ``pretrained=True, pretrained_cfg_overlay=dict(file=PATH)``."""

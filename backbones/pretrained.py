@@ -45,7 +45,7 @@ def build(name: str, operator: Callable[[int], SpectralOperator], pretrained: bo
             name,
             pretrained,
             pretrained_cfg=cfg.to_dict(),
-            feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
+            feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter", "flatten_sequential": True},
             pretrained_filter_fn=checkpoint_filter_fn,
             operator=operator,
             **options,
