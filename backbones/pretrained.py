@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from backbones.checkpoint import describe, listed, own_names, place_gains, read_weights, unwrap
 from backbones.model_cards import get_weights
 from backbones.network import SpectralNet
+from backbones.safe_load import harmless_globals
 from spectral_ops import SpectralOperator, resize_embedding
 
 __all__ = ["build", "checkpoint_filter_fn", "load_file"]
@@ -36,20 +37,21 @@ def build(name: str, operator: Callable[[int], SpectralOperator], pretrained: bo
     if pretrained and not (cfg.has_weights or cfg.state_dict):
         raise RuntimeError(get_weights(name))
     if cfg.file and cfg.source != "local-dir":
-        cfg = replace(cfg, custom_load=True)  # timm's own reader refuses what official files pickle beside the weights
+        cfg = replace(cfg, custom_load=True)  # read by this project, whose errors say more
     if options.get("features_only"):
         options.setdefault("num_classes", 0)
     try:
-        return build_model_with_cfg(
-            SpectralNet,
-            name,
-            pretrained,
-            pretrained_cfg=cfg.to_dict(),
-            feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter", "flatten_sequential": True},
-            pretrained_filter_fn=checkpoint_filter_fn,
-            operator=operator,
-            **options,
-        )
+        with harmless_globals():
+            return build_model_with_cfg(
+                SpectralNet,
+                name,
+                pretrained,
+                pretrained_cfg=cfg.to_dict(),
+                feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter", "flatten_sequential": True},
+                pretrained_filter_fn=checkpoint_filter_fn,
+                operator=operator,
+                **options,
+            )
     except OSError as error:
         where = cfg.hf_hub_id or cfg.url
         if not where or cfg.file:

@@ -91,13 +91,16 @@ def test_an_official_file(path, source):
 
 
 def test_a_configuration_pickled_beside_the_weights(official, source, tmp_path, monkeypatch):
+    save_for_hf(create(num_classes=7), tmp_path)
+    path = tmp_path / "pytorch_model.bin"
     with monkeypatch.context() as patch:
         node = type("CfgNode", (dict,), {"__module__": "yacs.config", "__qualname__": "CfgNode"})
         for name in ("yacs", "yacs.config"):
             patch.setitem(sys.modules, name, types.ModuleType(name))
         sys.modules["yacs.config"].CfgNode = node
-        torch.save({"model": official(dtype=torch.float32), "config": node(TYPE="vHeat")}, tmp_path / "x.pth")
-    assert same(from_file(tmp_path / "x.pth", num_classes=7), source)
+        torch.save({"model": official(dtype=torch.float32), "config": node(TYPE="vHeat")}, path)
+    assert same(from_file(path, num_classes=7), source)
+    assert same(timm.create_model(f"local-dir:{tmp_path}", pretrained=True), source)
 
 
 def test_a_hostile_file_runs_nothing(tmp_path, official):
@@ -108,6 +111,10 @@ def test_a_hostile_file_runs_nothing(tmp_path, official):
     torch.save({"model": official(dtype=torch.float32), "extra": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(ValueError, match=r"refused to read .*evil.pth"):
         from_file(tmp_path / "evil.pth")
+    save_for_hf(create(), tmp_path)
+    (tmp_path / "evil.pth").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(RuntimeError, match="blocked loading"):
+        timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     assert not (tmp_path / "marker").exists()
 
 
