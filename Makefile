@@ -1,6 +1,6 @@
 # `make` lists the commands. All of them set up .venv first, and skip that in a moment when it is current.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test sweep lint format clean
 export PYTHON
 
 help:           ## list the commands
@@ -16,6 +16,10 @@ demo: setup     ## train, evaluate and draw: the main job
 
 test: lint      ## check the code and run all tests
 	.venv/bin/python -m pytest
+
+sweep: setup    ## check timm's contract for all models and sizes, by timm's own tests too (about 40 minutes)
+	.venv/bin/python -m pytest -m sweep
+	.venv/bin/python tools/timm_tests.py --models '*' -q
 
 lint: setup     ## check style and types
 	.venv/bin/python -m ruff check .

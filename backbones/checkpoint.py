@@ -10,14 +10,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from backbones.archs import ARCHS
 from backbones.convert import convert_checkpoint, strip_prefixes
-from backbones.families import ARCHS
 from backbones.network import SpectralNet
 from backbones.safe_load import read_checkpoint
 from spectral_ops import Precomputed, resize_embedding
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 
-__all__ = ["LoadReport", "load_checkpoint", "read_weights"]
+__all__ = ["LoadReport", "describe", "listed", "load_checkpoint", "own_names", "place_gains", "read_weights", "unwrap"]
 
 Weights = Literal["raw", "ema"]
 #: Where a training script keeps its tensors, the first that is there.
@@ -108,15 +108,19 @@ def read_weights(path: str | os.PathLike[str], weights: Weights = "raw") -> tupl
 def _read(path: str | os.PathLike[str], weights: Weights) -> tuple[dict[str, Tensor], list[str], bool]:
     if weights not in _CONTAINERS:
         raise ValueError(f"weights must be one of {tuple(_CONTAINERS)}, got {weights!r}")
-    tensors = _unwrap(read_checkpoint(path), weights, path)
+    checkpoint = read_checkpoint(path)
     try:
-        return _own_names(tensors)
+        return own_names(unwrap(checkpoint, weights))
     except ValueError as error:
         raise ValueError(f"cannot load {path}: {error}") from error
 
 
-def _unwrap(checkpoint: Mapping[str, Any], weights: Weights, path: str | os.PathLike[str]) -> Mapping[str, Tensor]:
-    """The state dict inside a checkpoint."""
+def unwrap(checkpoint: Mapping[str, Any], weights: Weights) -> Mapping[str, Tensor]:
+    """The state dict inside a checkpoint.
+
+    Raises:
+        ValueError: It holds none of that kind.
+    """
     names = _CONTAINERS[weights]
     if "ema_state_dict" in checkpoint:  # mmengine's EMA hook stores the average as the model and the model beside it
         names = {"raw": ("ema_state_dict",), "ema": ("state_dict",)}[weights]
@@ -126,13 +130,16 @@ def _unwrap(checkpoint: Mapping[str, Any], weights: Weights, path: str | os.Path
         if isinstance(checkpoint.get(name), dict):
             return checkpoint[name]
     raise ValueError(
-        f"cannot load {path}: weights={weights!r} are kept under one of {names}, the file holds "
-        f"{', '.join(map(str, list(checkpoint)[:6]))}"
+        f"weights={weights!r} are kept under one of {names}, the file holds {', '.join(map(str, list(checkpoint)[:6]))}"
     )
 
 
-def _own_names(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str], bool]:
-    """The file's tensors under this project's names, the names that are nobody's, and whether the file is official."""
+def own_names(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str], bool]:
+    """A file's tensors under this project's names, the names that are nobody's, and whether the file is official.
+
+    Raises:
+        ValueError: It holds no tensor of a vHeat.
+    """
     stripped = strip_prefixes(
         {name: t for name, t in tensors.items() if isinstance(name, str) and isinstance(t, Tensor)}
     )
@@ -225,66 +232,83 @@ class _Plan:
             for name, value in self.values.items()
             if name not in self.targets
         ]
-        misfits += self._gain_misfits()
+        misfits += _gain_misfits(self.model, self.gains) if self.gains else []
         if not misfits:
             return
-        shown = "; ".join(misfits[:_SHOWN]) + (f"; and {len(misfits) - _SHOWN} more" if len(misfits) > _SHOWN else "")
         hint = ""
         if resize is None and all(".embedding.weight" in misfit for misfit in misfits):
             hint = f" Embeddings of other sizes are resized with resize= one of {RESIZE_RULES}."
-        raise ValueError(f"it does not fit the model: {shown}. {self._comparison(state)}{hint}")
-
-    def _gain_misfits(self) -> list[str]:
-        """Each block of a stage must have gains, of its width and for the same grids."""
-        if not self.gains:
-            return []
-        misfits = []
-        left = dict(self.gains)
-        for i, stage in enumerate(self.model.stages):
-            grids = {n.rpartition("_")[2] for n in self.gains if n.startswith(f"stages.{i}.")} or {"HxW"}
-            for j, block in enumerate(stage.blocks):
-                for grid in sorted(grids):
-                    name = f"stages.{i}.blocks.{j}.mixer.operator.gain_{grid}"
-                    channels = block.norm1.normalized_shape[0]
-                    gain = left.pop(name, None)
-                    if gain is None:
-                        misfits.append(f"{name}: missing in the file")
-                    elif "x".join(map(str, gain.shape[:2])) != grid or gain.shape[2:] not in ((1,), (channels,)):
-                        misfits.append(f"{name}: {tuple(gain.shape)} in the file, {channels} channels in the model")
-                    elif not gain.is_floating_point():
-                        misfits.append(f"{name}: of {gain.dtype} in the file")
-        return misfits + [f"{name}: {tuple(t.shape)} in the file, missing in the model" for name, t in left.items()]
+        raise ValueError(f"it does not fit the model: {listed(misfits)}. {self._comparison(state)}{hint}")
 
     def _comparison(self, state: Mapping[str, Tensor] | None = None) -> str:
-        theirs, ours = _describe(state if state is not None else self.values), _describe(self.model.state_dict())
+        theirs, ours = describe(state if state is not None else self.values), describe(self.model.state_dict())
         return f"The file is {theirs}, the model is {ours}" if theirs != ours else f"Both are {ours}"
 
     @torch.no_grad()
     def apply(self) -> None:
         """Change the model."""
         if self.gains:
-            self._place_gains()
+            _place(self.model, self.gains)
         for name, value in self.values.items():
             self.targets[name].copy_(value)
 
-    def _place_gains(self) -> None:
-        for i, stage in enumerate(self.model.stages):
-            for j, block in enumerate(stage.blocks):
-                weight = block.norm1.weight
-                operator = Precomputed(None, block.mixer.operator.grid_options)
-                start = f"stages.{i}.blocks.{j}.mixer.operator.gain_"
-                for name in [n for n in self.gains if n.startswith(start)]:
-                    grid = [int(n) for n in name.removeprefix(start).split("x")]
-                    operator.store(grid, self.gains[name].to(weight.device, weight.dtype))
-                block.mixer.operator = operator
-            stage.embedding = None
+
+def place_gains(model: SpectralNet, gains: Mapping[str, Tensor]) -> None:
+    """Put the gains of a file in precomputed form in the place of a network's operators.
+
+    Raises:
+        ValueError: A block has none, or not of its width; nothing is changed.
+    """
+    misfits = _gain_misfits(model, gains)
+    if misfits:
+        raise ValueError(f"the gains do not fit the model: {listed(misfits)}")
+    _place(model, gains)
+
+
+def _gain_misfits(model: SpectralNet, gains: Mapping[str, Tensor]) -> list[str]:
+    """Each block of a stage must have gains, of its width and for the same grids."""
+    misfits = []
+    left = dict(gains)
+    for i, stage in enumerate(model.stages):
+        grids = {n.rpartition("_")[2] for n in gains if n.startswith(f"stages.{i}.")} or {"HxW"}
+        for j, block in enumerate(stage.blocks):
+            for grid in sorted(grids):
+                name = f"stages.{i}.blocks.{j}.mixer.operator.gain_{grid}"
+                channels = block.norm1.normalized_shape[0]
+                gain = left.pop(name, None)
+                if gain is None:
+                    misfits.append(f"{name}: missing in the file")
+                elif "x".join(map(str, gain.shape[:2])) != grid or gain.shape[2:] not in ((1,), (channels,)):
+                    misfits.append(f"{name}: {tuple(gain.shape)} in the file, {channels} channels in the model")
+                elif not gain.is_floating_point():
+                    misfits.append(f"{name}: of {gain.dtype} in the file")
+    return misfits + [f"{name}: {tuple(t.shape)} in the file, missing in the model" for name, t in left.items()]
+
+
+def _place(model: SpectralNet, gains: Mapping[str, Tensor]) -> None:
+    for i, stage in enumerate(model.stages):
+        for j, block in enumerate(stage.blocks):
+            weight = block.norm1.weight
+            operator = Precomputed(None, block.mixer.operator.grid_options)
+            start = f"stages.{i}.blocks.{j}.mixer.operator.gain_"
+            for name in [n for n in gains if n.startswith(start)]:
+                grid = [int(n) for n in name.removeprefix(start).split("x")]
+                operator.store(grid, gains[name].to(weight.device, weight.dtype))
+            block.mixer.operator = operator
+        stage.embedding = None
+
+
+def listed(misfits: list[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f"; and {len(misfits) - _SHOWN} more" if len(misfits) > _SHOWN else ""
+    return "; ".join(misfits[:_SHOWN]) + more
 
 
 def _stage_count(names: Mapping[str, Tensor]) -> int:
     return 1 + max((int(m.group(1)) for n in names if (m := re.match(r"stages\.(\d{1,2})\.", n))), default=-1)
 
 
-def _describe(state: Mapping[str, Tensor]) -> str:
+def describe(state: Mapping[str, Tensor]) -> str:
     """Which size a state dict is of, as far as it can be told."""
     depths: dict[int, int] = {}
     dims: dict[int, int] = {}

@@ -1,19 +1,24 @@
 """The families: one network class, and for each family the spectral operator it mixes tokens with.
 
 A new family is a function from a width to an operator, and a line in :data:`FAMILIES`; timm and OpenMMLab get its
-models from there.
+models from there. What else the function takes becomes an argument of the models.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
+from torch import nn
 
-from backbones.network import SpectralNet
+from backbones.archs import ARCHS
+from backbones.model_cards import PUBLISHED, pretrained_cfg
+from backbones.pretrained import build
 from spectral_ops import (
     Bounded,
     FractionalHeat,
@@ -24,30 +29,12 @@ from spectral_ops import (
     Poisson,
     Softmax,
     Softplus,
+    SoftplusEmbedding,
     SpectralOperator,
     Wave,
 )
 
-__all__ = ["ARCHS", "FAMILIES", "Family", "heat_operator"]
-
-#: The sizes. Tiny is pre-norm; small and base are post-norm with layer scale, as published for vHeat. Nano is this
-#: project's own, for tests and training on a laptop.
-ARCHS: dict[str, dict[str, Any]] = {
-    "nano": {"dims": (32, 64, 128, 256), "depths": (1, 1, 3, 1), "init_std": None},
-    "tiny": {"dims": (96, 192, 384, 768), "depths": (2, 2, 6, 2)},
-    "small": {
-        "dims": (96, 192, 384, 768),
-        "depths": (2, 2, 18, 2),
-        "norm_placement": "post",
-        "layer_scale": 1e-5,
-    },
-    "base": {
-        "dims": (128, 256, 512, 1024),
-        "depths": (2, 2, 18, 2),
-        "norm_placement": "post",
-        "layer_scale": 1e-5,
-    },
-}
+__all__ = ["DIFFUSIVITIES", "FAMILIES", "Family", "heat_operator", "operator_options"]
 
 
 @dataclass(frozen=True)
@@ -56,18 +43,57 @@ class Family:
 
     Attributes:
         title: Its name in OpenMMLab configs and in texts.
-        operator: From a width C to the operator of a block, over ``dims=(1, 2)``.
+        operator: From a width C to the operator of a block, over ``dims=(1, 2)``; further arguments have defaults.
         source: Where it was published, in timm's form.
     """
 
     title: str
-    operator: Callable[[int], SpectralOperator]
+    operator: Callable[..., SpectralOperator]
     source: str
 
+    @property
+    def summary(self) -> str:
+        """What the operator is, in a sentence."""
+        return inspect.getdoc(self.operator).partition("\n")[0]
 
-def heat_operator(channels: int) -> Heat:
-    """vHeat's operator: heat for unit time, its diffusivity predicted per mode and channel from the embedding."""
-    return Heat(diffusivity=FromEmbedding(channels), dims=(1, 2))
+
+def operator_options(operator: Callable[..., SpectralOperator]) -> tuple[str, ...]:
+    """Names of the arguments of a family's operator beside the width."""
+    return tuple(inspect.signature(operator).parameters)[1:]
+
+
+#: Where the diffusivity of :func:`heat_operator` can come from, by name.
+DIFFUSIVITIES: dict[str, Callable[[int], float | nn.Module]] = {
+    "embedding": FromEmbedding,
+    "free": lambda channels: SoftplusEmbedding(),
+    "channel": lambda channels: Softplus(0.5, (channels,)),
+    "constant": lambda channels: 0.5,
+}
+
+
+def heat_operator(channels: int, diffusivity: str | float = "embedding") -> Heat:
+    r"""vHeat's operator: heat for unit time, its diffusivity predicted per mode and channel from the embedding.
+
+    Other sources of k for mode (n, m) and channel c, with E the spectral embedding that the blocks of a stage share:
+
+    ============= =================================================== ==================================================
+    diffusivity   k                                                   learned
+    ============= =================================================== ==================================================
+    "embedding"   :math:`\mathrm{ReLU}(W E_{nm} + b)_c`               E, and W and b of each block; as published
+    "free"        :math:`\mathrm{softplus}(E_{nmc})`                  E: k itself, shared by the blocks of a stage
+    "channel"     :math:`\mathrm{softplus}(r_c)`, at first 1/2        r of each block
+    "constant"    1/2: unit time blurs by a standard deviation of 1   nothing
+    a number      that number, >= 0                                   nothing
+    ============= =================================================== ==================================================
+
+    Raises:
+        ValueError: ``diffusivity`` is none of these.
+    """
+    if isinstance(diffusivity, str):
+        if diffusivity not in DIFFUSIVITIES:
+            raise ValueError(f"diffusivity must be one of {tuple(DIFFUSIVITIES)} or a number, got {diffusivity!r}")
+        return Heat(DIFFUSIVITIES[diffusivity](channels), dims=(1, 2))
+    return Heat(diffusivity, dims=(1, 2))
 
 
 def wave_operator(channels: int) -> Wave:
@@ -114,25 +140,16 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def _cfg(source: str) -> dict[str, Any]:
-    return {
-        "url": "",
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
-        "crop_pct": 0.875,
-        "interpolation": "bicubic",
-        "fixed_input_size": False,
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "stem.conv1",
-        "classifier": "head.fc",
-        "paper_ids": source,
-    }
+def _tag(name: str) -> str:
+    return f"{name}.in1k" if name in PUBLISHED else name
 
 
 default_cfgs = generate_default_cfgs(
-    {f"{name}_{arch}": _cfg(family.source) for name, family in FAMILIES.items() for arch in ARCHS}
+    {
+        _tag(f"{name}_{arch}"): pretrained_cfg(f"{name}_{arch}", family.source)
+        for name, family in FAMILIES.items()
+        for arch in ARCHS
+    }
 )
 
 
@@ -140,19 +157,15 @@ def _register(name: str, arch: str) -> None:
     """Make ``{name}_{arch}`` a function of this module and a model of timm."""
     family = FAMILIES[name]
 
-    def build(pretrained: bool = False, **kwargs: Any) -> SpectralNet:
-        return build_model_with_cfg(
-            SpectralNet,
-            f"{name}_{arch}",
-            pretrained,
-            feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
-            **{"operator": family.operator, **ARCHS[arch], **kwargs},
-        )
+    def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        options = {key: kwargs.pop(key) for key in operator_options(family.operator) if key in kwargs}
+        operator = partial(family.operator, **options)
+        return build(f"{name}_{arch}", operator, pretrained, **{**ARCHS[arch], **kwargs})
 
-    build.__name__ = build.__qualname__ = f"{name}_{arch}"
-    build.__doc__ = f"{family.title}, {arch}. {family.operator.__doc__}"
-    setattr(sys.modules[__name__], build.__name__, build)
-    register_model(build)
+    create.__name__ = create.__qualname__ = f"{name}_{arch}"
+    create.__doc__ = f"{family.title}, {arch}. {family.summary}"
+    setattr(sys.modules[__name__], create.__name__, create)
+    register_model(create)
 
 
 for _name in FAMILIES:

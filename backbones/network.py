@@ -1,24 +1,30 @@
 """The hierarchical network of the family: one class, any spectral operator as its token mixer."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: torch.fx and TorchScript read the annotation of the images as a type.
 
+import contextlib
+import os
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
-from timm.layers import ClassifierHead
+from timm.layers import ClassifierHead, get_device_dtype, register_notrace_module
 from timm.models._features import feature_take_indices
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils.checkpoint import checkpoint
 
 from backbones.blocks import Downsample, NormPlacement, SpectralBlock, Stem, halved
-from spectral_ops import Precomputed, Softmax, SpectralEmbedding, SpectralOperator
+from spectral_ops import Precomputed, Softmax, SpectralEmbedding, SpectralMixer, SpectralOperator
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
+from spectral_ops.scripting import with_modules
 
 __all__ = ["MIN_IMAGE_SIZE", "SpectralNet", "SpectralStage", "stage_sizes"]
 
 #: The smallest image side: the last stage, at stride 32, still has one cell.
 MIN_IMAGE_SIZE = 32
+
+# What decides by the size of its input, so that torch.fx keeps it whole; timm's tracing knows these.
+register_notrace_module(SpectralMixer)
+register_notrace_module(SpectralEmbedding)
 
 
 def _pair(size: int | Sequence[int], name: str) -> tuple[int, int]:
@@ -43,6 +49,19 @@ def stage_sizes(image: int | Sequence[int], stages: int = 4) -> list[tuple[int, 
     return sizes
 
 
+def _checked(x: Tensor, in_chans: int) -> Tensor:
+    """The images, if they are images of the right kind. One node of a torch.fx graph; nothing in TorchScript."""
+    if not torch.jit.is_scripting():
+        if x.ndim != 4 or x.shape[1] != in_chans:
+            raise ValueError(f"images must have shape (B, {in_chans}, H, W), got {tuple(x.shape)}")
+        if min(x.shape[2], x.shape[3]) < MIN_IMAGE_SIZE:
+            raise ValueError(f"images must be at least {MIN_IMAGE_SIZE} px high and wide, got {tuple(x.shape)}")
+    return x
+
+
+fx.wrap("_checked")
+
+
 class SpectralStage(nn.Module):
     """Blocks of one width that share one spectral embedding; the map is halved first unless it is the first stage."""
 
@@ -55,14 +74,22 @@ class SpectralStage(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.grad_checkpointing = False
 
-    def _needs_embedding(self, sizes: tuple[int, int]) -> bool:
-        operators = (block.mixer.operator for block in self.blocks)
-        return not all(isinstance(op, Precomputed) and op.covers(sizes) for op in operators)
+    def _needs_embedding(self, sizes: list[int]) -> bool:
+        stored = [block.mixer.operator for block in self.blocks if isinstance(block.mixer.operator, Precomputed)]
+        if len(stored) < len(self.blocks) or isinstance(sizes[0], fx.Proxy):  # a torch.fx graph serves every size
+            return True
+        return not all(operator.covers(sizes) for operator in stored)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.downsample(x)
-        sizes = (x.shape[1], x.shape[2])
-        embedding = self.embedding(sizes) if self.embedding is not None and self._needs_embedding(sizes) else None
+        embedding: Tensor | None = None
+        if self.embedding is not None:
+            sizes = [x.shape[1], x.shape[2]]
+            needed = True
+            if not torch.jit.is_scripting():
+                needed = self._needs_embedding(sizes)
+            if needed:
+                embedding = self.embedding(sizes)
         for block in self.blocks:
             if self.grad_checkpointing and not torch.jit.is_scripting():
                 x = checkpoint(block, x, embedding, use_reentrant=False)
@@ -91,6 +118,11 @@ class SpectralNet(nn.Module):
         drop_rate: Dropout before the classifier.
         init_std: Standard deviation of the linears' initial weights; None takes 1 / sqrt(inputs), which keeps the
             signal's scale in narrow networks, where 0.02 leaves gated branches almost silent.
+        device, dtype: Of the parameters. A network made on ``"meta"`` comes to life by
+            ``net.to_empty(device="cpu")`` and :meth:`init_weights` or ``load_state_dict``.
+
+    Attributes:
+        output_fmt: ``"NHWC"``, the layout of :meth:`forward_features`.
 
     Shape:
         Images ``(B, in_chans, H, W)``; logits ``(B, num_classes)``; :meth:`forward_features` ``(B, H/32, W/32, C)``.
@@ -98,6 +130,8 @@ class SpectralNet(nn.Module):
     Raises:
         ValueError: An argument does not fit, or an image is smaller than 32 px or has other channels.
     """
+
+    output_fmt = "NHWC"
 
     def __init__(
         self,
@@ -116,6 +150,8 @@ class SpectralNet(nn.Module):
         drop_path_rate: float = 0.0,
         drop_rate: float = 0.0,
         init_std: float | None = 0.02,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         if len(dims) != len(depths) or not dims or any(not isinstance(n, int) or n < 1 for n in (*dims, *depths)):
@@ -130,52 +166,57 @@ class SpectralNet(nn.Module):
             raise ValueError(f"init_std must be None or >= 0, got {init_std}")
         self.in_chans = in_chans
         self.num_classes = num_classes
-        self.num_features = self.head_hidden_size = dims[-1]
-        self.stem = Stem(in_chans, dims[0])
-        rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").split(list(depths))
-        stages = []
-        for i, (dim, sizes, stage_rates) in enumerate(
-            zip(dims, stage_sizes(_pair(img_size, "img_size"), len(dims)), rates, strict=True)
-        ):
-            blocks = [
-                SpectralBlock(
-                    dim,
-                    operator(dim),
-                    mlp_ratio=mlp_ratio,
-                    norm_placement=norm_placement,
-                    layer_scale=layer_scale,
-                    drop_path=rate,
-                )
-                for rate in stage_rates.tolist()
-            ]
-            conditioned = any(block.mixer.operator.embedding_conditioned for block in blocks)
-            stages.append(
-                SpectralStage(
-                    blocks,
-                    Downsample(dims[i - 1], dim) if i > 0 else None,
-                    SpectralEmbedding(sizes, dim, embed_resize) if conditioned else None,
-                )
-            )
-        self.stages = nn.ModuleList(stages)
+        self.num_features = dims[-1]
+        self.init_std = init_std
         self.feature_info = [
             {"num_chs": dim, "reduction": 4 * 2**i, "module": f"stages.{i}"} for i, dim in enumerate(dims)
         ]
-        self.norm = nn.LayerNorm(dims[-1], eps=1e-5)
-        self.head = ClassifierHead(dims[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate, input_fmt="NHWC")
-        self.apply(partial(_init_weights, std=init_std))
+        sizes = stage_sizes(_pair(img_size, "img_size"), len(dims))
+        rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").split(list(depths))
+        with contextlib.nullcontext() if device is None else torch.device(device):
+            self.stem = Stem(in_chans, dims[0])
+            self.stages = nn.Sequential()
+            for i, dim in enumerate(dims):
+                blocks = [
+                    SpectralBlock(
+                        dim,
+                        operator(dim),
+                        mlp_ratio=mlp_ratio,
+                        norm_placement=norm_placement,
+                        layer_scale=layer_scale,
+                        drop_path=rate,
+                    )
+                    for rate in rates[i].tolist()
+                ]
+                conditioned = any(block.mixer.operator.embedding_conditioned for block in blocks)
+                downsample = Downsample(dims[i - 1], dim) if i > 0 else None
+                embedding = SpectralEmbedding(sizes[i], dim, embed_resize) if conditioned else None
+                self.stages.append(SpectralStage(blocks, downsample, embedding))
+            self.norm = nn.LayerNorm(dims[-1], eps=1e-5)
+            self.head = ClassifierHead(dims[-1], num_classes, global_pool, drop_rate, input_fmt=self.output_fmt)
+            self.head_hidden_size = self.head.num_features
+            self._init_linears()
+        self.to(dtype=dtype)
+
+    def _init_linears(self) -> None:
+        for linear in (module for module in self.modules() if isinstance(module, nn.Linear)):
+            std = linear.in_features**-0.5 if self.init_std is None else self.init_std
+            nn.init.trunc_normal_(linear.weight, std=std)
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
+
+    def init_weights(self) -> None:
+        """Draw all parameters anew, also where they hold nothing yet, after ``to_empty``."""
+        for module in self.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        self._init_linears()
 
     # -- forward ----------------------------------------------------------------------------------------------------
 
-    def _check_image(self, x: Tensor) -> None:
-        if x.ndim != 4 or x.shape[1] != self.in_chans:
-            raise ValueError(f"images must have shape (B, {self.in_chans}, H, W), got {tuple(x.shape)}")
-        if min(x.shape[2], x.shape[3]) < MIN_IMAGE_SIZE:
-            raise ValueError(f"images must be at least {MIN_IMAGE_SIZE} px high and wide, got {tuple(x.shape)}")
-
     def forward_stages(self, x: Tensor, last: int | None = None) -> list[Tensor]:
         """The channels-last output of each stage up to ``last``, before the next stage's downsampling."""
-        self._check_image(x)
-        x = self.stem(x)
+        x = self.stem(_checked(x, self.in_chans))
         features = []
         for stage in self.stages[: None if last is None else last + 1]:
             x = stage(x)
@@ -184,7 +225,7 @@ class SpectralNet(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Normed map of the last stage, ``(B, H/32, W/32, C)``."""
-        return self.norm(self.forward_stages(x)[-1])
+        return self.norm(self.stages(self.stem(_checked(x, self.in_chans))))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool and classify a map of :meth:`forward_features`; ``pre_logits`` stops before the classifier."""
@@ -231,12 +272,18 @@ class SpectralNet(nn.Module):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop what :meth:`forward_intermediates` with these indices does not need."""
+        """Drop what :meth:`forward_intermediates` with these indices does not need.
+
+        Norm and head go with the last stage, which they are made for.
+        """
         take, last = feature_take_indices(len(self.stages), indices)
+        shortened = last < len(self.stages) - 1
         self.stages = self.stages[: last + 1]
-        if prune_norm:
-            self.norm = nn.Identity()
-        if prune_head:
+        if prune_norm or shortened:
+            self.norm = nn.Identity().train(self.training)
+        if shortened:
+            self.num_features = self.feature_info[last]["num_chs"]
+        if prune_head or shortened:
             self.reset_classifier(0, "")
         return take
 
@@ -245,9 +292,11 @@ class SpectralNet(nn.Module):
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier (0 classes: remove it)."""
+        """Replace the classifier (0 classes: remove it), and the pooling unless ``global_pool`` is None."""
         self.num_classes = num_classes
-        self.head.reset(num_classes, pool_type=global_pool)
+        here = get_device_dtype(self)
+        self.head.reset(num_classes, pool_type=global_pool, in_features=self.num_features, **here)
+        self.head_hidden_size = self.head.num_features
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute block activations in backward instead of storing them."""
@@ -266,6 +315,17 @@ class SpectralNet(nn.Module):
     def no_weight_decay(self) -> set[str]:
         """Weights of mixtures, beside the usual one-dimensional tensors; embeddings are decayed, as published."""
         return {f"{name}.logits" for name, module in self.named_modules() if isinstance(module, Softmax)}
+
+    def __prepare_scriptable__(self) -> "SpectralNet":
+        """What ``torch.jit.script`` compiles: containers of its own, for torch exchanges modules in them."""
+        stages = [with_modules(stage, blocks=nn.ModuleList(map(with_modules, stage.blocks))) for stage in self.stages]
+        return with_modules(self, stages=nn.Sequential(*stages))
+
+    def load_pretrained(self, path: str | os.PathLike[str]) -> None:
+        """timm's hook for ``pretrained=True, pretrained_cfg_overlay=dict(file=PATH)``."""
+        from backbones.pretrained import load_file
+
+        load_file(self, path)
 
     # -- deployment -------------------------------------------------------------------------------------------------
 
@@ -294,7 +354,8 @@ class SpectralNet(nn.Module):
                         raise ValueError("this network holds gains only: there is no physics to compute others from")
                     if source.input_conditioned:
                         raise ValueError(f"the gain of {source!r} depends on the input and cannot be precomputed")
-                    found.append((block.mixer, grid, source.gain(grid, embedding=embedding)))
+                    device = block.norm1.weight.device  # an operator of constants has no device of its own
+                    found.append((block.mixer, grid, source.gain(grid, embedding=embedding, device=device)))
         for mixer, grid, gain in found:
             if not isinstance(mixer.operator, Precomputed):
                 mixer.operator = Precomputed(mixer.operator)
@@ -315,10 +376,3 @@ class SpectralNet(nn.Module):
         for mixer in mixers:
             if isinstance(mixer.operator, Precomputed):
                 mixer.operator = mixer.operator.source
-
-
-def _init_weights(module: nn.Module, std: float | None) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5 if std is None else std)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

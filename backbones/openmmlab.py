@@ -11,6 +11,7 @@ mmdet and mmseg look names up in the root registry too, so one registration serv
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from mmengine.logging import MMLogger
@@ -20,8 +21,9 @@ from torch import Tensor, nn
 from backbones import openmmlab_layer_decay as openmmlab_layer_decay  # registers what our configs name
 from backbones import openmmlab_runner as openmmlab_runner
 from backbones import openmmlab_timm as openmmlab_timm
+from backbones.archs import ARCHS
 from backbones.checkpoint import load_checkpoint
-from backbones.families import ARCHS, FAMILIES, Family
+from backbones.families import FAMILIES, Family, operator_options
 from backbones.network import SpectralNet
 from spectral_ops import SpectralOperator
 
@@ -38,6 +40,9 @@ class DenseSpectralNet(SpectralNet):
         class VCauchy(DenseSpectralNet):
             operator = staticmethod(lambda channels: FractionalHeat(Softplus(0.5, (channels,)), 0.5, dims=(1, 2)))
 
+    Whatever its operator takes beside the width is an argument of the backbone: ``dict(type="VHeat",
+    diffusivity="channel")``.
+
     Args:
         arch: ``"nano"``, ``"tiny"``, ``"small"``, ``"base"``, or a dict with ``dims``, ``depths`` and optionally
             ``norm_placement``, ``layer_scale``, ``mlp_ratio``, ``init_std``.
@@ -50,6 +55,8 @@ class DenseSpectralNet(SpectralNet):
         with_cp: Checkpoint activations.
         init_cfg: ``dict(type="Pretrained", checkpoint=PATH)`` loads an official or own file safely, with an optional
             ``resize="pad"`` (default ``"bicubic"``) for embeddings stored at another size; None starts from scratch.
+        **options: Further arguments of the operator, such as ``diffusivity`` of VHeat, see
+            :func:`~backbones.families.heat_operator`.
 
     Returns:
         For images ``(B, in_chans, H, W)`` a tuple of maps ``(B, dims[i], H_i, W_i)``, one per entry of ``out_indices``,
@@ -66,7 +73,7 @@ class DenseSpectralNet(SpectralNet):
     """
 
     #: From a width to the operator of a block.
-    operator: Callable[[int], SpectralOperator]
+    operator: Callable[..., SpectralOperator]
 
     def __init__(
         self,
@@ -80,11 +87,15 @@ class DenseSpectralNet(SpectralNet):
         frozen_stages: int = -1,
         with_cp: bool = False,
         init_cfg: dict[str, Any] | None = None,
+        **options: Any,
     ) -> None:
         if not hasattr(type(self), "operator"):
             raise TypeError("DenseSpectralNet has no operator of its own: use VHeat or a relative, or subclass it")
+        unknown = set(options).difference(operator_options(type(self).operator))
+        if unknown:
+            raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {sorted(unknown)[0]!r}")
         super().__init__(
-            type(self).operator,
+            partial(type(self).operator, **options),
             **_resolve_arch(arch),
             img_size=img_size,
             in_chans=in_chans,
@@ -164,7 +175,7 @@ def _check_init_cfg(init_cfg: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _define(family: Family) -> type[DenseSpectralNet]:
     """The class of a family, registered under its title."""
-    text = f"{family.title} for dense prediction. {family.operator.__doc__} Arguments: see :class:`DenseSpectralNet`."
+    text = f"{family.title} for dense prediction. {family.summary} Arguments: see :class:`DenseSpectralNet`."
     members = {"operator": staticmethod(family.operator), "__doc__": text, "__module__": __name__}
     cls = type(family.title, (DenseSpectralNet,), members)
     MODELS.register_module()(cls)

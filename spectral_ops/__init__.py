@@ -10,7 +10,7 @@ from spectral_ops.mixer import SpectralMixer
 from spectral_ops.operator import Grid, GridOptions, SpectralOperator, apply_gain, superpose
 from spectral_ops.poisson import Poisson
 from spectral_ops.precomputed import Precomputed
-from spectral_ops.quantities import Bounded, FromEmbedding, InputRouter, Softmax, Softplus
+from spectral_ops.quantities import Bounded, FromEmbedding, InputRouter, Softmax, Softplus, SoftplusEmbedding
 from spectral_ops.transforms import cosine_basis, dct, dctn, dst, dstn, idct, idctn, idst, idstn, sine_basis
 from spectral_ops.wave import Plate, Wave
 
@@ -37,6 +37,7 @@ __all__ = [
     "Scaled",
     "Softmax",
     "Softplus",
+    "SoftplusEmbedding",
     "SourceResponse",
     "SpectralEmbedding",
     "SpectralMixer",

@@ -43,11 +43,11 @@ def normalise_dims(dims: int | Sequence[int], ndim: int | None = None) -> tuple[
 def check_sizes(sizes: int | Sequence[int], name: str = "sizes") -> tuple[int, ...]:
     """Return ``sizes`` as a tuple of positive ints (symbolic sizes of a traced graph pass through)."""
     result = tuple(sizes) if isinstance(sizes, Sequence) else (sizes,)
-    # torch.jit.trace hands shapes over as tensors; its graphs are for one size anyway.
-    result = tuple(int(n) if isinstance(n, Tensor) and torch.jit.is_tracing() else n for n in result)
     if not result:
         raise ValueError(f"{name} must not be empty, got {sizes!r}")
     for n in result:
+        if isinstance(n, Tensor) and torch.jit.is_tracing():
+            continue  # torch.jit.trace hands shapes over as tensors, so that its graphs serve every size
         if not isinstance(n, (int, torch.SymInt)) or isinstance(n, bool):
             raise TypeError(f"{name} must be ints, got {sizes!r}")
         if isinstance(n, int) and n < 1:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_ops.operator import SpectralOperator
+from spectral_ops.scripting import TracedOperator, with_modules
 
 __all__ = ["SpectralMixer"]
 
@@ -57,3 +58,7 @@ class SpectralMixer(nn.Module):
         y = self.norm(self.operator(self.value(x), embedding=embedding))
         y = y * F.silu(self.gate(x))
         return self.proj(y)  # type: ignore[no-any-return]
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What ``torch.jit.script`` compiles: this layer, its operator traced."""
+        return with_modules(self, operator=TracedOperator(self.operator, like=self.value.weight[0]))

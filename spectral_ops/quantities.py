@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from spectral_ops._checks import check_quantity
 from spectral_ops.operator import Grid
 
-__all__ = ["Bounded", "Constant", "FromEmbedding", "InputRouter", "Softmax", "Softplus"]
+__all__ = ["Bounded", "Constant", "FromEmbedding", "InputRouter", "Softmax", "Softplus", "SoftplusEmbedding"]
 
 
 class Softplus(nn.Module):
@@ -33,9 +33,15 @@ class Softplus(nn.Module):
     def __init__(self, initial: float = 1.0, shape: tuple[int, ...] = ()) -> None:
         super().__init__()
         check_quantity("initial", initial, 0.0, strict=True)
-        value = torch.full(shape, float(initial), dtype=torch.float64)
-        inverse = value + torch.log(-torch.expm1(-value))
-        self.raw = nn.Parameter(inverse.to(torch.get_default_dtype()))
+        self.initial = float(initial)
+        self.raw = nn.Parameter(torch.empty(shape))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Go back to the initial value."""
+        value = torch.full_like(self.raw, self.initial, dtype=torch.float64)
+        self.raw.copy_(value + torch.log(-torch.expm1(-value)))
 
     def forward(self, grid: Grid) -> Tensor:
         return F.softplus(self.raw.to(grid.dtype))
@@ -67,8 +73,15 @@ class Bounded(nn.Module):
             raise ValueError(f"initial must lie strictly between low={low:g} and high={high:g}, got {initial:g}")
         self.low, self.high = float(low), float(high)
         self.minimum = self.low
-        share = torch.full(shape, (initial - low) / (high - low), dtype=torch.float64)
-        self.raw = nn.Parameter(torch.logit(share).to(torch.get_default_dtype()))
+        self.initial = float(initial)
+        self.raw = nn.Parameter(torch.empty(shape))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Go back to the initial value."""
+        share = (self.initial - self.low) / (self.high - self.low)
+        self.raw.copy_(torch.logit(torch.full_like(self.raw, share, dtype=torch.float64)))
 
     def forward(self, grid: Grid) -> Tensor:
         return self.low + (self.high - self.low) * torch.sigmoid(self.raw.to(grid.dtype))
@@ -130,6 +143,10 @@ class Softmax(nn.Module):
         self.count = count
         self.temperature = temperature
         self.logits = nn.Parameter(torch.zeros(count, *shape))
+
+    def reset_parameters(self) -> None:
+        """Go back to equal weights."""
+        nn.init.zeros_(self.logits)
 
     def forward(self, grid: Grid) -> Tensor:
         return torch.softmax(self.logits.to(grid.dtype) / self.temperature, dim=0)
@@ -209,13 +226,40 @@ class FromEmbedding(nn.Module):
         self.linear = nn.Linear(channels, channels)
 
     def forward(self, grid: Grid) -> Tensor:
-        if grid.embedding is None:
+        embedding = _embedding(grid)
+        if embedding.shape[-1] != self.linear.in_features:
             raise ValueError(
-                "this operator predicts a quantity from a spectral embedding: call it as operator(x, embedding=...)"
-            )
-        if grid.embedding.shape[-1] != self.linear.in_features:
-            raise ValueError(
-                f"embedding must have {self.linear.in_features} channels, got shape {tuple(grid.embedding.shape)}"
+                f"embedding must have {self.linear.in_features} channels, got shape {tuple(embedding.shape)}"
             )
         weight, bias = self.linear.weight.to(grid.dtype), self.linear.bias.to(grid.dtype)
-        return F.relu(F.linear(grid.embedding.to(grid.dtype), weight, bias))
+        return F.relu(F.linear(embedding, weight, bias))
+
+
+class SoftplusEmbedding(nn.Module):
+    r"""A positive quantity that is learned freely for each mode and channel: ``softplus(embedding)``.
+
+    It has no parameters of its own. Those of the embedding are the quantity, so what shares an embedding shares it, and
+    at other sizes than it is stored at it follows the embedding's rule.
+
+    Raises:
+        ValueError: The operator was called without an embedding.
+
+    Example:
+        >>> from spectral_ops import Heat, SpectralEmbedding
+        >>> heat, embedding = Heat(diffusivity=SoftplusEmbedding()), SpectralEmbedding((7, 7), 16)
+        >>> heat(torch.randn(2, 16, 8, 8), embedding=embedding((8, 8))).shape
+        torch.Size([2, 16, 8, 8])
+    """
+
+    minimum = 0.0
+    needs_embedding = True
+
+    def forward(self, grid: Grid) -> Tensor:
+        return F.softplus(_embedding(grid))
+
+
+def _embedding(grid: Grid) -> Tensor:
+    """The embedding handed to the call, in the dtype of the gain."""
+    if grid.embedding is None:
+        raise ValueError("this operator needs a spectral embedding: call it as operator(x, embedding=...)")
+    return grid.embedding.to(grid.dtype)

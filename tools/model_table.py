@@ -1,4 +1,4 @@
-"""Print the table of all models: parameters and multiply-accumulates, as trained and with precomputed gains.
+"""Write the generated tables of docs/models.md: sizes and work of all models, sources of vHeat's k, published figures.
 
     python tools/model_table.py
 
@@ -8,44 +8,86 @@ transforms, and as trained also the layers that predict diffusivities; norms and
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import backbones
+from backbones.families import DIFFUSIVITIES
 
 IMAGE = 224
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 
 
 def count(net: torch.nn.Module) -> tuple[int, int]:
     """Numbers of the state dict that are learned or stored gains, and multiply-accumulates of one image."""
     numbers = sum(t.numel() for t in net.state_dict().values())
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net(torch.zeros(1, 3, IMAGE, IMAGE))
+        net(torch.zeros(1, 3, IMAGE, IMAGE, device="meta"))
     return numbers, counter.get_total_flops() // 2
 
 
-def row(name: str) -> str:
-    """One line of the table."""
-    net = timm.create_model(name).eval()
-    cells = [f"`{name}`", *formatted(*count(net))]
+def counted(name: str, **options: object) -> str:
+    """Four cells: parameters and work of a model as trained, and with precomputed gains."""
+    net = timm.create_model(name, device="meta", **options).eval()
+    cells = [*formatted(*count(net))]
     try:
-        net.reparameterize([IMAGE], keep_source=False)
+        with torch.device("meta"):
+            net.reparameterize([IMAGE], keep_source=False)
         cells += formatted(*count(net))
     except ValueError:  # the gain depends on the input
         cells += ["-", "-"]
-    return f"| {' | '.join(cells)} |"
+    return " | ".join(cells)
 
 
 def formatted(numbers: int, macs: int) -> tuple[str, str]:
     return f"{numbers:,}", f"{macs / 1e9:.3f}"
 
 
+def sizes() -> list[str]:
+    """Every model."""
+    names = [f"{family}_{arch}" for family in backbones.FAMILIES for arch in backbones.ARCHS]
+    head = ["| | parameters | GMACs | with precomputed gains | GMACs |", "|---|---|---|---|---|"]
+    return head + [f"| `{name}` | {counted(name)} |" for name in names]
+
+
+def diffusivities() -> list[str]:
+    """vHeat-T with each source of k."""
+    head = ["| `vheat_tiny` with | parameters | GMACs | with precomputed gains | GMACs |", "|---|---|---|---|---|"]
+    return head + [f'| `diffusivity="{key}"` | {counted("vheat_tiny", diffusivity=key)} |' for key in DIFFUSIVITIES]
+
+
+def published() -> list[str]:
+    """The published figures of vHeat."""
+    columns = ("", "top-1", "parameters", "GMACs", "images/s", "1x box / mask AP", "3x box / mask AP", "mIoU")
+    head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    rows = []
+    for name, p in backbones.PUBLISHED.items():
+        once, thrice = (f"{box} / {mask}" for box, mask in p.detection)
+        cells = (p.top1, f"{p.parameters} M", p.gmacs, p.images_per_second, once, thrice, p.segmentation)
+        rows.append(f"| {p.title}, here `{name}` | {' | '.join(map(str, cells))} |")
+    return head + rows
+
+
+TABLES = {"sizes": sizes, "diffusivities": diffusivities, "published": published}
+
+
+def updated(text: str) -> str:
+    """The document with every table, between ``<!-- table NAME -->`` and ``<!-- end -->``, written anew."""
+    for name, make in TABLES.items():
+        table = "\n".join([f"<!-- table {name} -->", *make(), "<!-- end -->"])
+        text, found = re.subn(rf"<!-- table {name} -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
+        if found != 1:
+            raise SystemExit(f"{DOCUMENT} must hold one place for the table {name!r}, it holds {found}")
+    return text
+
+
 def main() -> None:
-    print("| | parameters | GMACs | with precomputed gains | GMACs |\n|---|---|---|---|---|")
-    for family in backbones.FAMILIES:
-        for arch in backbones.ARCHS:
-            print(row(f"{family}_{arch}"), flush=True)
+    DOCUMENT.write_text(updated(DOCUMENT.read_text()))
+    print(f"wrote {', '.join(TABLES)} to {DOCUMENT}")
 
 
 if __name__ == "__main__":

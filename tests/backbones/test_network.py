@@ -108,15 +108,6 @@ def test_maps_are_channels_last_without_copies(net, channels_last):
 # -- timm's contract --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("indices", [(0, 1, 2, 3), (1, 3), (2,)])
-def test_features_only(indices):
-    model = timm.create_model("vheat_nano", features_only=True, out_indices=indices, img_size=64)
-    features = model(_image(64, 96))
-    assert [f.shape[1] for f in features] == model.feature_info.channels() == [32 * 2**i for i in indices]
-    assert model.feature_info.reduction() == [4 * 2**i for i in indices]
-    assert [tuple(f.shape[2:]) for f in features] == [stage_sizes((64, 96))[i] for i in indices]
-
-
 def test_features_only_gives_the_maps_before_the_norm():
     torch.manual_seed(0)
     model = timm.create_model("vheat_nano", img_size=64).eval()
@@ -135,42 +126,12 @@ def test_forward_is_features_then_head(net):
     torch.testing.assert_close(net(x), net.head.fc(pooled))
 
 
-def test_forward_intermediates(net):
-    x = _image(64, 96)
-    final, maps = net.forward_intermediates(x)
-    assert torch.equal(final, net.forward_features(x)) and len(maps) == 4
-    last = net.forward_intermediates(x, indices=2, intermediates_only=True)
-    assert all(torch.equal(a, b) for a, b in zip(last, maps[2:], strict=True))
-    picked = net.forward_intermediates(x, indices=[0, 2], output_fmt="NHWC", intermediates_only=True)
-    assert torch.equal(picked[1], maps[2].permute(0, 2, 3, 1))
-    normed = net.forward_intermediates(x, indices=[3], norm=True, output_fmt="NHWC", intermediates_only=True)
-    assert torch.equal(normed[0], final) and not torch.equal(normed[0], maps[3].permute(0, 2, 3, 1))
-
-
 def test_stop_early_runs_no_later_stage(net):
     ran = []
     for i, stage in enumerate(net.stages):
         stage.register_forward_hook(lambda *_, i=i: ran.append(i))
     net.forward_intermediates(_image(64, 64), indices=[0, 1], stop_early=True, intermediates_only=True)
     assert ran == [0, 1]
-
-
-def test_prune_intermediate_layers(net):
-    x = _image(64, 64)
-    expected = net.forward_intermediates(x, indices=[1], intermediates_only=True)[0]
-    assert net.prune_intermediate_layers([1], prune_norm=True) == [1]
-    assert len(net.stages) == 2 and isinstance(net.norm, nn.Identity) and isinstance(net.head.fc, nn.Identity)
-    assert torch.equal(net.forward_intermediates(x, intermediates_only=True, indices=1)[0], expected)
-
-
-def test_classifier(net):
-    assert net.get_classifier() is net.head.fc and net.num_features == net.head_hidden_size == 20
-    net.reset_classifier(3)
-    assert net(_image(64, 64)).shape == (1, 3) and net.num_classes == 3
-    net.reset_classifier(0)
-    assert net(_image(64, 64)).shape == (1, 20) and isinstance(net.get_classifier(), nn.Identity)
-    net.reset_classifier(0, "")
-    assert net(_image(64, 64)).shape[:3] == (1, 2, 2)
 
 
 def test_groups_for_layer_decay_rise_with_depth(net):

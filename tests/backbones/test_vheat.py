@@ -219,15 +219,6 @@ def test_every_size_is_registered_with_timm():
     assert isinstance(model.get_submodule(model.default_cfg["first_conv"]), torch.nn.Conv2d)
 
 
-def test_in_chans():
-    assert timm.create_model("vheat_nano", in_chans=1, num_classes=2)(torch.zeros(1, 1, 32, 32)).shape == (1, 2)
-
-
 def test_a_misspelt_argument_is_an_error():
     with pytest.raises(TypeError, match="drop_path_ratee"):
         timm.create_model("vheat_nano", drop_path_ratee=0.1)
-
-
-def test_pretrained_says_that_there_are_no_weights():
-    with pytest.raises(RuntimeError, match="No pretrained weights exist for vheat_nano"):
-        timm.create_model("vheat_nano", pretrained=True)

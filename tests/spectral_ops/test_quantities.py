@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from spectral_ops import FromEmbedding, Grid, Heat, Softplus
+from spectral_ops import Bounded, FromEmbedding, Grid, Heat, Softmax, Softplus, SoftplusEmbedding
 
 
 def grid(embedding=None, dtype=torch.float64):
@@ -57,6 +57,28 @@ def test_from_embedding_is_a_linear_map_and_relu(draw):
     assert heat.gain((4, 5), embedding=embedding).shape == (4, 5, 3)
 
 
+def test_softplus_embedding_is_the_embedding_kept_positive(draw):
+    quantity, embedding = SoftplusEmbedding(), 40 * draw(4, 5, 3)
+    expected = torch.log1p(torch.exp(-embedding.abs())) + embedding.clamp(min=0)
+    torch.testing.assert_close(quantity(grid(embedding)), expected)
+    assert (expected < 1e-6).any() and not list(quantity.parameters())
+    x = draw(2, 3, 4, 5)
+    torch.testing.assert_close(Heat(quantity)(x, embedding=embedding), Heat(expected)(x))
+    assert quantity(grid(embedding.bfloat16(), torch.float32)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Softplus(0.3, (3,)), lambda: Bounded(0.7, 0.2, 1.0), lambda: Softmax(2, (3,))]
+)
+def test_reset_gives_the_initial_value(make):
+    quantity = make()
+    (raw,) = quantity.parameters()
+    expected = raw.detach().clone()
+    torch.nn.init.constant_(raw, math.nan)
+    quantity.reset_parameters()
+    assert torch.equal(raw, expected) and raw.requires_grad
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_from_embedding_computes_in_the_dtype_of_the_grid(dtype, draw):
     quantity, embedding = FromEmbedding(3).to(dtype), draw(4, 5, 3, dtype=dtype)
@@ -85,6 +107,11 @@ def test_gradients(draw):
         (lambda: Softplus(math.inf), ValueError, "initial must be finite, got inf"),
         (
             lambda: Heat(FromEmbedding(3))(torch.ones(2, 3, 4, 5)),
+            ValueError,
+            r"call it as operator\(x, embedding=...\)",
+        ),
+        (
+            lambda: Heat(SoftplusEmbedding())(torch.ones(2, 3, 4, 5)),
             ValueError,
             r"call it as operator\(x, embedding=...\)",
         ),

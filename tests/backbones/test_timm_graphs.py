@@ -1,0 +1,84 @@
+"""Graphs made of the networks, as timm's own tests make them: torch.fx, TorchScript, torch.export.
+
+By default the smallest size of every family is traced; ``make sweep`` traces all.
+"""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from timm.models import create_feature_extractor, get_graph_node_names
+from timm_models import SIZE, create, every, images, names
+
+import backbones
+from backbones import stage_sizes
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
+
+@every
+def test_fx(name):
+    net = create(name, num_classes=5).eval()
+    train_nodes, eval_nodes = get_graph_node_names(net)
+    assert train_nodes == eval_nodes and eval_nodes[-1].startswith("head.")
+    assert "stages.2.blocks.0.mlp.fc1" in eval_nodes and "stages.2.blocks.0.mixer" in eval_nodes
+    graph = create_feature_extractor(net, ["stages.1.blocks.0", eval_nodes[-1]])
+    for size in (SIZE, (32, 50)):
+        inner, logits = graph(images(*size, batch=2)).values()
+        torch.testing.assert_close(logits, net(images(*size, batch=2)), rtol=1e-4, atol=1e-5)
+        assert inner.shape == (2, *stage_sizes(size)[1], backbones.ARCHS[name.rpartition("_")[2]]["dims"][1])
+    logits.mean().backward()
+    assert not [n for n, p in graph.named_parameters() if p.grad is None]
+    with pytest.raises(ValueError, match=r"images must have shape \(B, 3, H, W\)"):
+        graph(images(channels=1))
+
+
+@pytest.mark.parametrize("keep_source", [True, False])
+@torch.no_grad()
+def test_fx_of_precomputed_gains(keep_source):
+    net = create("vheat_nano", num_classes=5).eval()
+    net.reparameterize([SIZE], keep_source=keep_source)
+    graph = create_feature_extractor(net, ["stages.0", "head.fc"])
+    torch.testing.assert_close(graph(images())["head.fc"], net(images()))
+
+
+@every
+@torch.no_grad()
+def test_torchscript(name):
+    net = create(name, num_classes=5).eval()
+    modules = dict(net.named_modules())
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.script(net), file)
+    assert dict(net.named_modules()) == modules
+    file.seek(0)
+    script = torch.jit.load(file)
+    for size in (SIZE, (32, 50)):
+        torch.testing.assert_close(script(images(*size, batch=2)), net(images(*size, batch=2)), rtol=1e-4, atol=1e-4)
+
+
+@names("vheat_nano")
+@torch.no_grad()
+def test_torchscript_of_an_fx_graph(name):
+    net = create(name, num_classes=5).eval()
+    script = torch.jit.script(create_feature_extractor(net, ["stages.1", "head.fc"]))
+    logits = script(images())["head.fc"]
+    torch.testing.assert_close(logits, net(images()), rtol=1e-4, atol=1e-4)
+
+
+@every
+@torch.no_grad()
+def test_export(name):
+    net = create(name, num_classes=5).eval()
+    program = torch.export.export(net, (images(),))
+    torch.testing.assert_close(program.module()(images()), net(images()), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.sweep
+@torch.no_grad()
+def test_export_for_every_size():
+    net, dynamic = create("vheat_nano", num_classes=5).eval(), torch.export.Dim.DYNAMIC
+    program = torch.export.export(net, (images(batch=2),), dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},))
+    for x in (images(), images(224, 224), images(33, 100, batch=3)):
+        torch.testing.assert_close(program.module()(x), net(x), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,94 @@
+"""Run timm's own model tests on the models of this project.
+
+    python tools/timm_tests.py [--source DIR] [--models 'vheat_*' 'vmix_nano' ...] [PYTEST ARGUMENTS]
+
+timm's tests are not part of the installed package. They are taken from the source distribution of the installed
+version, which pip downloads, or from ``--source``, a checkout of timm. Every test that runs over timm's list of models
+runs over the chosen models instead; arguments that are not known here go to pytest, such as ``-k backward`` or ``-x``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+
+import backbones
+
+TESTS = "tests/test_models.py"
+
+
+class OnlyThese:
+    """A pytest plugin: timm's lists hold ``names`` alone, and only tests made from such a list run."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = set(names)
+        self.original = timm.list_models
+        timm.list_models = timm.models.list_models = self.list_models
+
+    def list_models(self, filter: Any = "", module: Any = "", **options: Any) -> list[str]:
+        """timm's function; ``module``, by which its tests pick the files of networks with a feature, is passed over."""
+        return [name for name in self.original(filter, **options) if name.partition(".")[0] in self.names]
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        mine = [i for i in items if str(_parameters(i).get("model_name")).partition(".")[0] in self.names]
+        config.hook.pytest_deselected(items=[item for item in items if item not in mine])
+        items[:] = mine
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    return getattr(getattr(item, "callspec", None), "params", {})
+
+
+def fetch(folder: Path) -> Path:
+    """Download the source distribution of the installed timm and unpack its tests into ``folder``.
+
+    Raises:
+        SystemExit: pip cannot get it; the message says what to do.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "timm", "--dest", folder]
+    done = subprocess.run([*command, f"timm=={timm.__version__}"], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(
+            f"cannot download the source distribution of timm {timm.__version__}: give a checkout of that version as "
+            f"--source DIR\n{done.stderr.strip()}"
+        )
+    (archive,) = folder.glob("timm-*.tar.gz")
+    with tarfile.open(archive) as tar:
+        members = [m for m in tar.getmembers() if m.isfile() and ("/tests/" in m.name or m.name.count("/") == 1)]
+        tar.extractall(folder, members, filter="data")
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+def run(source: Path, patterns: list[str], arguments: list[str]) -> int:
+    """Run timm's tests in ``source`` on the models that match; returns pytest's exit code."""
+    if not (source / TESTS).is_file():
+        raise SystemExit(f"{source} holds no {TESTS}: it must be a source distribution or a checkout of timm")
+    every = [f"{family}_{arch}" for family in backbones.FAMILIES for arch in backbones.ARCHS]
+    names = [name for name in every if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+    if not names:
+        raise SystemExit(f"--models: none of {', '.join(every)} matches {' '.join(patterns)}")
+    here = ["-c", str(source / "pyproject.toml"), "--rootdir", str(source), "-p", "no:cacheprovider"]
+    return pytest.main([*here, str(source / TESTS), *arguments], plugins=[OnlyThese(names)])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, help="a checkout or an unpacked source distribution of timm")
+    parser.add_argument("--models", nargs="+", default=["*_nano"], metavar="PATTERN", help="default: *_nano")
+    args, arguments = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as folder:
+        return run(args.source or fetch(Path(folder)), args.models, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
