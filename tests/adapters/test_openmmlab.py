@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
+import adapters.openmmlab  # noqa: F401 (registers)
 import backbones.openmmlab  # noqa: F401 (registers)
 
 VHEAT = {"type": "VHeat", "arch": "nano", "img_size": 64}
