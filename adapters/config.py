@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -104,13 +106,15 @@ class MoPPAConfig(PeftConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = PeftType.MOPPA
+        if not isinstance(self.priors, (tuple, list)):
+            raise TypeError(f"priors must be a list of names, got {self.priors!r}")
         self.priors = tuple(self.priors)
         if isinstance(self.img_size, list):
-            self.img_size = (self.img_size[0], self.img_size[1])
+            self.img_size = tuple(self.img_size)  # type: ignore[assignment]
         self._check()
 
     def _check(self) -> None:
-        if not isinstance(self.format_version, int) or not 1 <= self.format_version <= FORMAT_VERSION:
+        if not _is_int(self.format_version) or not 1 <= self.format_version <= FORMAT_VERSION:
             raise ValueError(
                 f"this adapter has format_version {self.format_version!r}, this library reads 1 to {FORMAT_VERSION}: "
                 "update it"
@@ -122,6 +126,8 @@ class MoPPAConfig(PeftConfig):
             ("router", get_args(RouterKind)),
             ("grid_resize", RESIZE_RULES),
             ("layout", (None, *LAYOUTS)),
+            ("rescale", (True, False)),
+            ("ssf", (True, False)),
         ):
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name} must be one of {accepted}, got {getattr(self, name)!r}")
@@ -132,27 +138,30 @@ class MoPPAConfig(PeftConfig):
             raise ValueError("an adapter without priors needs rescale or ssf: nothing would be trained")
         if not self.target_modules:
             raise ValueError(f"target_modules must be 'auto', names or a regular expression, got {self.target_modules}")
-        if self.temperature <= 0:
-            raise ValueError(f"temperature must be > 0, got {self.temperature}")
-        for name in ("route_weight", "scale"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
-        if not 0 <= self.prior_dropout < 1:
-            raise ValueError(f"prior_dropout must be in [0, 1), got {self.prior_dropout}")
-        if self.num_heads is not None and self.num_heads < 1:
-            raise ValueError(f"num_heads must be None or >= 1, got {self.num_heads}")
-        if self.num_prefix_tokens is not None and self.num_prefix_tokens < 0:
-            raise ValueError(f"num_prefix_tokens must be None or >= 0, got {self.num_prefix_tokens}")
+        for name in ("target_modules", "exclude_modules"):
+            if isinstance(getattr(self, name), str):
+                _check_pattern(name, getattr(self, name))
+        for name, low, high in (
+            ("temperature", "> 0", math.inf),
+            ("route_weight", ">= 0", math.inf),
+            ("scale", ">= 0", math.inf),
+            ("prior_dropout", ">= 0", 1.0),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(f"{name} must be a number, got {value!r}")
+            if not 0 <= value < high or (low == "> 0" and value == 0):
+                limits = f"in [0, {high:g})" if high < math.inf else f"finite and {low}"
+                raise ValueError(f"{name} must be {limits}, got {value}")
+        for name, least in (("num_heads", 1), ("num_prefix_tokens", 0)):
+            value = getattr(self, name)
+            if value is not None and (not _is_int(value) or value < least):
+                raise ValueError(f"{name} must be None or an int >= {least}, got {value!r}")
+        sizes = self.img_size if isinstance(self.img_size, tuple) else (self.img_size,) * 2
+        if self.img_size is not None and (len(sizes) != 2 or not all(_is_int(n) and n > 0 for n in sizes)):
+            raise ValueError(f"img_size must be None or one or two positive ints, got {self.img_size!r}")
         if self.placement == "parallel" and self.init == "released":
             raise ValueError("init='released' is a form of the placements before a layer, not of 'parallel'")
-
-    def set_adapted(self, adapted: dict[str, dict[str, Any]]) -> None:
-        """Note what was adapted, for the file; a config that goes on to another network is not bound by it."""
-        self._adapted = adapted
-
-    def to_dict(self) -> dict[str, Any]:
-        """As in PEFT, with the modules that were adapted."""
-        return {**super().to_dict(), "adapted": getattr(self, "_adapted", self.adapted)}
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str, subfolder: str | None = None, **kwargs: Any) -> Any:
@@ -169,3 +178,14 @@ class MoPPAConfig(PeftConfig):
                 f"read from {SAFETENSORS_WEIGHTS_NAME} only"
             )
         return super().from_pretrained(pretrained_model_name_or_path, subfolder=subfolder, **kwargs)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_pattern(name: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{name} must be a valid regular expression, got {pattern!r}: {error}") from None

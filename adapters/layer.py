@@ -133,6 +133,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         if name in self.moppa_rescale:
             rescale = self.moppa_rescale[name]
             weight, bias = rescale.weight(weight), rescale.bias(bias, len(weight))
+            bias = None if bias is None else bias.to(weight.dtype)
         if name in self.moppa_ssf:
             affine = self.moppa_ssf[name]
             scale, shift = affine.scale.to(weight.dtype), affine.shift.to(weight.dtype)
@@ -146,11 +147,13 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
             return
         base = self.get_base_layer()
-        base.weight.data = self._bare["weight"]
-        if self._bare["bias"] is None:
+        weight, bias = self._bare["weight"], self._bare["bias"]
+        assert weight is not None
+        base.weight.data = weight.to(base.weight)  # it may have been moved since
+        if bias is None:
             base.bias = None
         else:
-            base.bias.data = self._bare["bias"]
+            base.bias.data = bias.to(base.bias)
         self._bare = {}
         self.merged_adapters = []
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, _ExcludedModule
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -57,9 +59,14 @@ class MoPPAModel(BaseTuner):
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """As in PEFT; everything that can go wrong does so before the network is touched."""
-        config = self.peft_config[adapter_name]
+        # A copy: the config may go on to another network, and this adapter's file is written from its own.
+        self.peft_config[adapter_name] = config = copy.deepcopy(self.peft_config[adapter_name])
         if any(adapter_name in layer._all_available_adapter_names() for layer in _layers(model)):
             raise ValueError(f"this network already has an adapter called {adapter_name!r}")
+        if not adapter_name or "." in adapter_name or hasattr(nn.ModuleDict(), adapter_name):
+            raise ValueError(
+                f"adapter_name must be a name without dots that torch's ModuleDict has not, got {adapter_name!r}"
+            )
         targets = find_targets(model, config)
         self._check_nesting(model, targets)
         tokens, hooks = _watch(model, targets)
@@ -67,29 +74,34 @@ class MoPPAModel(BaseTuner):
             grids = _probe(model, config, targets, tokens) if config.physics == "released" and config.priors else {}
             adapted = {name: _signature(target, grids.get(name)) for name, target in targets.items()}
             _check_signature(config, adapted)
+            config.adapted = adapted
+            self._plan: _Plan | None = _Plan(targets, tokens, grids)
+            self.moppa_shared[adapter_name] = nn.ModuleDict()
+            self._hooks[adapter_name] = hooks
+            super().inject_adapter(model, adapter_name, *args, **kwargs)
         except BaseException:
             for hook in hooks:
                 hook.remove()
+            self._hooks.pop(adapter_name, None)
+            if adapter_name in self.moppa_shared:
+                del self.moppa_shared[adapter_name]
             raise
-        config.set_adapted(adapted)
-        self._hooks[adapter_name] = hooks
-        self._plan: _Plan | None = _Plan(targets, tokens, grids)
-        self.moppa_shared[adapter_name] = nn.ModuleDict()
-        try:
-            super().inject_adapter(model, adapter_name, *args, **kwargs)
         finally:
             self._plan = None
 
     @staticmethod
     def _check_nesting(model: nn.Module, targets: dict[str, Target]) -> None:
         """Refuse what would act past another adapter, or what PEFT would pass over."""
-        tuners = {name: m for name, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
+        kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+        tuners = {name: m for name, m in model.named_modules() if isinstance(m, kinds)}
         for name, target in targets.items():
             if (target.rescale or target.ssf) and not isinstance(tuners.get(name), MoPPALayer | None):
                 raise ValueError(f"{name} belongs to another adapter, whose change rescale or ssf would pass over")
             around = next((outer for outer in tuners if name.startswith(f"{outer}.")), None)
             if around is not None:
-                raise ValueError(f"{name} lies inside {around}, which another adapter adapts whole: add this one first")
+                raise ValueError(
+                    f"{name} lies inside {around}, which another adapter adapts or saves whole: add this first"
+                )
 
     def _check_target_module_exists(self, peft_config: MoPPAConfig, key: str) -> Any:  # type: ignore[override]
         assert self._plan is not None
@@ -142,7 +154,8 @@ class MoPPAModel(BaseTuner):
         identity = config.init == "identity"
         parts: dict[str, nn.Module] = {}
         if target.unit:
-            parts["moppa_unit"] = self._unit(config, adapter, name, target)
+            weight = next(base.parameters(), None)
+            parts["moppa_unit"] = self._unit(config, adapter, name, target, None if weight is None else weight.device)
         if target.rescale:
             assert isinstance(base, nn.Linear)
             parts["moppa_rescale"] = Rescale(base, target.rescale, shift=target.shift, identity=identity)
@@ -152,7 +165,9 @@ class MoPPAModel(BaseTuner):
             parts["moppa_ssf"] = ScaleShift(channels, dim, identity=identity)
         return parts
 
-    def _unit(self, config: MoPPAConfig, adapter: str, name: str, target: Target) -> MoPPAUnit:
+    def _unit(
+        self, config: MoPPAConfig, adapter: str, name: str, target: Target, device: torch.device | None
+    ) -> MoPPAUnit:
         assert self._plan is not None
         width = target.channels // target.heads
         dims = (-2, -1) if target.layout == "NCHW" else (1, 2)
@@ -166,6 +181,8 @@ class MoPPAModel(BaseTuner):
             key = f"{sizes[0]}x{sizes[1]}x{target.heads}"
             if key not in shared:
                 shared[key] = SharedMedia(priors, sizes, target.heads)
+                if device is not None and not any(p.is_meta for p in shared[key].parameters()):
+                    shared[key].to(device)
             operators = released_priors(priors, quantities, shared[key], config.grid_resize)
         router = Router(
             priors,
@@ -205,24 +222,42 @@ class MoPPAModel(BaseTuner):
         super().delete_adapter(adapter_name)
         self._unwatch(adapter_name)
         del self.moppa_shared[adapter_name]
+        if self.active_adapters:
+            self.set_adapter(self.active_adapters)
 
     def _unwatch(self, adapter_name: str) -> None:
         for hook in self._hooks.pop(adapter_name, []):
             hook.remove()
 
-    def _check_merge_allowed(self) -> None:
+    def _check_mergeable(self, adapter_names: list[str] | None) -> None:
         for layer in _layers(self.model):
-            if any(name in layer.moppa_unit for name in layer.active_adapters):
+            if any(name in layer.moppa_unit for name in adapter_names or layer.active_adapters):
                 raise ValueError(
                     "MoPPA's units act between layers and cannot be merged into weights: only adapters with priors=() "
                     "can. unload() takes adapters off, adapters.precompute(model, images) makes inference fast"
                 )
-        super()._check_merge_allowed()
 
-    def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> nn.Module:
-        model = super()._unload_and_optionally_merge(*args, **kwargs)
+    def merge_adapter(self, adapter_names: list[str] | None = None, safe_merge: bool = False) -> None:
+        """Merge adapters that only rescale, scale and shift.
+
+        Raises:
+            ValueError: One of them has units. Nothing is merged then.
+        """
+        self._check_mergeable(adapter_names)
+        super().merge_adapter(adapter_names, safe_merge)
+
+    def _unload_and_optionally_merge(
+        self,
+        merge: bool = True,
+        progressbar: bool = False,
+        safe_merge: bool = False,
+        adapter_names: list[str] | None = None,
+    ) -> nn.Module:
+        if merge:
+            self._check_mergeable(adapter_names)
+        model = super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
         while _layers(model):  # layers inside a module that was adapted as a whole
-            model = super()._unload_and_optionally_merge(*args, **kwargs)
+            model = super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
         for name in list(self._hooks):
             self._unwatch(name)
         return model
@@ -305,7 +340,9 @@ def _probe(
     def note(name: str) -> Any:
         def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
             shape, layout = args[0].shape, targets[name].layout
-            found = tokens[name].sizes if layout == "tokens" else shape[1:3] if layout == "NHWC" else shape[2:]
+            found = (
+                tokens[name].sizes(shape[1]) if layout == "tokens" else shape[1:3] if layout == "NHWC" else shape[2:]
+            )
             assert found is not None
             grids[name] = (int(found[0]), int(found[1]))
 

@@ -80,28 +80,34 @@ class AdaptedBackbone(nn.Module):
             net = get_peft_model(net, _config_class(options.pop("type", None))(**options))
         self.net = net
         self.save_frozen = save_frozen
+        trained = {name for name, p in net.named_parameters(remove_duplicate=False) if p.requires_grad}
+        self._frozen = tuple(name for name in net.state_dict() if name not in trained)  # for good, also in copies
+        self._checksum: int | None = None
         self._register_state_dict_hook(_drop_frozen)
 
     def init_weights(self) -> None:
         """Nothing: the backbone was initialised before it was adapted."""
 
     def frozen(self) -> Iterator[tuple[str, Tensor]]:
-        """Names and values of the backbone's own parameters and buffers."""
-        trained = {name for name, p in self.net.named_parameters(remove_duplicate=False) if p.requires_grad}
-        for name, value in self.net.state_dict().items():
-            if name not in trained:
-                yield f"net.{name}", value
+        """Names and values of the parameters and buffers that do not train."""
+        state = self.net.state_dict()
+        for name in self._frozen:
+            yield f"net.{name}", state[name]
 
     def checksum(self) -> Tensor:
-        """CRC-32 of the frozen weights, for telling one file's from another's."""
-        value = 0
-        for _, tensor in self.frozen():
-            value = zlib.crc32(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy(), value)
-        return torch.tensor(value)
+        """CRC-32 of the frozen weights as they were loaded, for telling one file's from another's."""
+        if self._checksum is None:
+            value = 0
+            for _, tensor in self.frozen():
+                value = zlib.crc32(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy(), value)
+            self._checksum = value
+        return torch.tensor(self._checksum)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         saved = state_dict.pop(f"{prefix}frozen_checksum", None)
         frozen = dict(self.frozen())
+        if any(f"{prefix}{name}" in state_dict for name in frozen):
+            self._checksum = None  # other weights come
         if saved is not None and not any(f"{prefix}{name}" in state_dict for name in frozen):
             if int(saved) != int(self.checksum()):
                 raise ValueError(
@@ -149,13 +155,14 @@ class RouteRegularizationHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Let the model's losses include the regularisation."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = _bare(runner.model)
         self.schedule = RouteSchedule(model, runner.max_iters)
-        parse = model.parse_losses
+        parse = getattr(model.parse_losses, "without_routes", model.parse_losses)  # once, also after a failed run
 
         def parse_losses(losses: dict[str, Any]) -> Any:
             return parse({**losses, "loss_route": route_regularization(model)})
 
+        parse_losses.without_routes = parse  # type: ignore[attr-defined]
         model.parse_losses = parse_losses
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -164,5 +171,9 @@ class RouteRegularizationHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Take it out again."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        del model.parse_losses
+        model = _bare(runner.model)
+        model.parse_losses = model.parse_losses.without_routes
+
+
+def _bare(model: nn.Module) -> Any:
+    return model.module if is_model_wrapper(model) else model

@@ -32,7 +32,7 @@ from spectral_ops import (
 )
 from spectral_ops.embedding import ResizeRule
 
-__all__ = ["PRIORS", "Quantities", "SharedMedia", "exact_priors", "register_prior", "released_priors"]
+__all__ = ["PRIORS", "Quantities", "ReleasedTau", "SharedMedia", "exact_priors", "register_prior", "released_priors"]
 
 #: Relative spread of initial times over the channels of a head, so that channels differ from the start.
 SPREAD = 0.2
@@ -136,7 +136,7 @@ class SharedMedia(nn.Module):
                 self.register_parameter(f"k_{name}", nn.Parameter(torch.ones(*sizes, heads)))
 
 
-class _ReleasedTau(nn.Module):
+class ReleasedTau(nn.Module):
     """``relu(k[n, m, j] t[i])``, k resized to the grid it is asked for."""
 
     minimum = 0.0
@@ -148,8 +148,13 @@ class _ReleasedTau(nn.Module):
         mean, std = _RELEASED_TIMES[name]
         self.time = nn.Parameter(mean + std * torch.randn(width))
 
+    @property
+    def media(self) -> SharedMedia:
+        """Where k is."""
+        return self._media[0]
+
     def forward(self, grid: Grid) -> Tensor:
-        k = getattr(self._media[0], f"k_{self.name}").to(grid.dtype)
+        k = getattr(self.media, f"k_{self.name}").to(grid.dtype)
         k = resize_embedding(k, grid.sizes, self.rule)
         return F.relu(k.unsqueeze(-1) * self.time.to(grid.dtype)).flatten(-2)
 
@@ -177,7 +182,7 @@ def released_priors(
     def released(name: str) -> SpectralOperator:
         if name not in _RELEASED_TIMES:
             return PRIORS[name](quantities)
-        tau = _ReleasedTau(name, media, quantities.width, rule)
+        tau = ReleasedTau(name, media, quantities.width, rule)
         if name == "heat":
             return Heat(tau, 1.0, **quantities.grid)
         return Plate(tau, 1.0, **quantities.grid) if name == "wave" else _LearnedSpectrum(tau, **quantities.grid)

@@ -13,6 +13,10 @@ from spectral_ops import Grid
 __all__ = ["Router"]
 
 
+#: Routes never get sharper than at this temperature, and never turn round.
+COLDEST = 0.05
+
+
 class Router(nn.Module):
     r"""Weights of K priors for each head, :math:`a_{bj} = \mathrm{softmax}_b(p_{bj} / T_j)`.
 
@@ -53,7 +57,7 @@ class Router(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_seen": None}  # part of a graph, which copies cannot hold
 
-    def weights(self, pooled: Tensor | None, dtype: torch.dtype = torch.float32) -> Tensor:
+    def weights(self, pooled: Tensor | None, dtype: torch.dtype = torch.float32, *, dropout: bool = False) -> Tensor:
         """The routes ``(K, heads)``, or ``(K, B, heads)`` for the means ``(B, C)`` of a batch."""
         logits = self.logits.to(dtype)
         if self.direction is not None:
@@ -63,17 +67,17 @@ class Router(nn.Module):
             heads = F.layer_norm(heads, (self.width,))
             shift = torch.einsum("...jw,kw->k...j", heads, self.direction.to(dtype))
             logits = logits.reshape(len(self.names), *(1,) * (shift.ndim - 2), self.heads) + shift
-        logits = logits / self.temperature.to(dtype)
-        out = self._left_out(logits.device)
+        logits = logits / self.temperature.to(dtype).clamp(min=COLDEST)
+        out = self._left_out(logits.device, dropout)
         if out is not None:
             logits = logits.masked_fill(out.view(-1, *(1,) * (logits.ndim - 1)), -torch.inf)
         return torch.softmax(logits, dim=0)
 
-    def _left_out(self, device: torch.device) -> Tensor | None:
+    def _left_out(self, device: torch.device, dropout: bool) -> Tensor | None:
         """Which priors are switched off now, or None."""
         if self.left_out:
             return torch.tensor([name in self.left_out for name in self.names], device=device)
-        if self.training and self.dropout > 0:
+        if dropout and self.dropout > 0:
             draw = torch.rand(len(self.names), device=device)
             return (draw < self.dropout) & (draw < draw.max())
         return None
@@ -91,17 +95,18 @@ class Router(nn.Module):
 
     def entropy(self) -> Tensor:
         r""":math:`-\overline{a \log(a + 10^{-8})}`, the mean over priors and heads (and samples): 0 where one prior
-        takes all, largest where all are balanced. A conditioned router answers for its last batch.
+        takes all, largest where all are balanced. A conditioned router answers for its last
+        batch in training.
         """
         routes = self._seen if self.direction is not None else self.weights(None)
         if routes is None:
-            raise ValueError("the routes of an input-conditioned router are known after its first forward pass")
+            raise ValueError("the routes of an input-conditioned router are those of its last forward pass in training")
         return -(routes * torch.log(routes + 1e-8)).mean()
 
     def forward(self, grid: Grid) -> Tensor:
-        routes = self.weights(grid.pooled, grid.dtype)
-        if self.direction is not None and self.training:
-            self._seen = routes
+        routes = self.weights(grid.pooled, grid.dtype, dropout=self.training)
+        if self.direction is not None:
+            self._seen = routes if self.training else None
         routes = routes.repeat_interleave(self.width, dim=-1)
         return routes.view(*routes.shape[:-1], *(1,) * len(grid.sizes), routes.shape[-1])
 

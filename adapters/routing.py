@@ -26,7 +26,7 @@ def _layers(model: nn.Module) -> list[tuple[str, MoPPALayer]]:
 def _units(model: nn.Module) -> Iterator[tuple[str, str, MoPPAUnit]]:
     """Module name, adapter name and unit of every active adapter."""
     for name, layer in _layers(model):
-        for adapter in layer.active_adapters:
+        for adapter in () if layer.disable_adapters else layer.active_adapters:
             if adapter in layer.moppa_unit:
                 yield name, adapter, layer.moppa_unit[adapter]
 
@@ -93,13 +93,13 @@ class RouteSchedule:
                 unit.progress = min(epoch / self.epochs, 1.0)
 
 
-def routes(model: nn.Module) -> dict[str, Tensor]:
-    """The weights of the priors for each head of each unit, ``(K, heads)``, by the name of the adapted module.
+def routes(model: nn.Module, adapter_name: str = "default") -> dict[str, Tensor]:
+    """An active adapter's weights of the priors, ``(K, heads)`` for each unit, by the name of the adapted module.
 
     Raises:
         ValueError: The model has no MoPPA adapter, or its routes depend on the input.
     """
-    return {name: unit.router.weights(None).detach() for name, _, unit in _units(model)}
+    return {name: unit.router.weights(None).detach() for name, of, unit in _units(model) if of == adapter_name}
 
 
 @contextmanager
@@ -125,7 +125,9 @@ def leave_out_priors(model: nn.Module, *names: str) -> Iterator[None]:
 def precompute(model: nn.Module, images: Tensor, *args: Any, **kwargs: Any) -> None:
     """Compute the gains once for the grids these images lead to, for faster inference.
 
-    Gains that depend on the input stay as they are. Training, or loading weights, drops what was computed.
+    Gains that depend on the input stay as they are. What was computed serves only while the adapter is as it was:
+    training mode, changed or loaded weights, switched-off priors and gradients make them be computed again. (Writing to
+    ``parameter.data`` goes unnoticed; call it again then.)
 
     Args:
         model: A network with MoPPA adapters; it is put into evaluation mode.

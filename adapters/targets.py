@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
 from adapters.config import MoPPAConfig
@@ -33,19 +34,21 @@ _VIT = _Block(
     ("attn.qkv", "attn.v_proj", "attn.proj", "mlp.fc1", "mlp.fc1_g", "mlp.fc1_x", "mlp.fc2"),
 )
 _BLOCKS: dict[str, _Block] = {
-    "vision_transformer.Block": _VIT,
-    "beit.Block": _VIT,
-    "eva.EvaBlock": _VIT,
-    "swin_transformer.SwinTransformerBlock": _VIT,
-    "convnext.ConvNeXtBlock": _Block("conv_dw", "norm", "conv_dw", ("mlp.fc1", "mlp.fc2")),
-    "blocks.SpectralBlock": _Block("norm1", "norm2", "mixer", ("mixer.value", "mixer.proj", "mlp.fc1", "mlp.fc2")),
-    "modeling_vit.ViTLayer": _Block(
+    "timm.vision_transformer.Block": _VIT,
+    "timm.beit.Block": _VIT,
+    "timm.eva.EvaBlock": _VIT,
+    "timm.swin_transformer.SwinTransformerBlock": _VIT,
+    "timm.convnext.ConvNeXtBlock": _Block("conv_dw", "norm", "conv_dw", ("mlp.fc1", "mlp.fc2")),
+    "backbones.blocks.SpectralBlock": _Block(
+        "norm1", "norm2", "mixer", ("mixer.value", "mixer.proj", "mlp.fc1", "mlp.fc2")
+    ),
+    "transformers.modeling_vit.ViTLayer": _Block(
         "layernorm_before",
         "layernorm_after",
         "attention",
         ("attention.v_proj", "attention.o_proj", "mlp.fc1", "mlp.fc2"),
     ),
-    "vision_transformer.EncoderBlock": _Block(
+    "torchvision.vision_transformer.EncoderBlock": _Block(
         "ln_1", "ln_2", "self_attention", ("self_attention.out_proj", "mlp.0", "mlp.3")
     ),
 }
@@ -95,6 +98,8 @@ def bare_modules(model: nn.Module) -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {}
 
     def visit(name: str, module: nn.Module) -> None:
+        if isinstance(module, AuxiliaryTrainingWrapper):  # of another adapter's modules_to_save
+            module = module.original_module
         found[name] = module = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
         for child_name, child in module.named_children():
             visit(_join(name, child_name), child)
@@ -106,7 +111,7 @@ def bare_modules(model: nn.Module) -> dict[str, nn.Module]:
 def _key(module: nn.Module) -> str | None:
     """The entry of :data:`_BLOCKS` for a module, by its class or a base of it."""
     for cls in type(module).__mro__:
-        key = f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
+        key = f"{cls.__module__.partition('.')[0]}.{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
         if key in _BLOCKS:
             return key
     return None
@@ -167,7 +172,7 @@ class _Search:
         for name, key in self.blocks.items():
             kind, placement = _BLOCKS[key], self.config.placement
             child = {"attention": kind.attention, "mlp": kind.mlp, "parallel": kind.parallel}[placement]
-            if key == "blocks.SpectralBlock" and not self.modules[name].pre_norm and placement != "parallel":
+            if key == "backbones.blocks.SpectralBlock" and not self.modules[name].pre_norm and placement != "parallel":
                 child = {"attention": "mixer", "mlp": "mlp"}[placement]  # the norm comes after the layer here
             yield _join(name, child)
 
@@ -203,12 +208,12 @@ class _Search:
         target.heads = self._heads(name, target.channels, block)
         key = None if block is None else self.blocks[block]
         rest = "" if block is None else name[len(block) + 1 :]
-        if key == "blocks.SpectralBlock":
+        if key == "backbones.blocks.SpectralBlock":
             target.layout = "NCHW" if rest == "mixer.dwconv" else "NHWC"
-        elif key == "convnext.ConvNeXtBlock":
+        elif key == "timm.convnext.ConvNeXtBlock":
             assert block is not None
             target.layout = "NCHW" if rest == "conv_dw" or self.modules[block].use_conv_mlp else "NHWC"
-        elif key == "swin_transformer.SwinTransformerBlock":
+        elif key == "timm.swin_transformer.SwinTransformerBlock":
             assert block is not None
             if rest == "norm1":
                 target.layout = "NHWC"
@@ -281,7 +286,9 @@ def find_targets(model: nn.Module, config: MoPPAConfig) -> dict[str, Target]:
     targets: dict[str, Target] = {}
 
     def excluded(name: str) -> bool:
-        return bool(config.exclude_modules) and matches(config.exclude_modules or [], name)
+        saved = config.modules_to_save or []  # trained in full
+        inside = any(matches(saved, outer) for outer in (name, *_ancestors(name)) if outer)
+        return inside or (bool(config.exclude_modules) and matches(config.exclude_modules or [], name))
 
     if config.priors:
         for name in search.units():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import threading
+from collections.abc import Iterator
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from adapters.priors import ReleasedTau
 from adapters.router import Router
 from spectral_ops import Grid, Identity, Mixture, Scaled, SpectralOperator, apply_gain
 
@@ -20,21 +24,63 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 class TokenGrid:
     """Where a token sequence's H x W comes from: read off the model as it runs, or fixed.
 
-    Attributes:
-        sizes: The grid of the sequence that is on its way, None before the first one.
+    Each thread has its own. A block that is checkpointed runs again during backward, when the grid read last may be
+    another image's: then the grid is the one of that length among those read since the last backward.
+
+    Args:
         prefix: Number of tokens before the grid's (class, distillation, registers).
+        fixed: The grid, where it is not read.
+
+    Attributes:
+        replayed: Whether a backward has come since the last grid was read.
     """
 
-    def __init__(self, prefix: int, sizes: tuple[int, int] | None = None) -> None:
-        self.prefix, self.sizes = prefix, sizes
+    def __init__(self, prefix: int, fixed: tuple[int, int] | None = None) -> None:
+        self.prefix, self.fixed = prefix, fixed
+        self._current: dict[int, tuple[int, int]] = {}
+        self._traced: tuple[int, int] | None = None
+        self._pending: dict[int, set[tuple[int, int]]] = {}
+        self.replayed = False
 
     def read_output(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         """Forward hook of the convolution that makes the patches, ``(B, C, H, W)``."""
-        self.sizes = (output.shape[-2], output.shape[-1])
+        self._set((output.shape[-2], output.shape[-1]))
 
     def read_input(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         """Forward pre-hook of a block that takes a map ``(B, H, W, C)``."""
-        self.sizes = (args[0].shape[1], args[0].shape[2])
+        self._set((args[0].shape[1], args[0].shape[2]))
+
+    def _set(self, sizes: tuple[int, int]) -> None:
+        if torch.compiler.is_compiling():
+            self._traced = sizes
+            return
+        self._current[threading.get_ident()] = sizes
+        if torch.is_grad_enabled() and not _in_backward():
+            if self.replayed:
+                self._pending, self.replayed = {}, False
+            self._pending.setdefault(sizes[0] * sizes[1], set()).add(sizes)
+
+    def sizes(self, length: int) -> tuple[int, int] | None:
+        """The grid of a sequence of this length, prefix included, or None where none was read yet.
+
+        Raises:
+            ValueError: The block runs again in backward, and images of several shapes have this many tokens.
+        """
+        if self.fixed is not None:
+            return self.fixed
+        if torch.compiler.is_compiling():
+            return self._traced
+        if _in_backward():
+            self.replayed = True
+            grids = self._pending.get(length - self.prefix, set())
+            if len(grids) > 1:
+                raise ValueError(
+                    f"cannot recompute a checkpointed block: images with grids {sorted(grids)}, as many tokens each, "
+                    "went forward since the last backward; call backward after each"
+                )
+            if grids:
+                return next(iter(grids))
+        return self._current.get(threading.get_ident())
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The prefix tokens ``(B, P, C)`` and the others as a map ``(B, H, W, C)``.
@@ -42,15 +88,23 @@ class TokenGrid:
         Raises:
             ValueError: The sequence is not as long as the grid and the prefix say.
         """
-        if self.sizes is None:
-            raise ValueError("the token grid is not known yet: call the whole model, which sets it, not a part of it")
-        height, width = self.sizes
+        sizes = self.sizes(x.shape[1]) if x.ndim == 3 else (0, 0)
+        if sizes is None:
+            raise ValueError(
+                "the token grid is not known: it is read when the patch embedding of the adapted model runs, which has "
+                "not happened here"
+            )
+        height, width = sizes
         if x.ndim != 3 or x.shape[1] != self.prefix + height * width:
             raise ValueError(
                 f"expected tokens of shape (B, {self.prefix} + {height} * {width}, C): {self.prefix} prefix tokens and "
                 f"a grid of {height} x {width}, got {tuple(x.shape)}; num_prefix_tokens of the config sets the former"
             )
-        return x[:, : self.prefix], x[:, self.prefix :].unflatten(1, self.sizes)
+        return x[:, : self.prefix], x[:, self.prefix :].unflatten(1, sizes)
+
+
+def _in_backward() -> bool:
+    return torch._C._current_graph_task_id() != -1
 
 
 class _Gate(nn.Module):
@@ -109,7 +163,7 @@ class MoPPAUnit(nn.Module):
         self._operator = (Scaled(change, scale if self.gate is None else self.gate),)
         self.parallel = parallel
         self.tokens = tokens
-        self._stored: dict[tuple[int, int], Tensor] = {}
+        self._stored: dict[tuple[int, int], tuple[Any, Tensor]] = {}
         self.storing = False
         self.route_weight, self.progress = route_weight, 0.0
 
@@ -132,14 +186,43 @@ class MoPPAUnit(nn.Module):
     def _change(self, x: Tensor) -> Tensor:
         dims = self.operator.dims
         sizes = (x.shape[dims[0]], x.shape[dims[1]])
+        learning = torch.is_grad_enabled() and any(p.requires_grad for p in self._sources())
+        if not learning and not self.storing and self._stored and x.dtype != torch.float64:
+            stamp, gain = self._stored.get(sizes, (None, x))
+            if stamp == self._stamp():
+                return apply_gain(x, gain.to(x.device), dims)
+        pooled = x.mean(dims) if self.operator.input_conditioned else None
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+
+        def compute() -> Tensor:
+            if self.tokens is not None and _in_backward():
+                self.tokens.replayed = True
+            return self.operator.gain(sizes, pooled=pooled, dtype=dtype, device=x.device)
+
         if self.storing:
-            self._stored[sizes] = self.operator.gain(sizes, device=x.device).detach()
-        gain = None if self.training else self._stored.get(sizes)
-        if gain is None or x.dtype == torch.float64:
-            return self.operator(x)
-        return apply_gain(x, gain.to(x.device), dims)
+            with torch.inference_mode(False), torch.no_grad():
+                self._stored[sizes] = (self._stamp(), compute().clone())
+        # A gain is made in dozens of small steps, each as large as a sample's map: backward makes it again instead of
+        # keeping them.
+        again = learning and not torch.compiler.is_compiling()
+        return apply_gain(x, checkpoint(compute, use_reentrant=False) if again else compute(), dims)
+
+    def _replicate_for_data_parallel(self) -> MoPPAUnit:
+        raise RuntimeError("nn.DataParallel cannot copy MoPPA's units: use DistributedDataParallel")
 
     # -- gains computed once, for inference -------------------------------------------------------------------------
+
+    def _sources(self) -> Iterator[nn.Parameter]:
+        """Every parameter the gain is computed from."""
+        yield from self.parameters()
+        for module in self.modules():
+            if isinstance(module, ReleasedTau):
+                yield from module.media.parameters()
+
+    def _stamp(self) -> tuple[Any, ...]:
+        """What a stored gain was computed from: it is used only as long as this is the same."""
+        versions = tuple((id(p), 0 if p.is_inference() else p._version) for p in self._sources())
+        return (self.router.left_out, *versions)
 
     def forget(self) -> None:
         """Drop the stored gains."""

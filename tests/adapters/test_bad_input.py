@@ -19,12 +19,19 @@ import adapters
         ({"placement": "before"}, "placement must be one of"),
         ({"init": "zero"}, "init must be one of"),
         ({"placement": "parallel", "init": "released"}, "not of 'parallel'"),
-        ({"scale": -1.0}, "scale must be >= 0, got -1.0"),
-        ({"route_weight": -0.1}, "route_weight must be >= 0, got -0.1"),
-        ({"temperature": 0.0}, "temperature must be > 0, got 0.0"),
+        ({"scale": -1.0}, "scale must be finite and >= 0, got -1.0"),
+        ({"route_weight": -0.1}, "route_weight must be finite and >= 0, got -0.1"),
+        ({"temperature": 0.0}, "temperature must be finite and > 0, got 0.0"),
         ({"prior_dropout": 1.0}, r"prior_dropout must be in \[0, 1\), got 1.0"),
-        ({"num_heads": 0}, "num_heads must be None or >= 1, got 0"),
-        ({"num_prefix_tokens": -1}, "num_prefix_tokens must be None or >= 0, got -1"),
+        ({"num_heads": 0}, "num_heads must be None or an int >= 1, got 0"),
+        ({"num_prefix_tokens": -1}, "num_prefix_tokens must be None or an int >= 0, got -1"),
+        ({"num_heads": 1.5}, "num_heads must be None or an int >= 1, got 1.5"),
+        ({"temperature": float("nan")}, "temperature must be finite"),
+        ({"scale": float("inf")}, "scale must be finite"),
+        ({"img_size": (64,)}, "img_size must be None or one or two positive ints"),
+        ({"img_size": 64.5}, "img_size must be None or one or two positive ints"),
+        ({"rescale": "yes"}, "rescale must be one of"),
+        ({"target_modules": "norm("}, "target_modules must be a valid regular expression"),
         ({"grid_resize": "nearest"}, "grid_resize must be one of"),
         ({"layout": "BCHW"}, "layout must be one of"),
         ({"target_modules": []}, "target_modules must be 'auto', names or a regular expression"),
@@ -33,6 +40,20 @@ import adapters
 def test_configs(options, message):
     with pytest.raises(ValueError, match=message):
         adapters.MoPPAConfig(**options)
+
+
+def test_arguments_of_another_type():
+    for options, name in (({"priors": "heat"}, "priors"), ({"priors": None}, "priors"), ({"scale": "1"}, "scale")):
+        with pytest.raises(TypeError, match=f"{name} must be a"):
+            adapters.MoPPAConfig(**options)
+
+
+@pytest.mark.parametrize("name", ["a.b", "items"])
+def test_names_that_cannot_be(name, network):
+    net = network("vit")
+    with pytest.raises(ValueError, match="adapter_name must be a name without dots"):
+        get_peft_model(net, adapters.MoPPAConfig(), adapter_name=name)
+    assert not any(m._forward_hooks for m in net.modules()) and "moppa" not in repr(net)
 
 
 def test_unknown_arguments():
@@ -61,7 +82,7 @@ def test_a_network_it_does_not_know():
 def test_a_token_count_that_does_not_match_the_grid(adapt):
     model = adapt("vit")
     unit = model.base_model.model.blocks[0].norm1.moppa_unit["default"]
-    with pytest.raises(ValueError, match="the token grid is not known yet"):
+    with pytest.raises(ValueError, match="the token grid is not known"):
         unit(torch.randn(1, 17, 192))
     model(torch.randn(1, 3, 64, 64))
     with pytest.raises(ValueError, match=r"1 prefix tokens and a grid of 4 x 4, got \(1, 16, 192\)"):

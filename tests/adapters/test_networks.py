@@ -99,7 +99,7 @@ def test_a_vit_at_changing_sizes():
 def test_swin_windows_are_the_grid_in_parallel(adapt, images):
     model = adapt("swin", placement="parallel")
     unit = model.base_model.model.layers[0].blocks[0].attn.moppa_unit["default"]
-    assert unit.tokens.sizes == (2, 2)
+    assert unit.tokens.fixed == (2, 2)
     assert model(images("swin")).isfinite().all()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import FUNCTIONS, MODELS
 from mmengine.runner import Runner
@@ -121,6 +121,31 @@ def test_pretrained_weights_come_before_the_adapter(tmp_path):
     torch.testing.assert_close(net.eval().backbone(x), source.eval()(x))
 
 
+@pytest.mark.parametrize("update_buffers", [False, True])
+def test_averages_hold_the_adapter(update_buffers):
+    """mmengine's averaged models are copies without gradients."""
+    net = Net(VHEAT, {"type": "MoPPA"})
+    average = ExponentialMovingAverage(net, momentum=0.5, update_buffers=update_buffers)
+    before = {n: t.clone() for n, t in average.module.state_dict().items()}
+    assert set(before) == set(net.state_dict()) and any("moppa_unit" in n for n in before)
+    for _ in range(2):
+        with torch.no_grad():
+            for p in net.parameters():
+                if p.requires_grad:
+                    p.add_(1.0)
+        average.update_parameters(net)
+    after = average.module.state_dict()
+    assert all(not torch.equal(t, before[n]) for n, t in after.items() if not n.endswith("frozen_checksum"))
+    Net(VHEAT, {"type": "MoPPA"}).load_state_dict(after)
+
+
+def test_the_checksum_is_of_the_weights_as_they_were_loaded():
+    net = Net(VHEAT, {"type": "MoPPA"})
+    state = net.state_dict()
+    assert net.half().state_dict()["backbone.frozen_checksum"] == state["backbone.frozen_checksum"]
+    net.load_state_dict(state)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_hook_adds_the_regularisation(tmp_path):
     net = Net(VHEAT, {"type": "MoPPA", "route_weight": 0.5})
@@ -151,7 +176,7 @@ def test_the_hook_adds_the_regularisation(tmp_path):
         ({"adapter": {"type": "Magic"}}, "adapter.type must be 'MoPPA' or another method of PEFT"),
         ({"adapter": {}}, "adapter.type must be"),
         ({"backbone": {**VHEAT, "frozen_stages": 1}}, "leave its frozen_stages at -1"),
-        ({"adapter": {"type": "MoPPA", "scale": -1}}, "scale must be >= 0"),
+        ({"adapter": {"type": "MoPPA", "scale": -1}}, "scale must be finite and >= 0"),
     ],
 )
 def test_bad_configs(options, message):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import timm
@@ -185,11 +186,42 @@ def test_the_same_name_twice_in_one_network(adapt):
         get_peft_model(model.base_model.model, adapters.MoPPAConfig())
 
 
+def test_one_config_for_two_networks(network, tmp_path):
+    config = adapters.MoPPAConfig()
+    first = get_peft_model(network("vit"), config)
+    get_peft_model(timm.create_model("vit_tiny_patch16_224", img_size=64, depth=3), config)
+    first.save_pretrained(tmp_path)
+    PeftModel.from_pretrained(network("vit"), str(tmp_path))
+    assert config.adapted is None
+
+
+def test_deleting_the_active_adapter_activates_all_of_the_next(adapt):
+    model = adapt("vit", physics="released")
+    model.add_adapter("second", adapters.MoPPAConfig(physics="released"))
+    with pytest.warns(UserWarning, match="Setting active adapter to second"):
+        model.delete_adapter("default")
+    assert all(p.requires_grad for n, p in model.named_parameters() if ".second." in n)
+
+
+def test_modules_that_are_saved_in_full_are_not_adapted(adapt, network, tmp_path):
+    model = adapt("convnext_linear", ssf=True, modules_to_save=["head"])
+    assert not any("head" in name and "moppa_" in name for name in model.state_dict())
+    model.save_pretrained(tmp_path)
+    PeftModel.from_pretrained(network("convnext_linear"), str(tmp_path))
+    with pytest.raises(ValueError, match=r"head\.norm lies inside head, which another adapter"):
+        model.add_adapter("second", adapters.MoPPAConfig(ssf=True))
+
+
+def test_shared_media_follow_the_network():
+    with torch.device("meta"):
+        net = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=1)
+    model = get_peft_model(net, adapters.MoPPAConfig(physics="released"))
+    assert all(p.is_meta for p in model.parameters())
+
+
 def test_a_second_adapter_inside_one_that_wraps_a_whole_module(adapt):
     model = adapt("vit", placement="parallel")
-    with pytest.raises(
-        ValueError, match=r"blocks\.0\.attn\.qkv lies inside blocks\.0\.attn, which another adapter adapts whole"
-    ):
+    with pytest.raises(ValueError, match=r"blocks\.0\.attn\.qkv lies inside blocks\.0\.attn, which another adapter"):
         model.add_adapter("second", adapters.MoPPAConfig(rescale=True))
     assert list(model.peft_config) == ["default"]
 
@@ -232,6 +264,27 @@ def test_units_cannot_be_merged(adapt, images):
         with pytest.raises(ValueError, match="cannot be merged into weights"):
             merge()
     assert torch.equal(model(images("vit")), before)
+
+
+def test_a_refused_merge_merges_nothing(adapt, images):
+    model = adapt("vit", rescale=True, ssf=True)
+    model.add_adapter("second", adapters.MoPPAConfig(priors=(), ssf=True))
+    model.set_adapter("second")
+    before = model(images("vit"))
+    with pytest.raises(ValueError, match="cannot be merged"):
+        model.merge_adapter(adapter_names=["default"])
+    assert torch.equal(model(images("vit")), before)
+
+
+def test_merging_in_half_precision_and_moving(images):
+    torch.manual_seed(0)
+    net = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=1, qkv_bias=False).bfloat16()
+    model = get_peft_model(net, adapters.MoPPAConfig(priors=(), rescale=True, init="released")).eval()
+    model.merge_adapter()
+    assert model(images("vit").bfloat16()).dtype == torch.bfloat16
+    model.float()
+    model.unmerge_adapter()
+    assert model.float()(images("vit")).isfinite().all()
 
 
 # -- beside LoRA ------------------------------------------------------------------------------------------------------
@@ -312,26 +365,90 @@ def test_copies_are_independent(adapt, images):
     assert torch.equal(model(x), expected)
 
 
-def test_precomputed_gains(adapt, images):
+@pytest.mark.parametrize("physics", ["exact", "released"])
+def test_precomputed_gains(physics, adapt, images, monkeypatch):
     x = images("vit")
-    model = adapt("vit", physics="released")
-    expected = model(x)
+    model = adapt("vit", physics=physics)
     keys = list(model.state_dict())
-    adapters.precompute(model, x[:1])
-    layers = [m for m in model.modules() if isinstance(m, MoPPALayer)]
-    for layer in layers:
-        layer.moppa_unit["default"].operator.forward = None  # not called any more
-    torch.testing.assert_close(model(x), expected)
+    units = [m.moppa_unit["default"] for m in model.modules() if isinstance(m, MoPPALayer)]
+    computed = []
+    for unit in units:
+        gain = unit.operator.gain
+        monkeypatch.setattr(unit.operator, "gain", lambda *a, gain=gain, **k: computed.append(1) or gain(*a, **k))
+
+    def check(expected_count):
+        """The output is right, and so many gains were computed for it."""
+        computed.clear()
+        out = model(x)
+        count = len(computed)
+        for unit in units:
+            unit.forget()
+        assert torch.equal(out, model(x)) and count == expected_count
+
+    with torch.inference_mode():
+        adapters.precompute(model, x[:1])
     assert list(model.state_dict()) == keys  # not part of files
-    for layer in layers:
-        del layer.moppa_unit["default"].operator.forward
     with torch.no_grad():
+        check(0)
+        adapters.precompute(model, x[:1])
+        with adapters.leave_out_priors(model, "wave"):
+            check(2)
+            adapters.precompute(model, x[:1])
+        check(2)
+        adapters.precompute(model, x[:1])
         for p in model.parameters():
             if p.requires_grad:
-                p.add_(0.1)
-    model.train()
-    model.eval()
-    assert not torch.allclose(model(x), expected, atol=1e-3)  # training drops what was stored
+                p.add_(0.1)  # as an optimiser does
+        check(2)
+        adapters.precompute(model, x[:1])
+        if physics == "released":
+            model.base_model.moppa_shared["default"]["4x4x3"].k_heat.mul_(2)
+            check(2)
+            adapters.precompute(model, x[:1])
+    model(x).sum().backward()
+    assert all(p.grad.any() for p in model.parameters() if p.requires_grad)
+
+
+def test_checkpointed_blocks_find_their_grid():
+    """They run again in backward, when another image's grid has been read since."""
+    torch.manual_seed(0)
+    net = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2, num_classes=5, dynamic_img_size=True)
+    model = get_peft_model(net, adapters.MoPPAConfig(init="released")).train()
+    first, second, turned = (torch.randn(1, 3, *size) for size in ((64, 96), (96, 96), (96, 64)))
+    grads = []
+    for checkpointing in (False, True):
+        model.base_model.model.set_grad_checkpointing(checkpointing)
+        model.zero_grad()
+        (model(first).square().sum() + model(second).square().sum()).backward()
+        model(turned).square().sum().backward()  # as many tokens as the first, but after its backward
+        grads.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})
+    for name, grad in grads[0].items():
+        torch.testing.assert_close(grad, grads[1][name], rtol=1e-4, atol=1e-5, msg=name)
+    loss = model(first).sum() + model(turned).sum()
+    with pytest.raises(ValueError, match="call backward after each"):
+        loss.backward()
+
+
+def test_threads_have_their_own_grid():
+    torch.manual_seed(0)
+    net = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2, num_classes=5, dynamic_img_size=True)
+    model = get_peft_model(net, adapters.MoPPAConfig(init="released")).eval()
+    images = [torch.randn(1, 3, 64, 96), torch.randn(1, 3, 96, 64)]
+    with torch.no_grad():
+        expected = [model(x) for x in images]
+
+    def wrong(i):
+        with torch.no_grad():
+            return sum(not torch.allclose(model(images[i]), expected[i], atol=1e-4) for _ in range(25))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(wrong, (0, 1))) == [0, 0]
+
+
+def test_data_parallel_is_refused(adapt):
+    unit = next(m for m in adapt("vit").modules() if isinstance(m, MoPPALayer)).moppa_unit["default"]
+    with pytest.raises(RuntimeError, match="use DistributedDataParallel"):
+        unit._replicate_for_data_parallel()
 
 
 def test_compiles_in_one_graph(adapt, images):
