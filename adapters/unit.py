@@ -104,7 +104,7 @@ class TokenGrid:
 
 
 def _in_backward() -> bool:
-    return torch._C._current_graph_task_id() != -1
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
 class _Gate(nn.Module):
