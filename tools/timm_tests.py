@@ -78,6 +78,8 @@ def run(source: Path, patterns: list[str], arguments: list[str]) -> int:
     if not names:
         raise SystemExit(f"--models: none of {', '.join(every)} matches {' '.join(patterns)}")
     here = ["-c", str(source / "pyproject.toml"), "--rootdir", str(source), "-p", "no:cacheprovider"]
+    # A time limit says more of the machine, and one that strikes inside a checkpoint makes later tests fail.
+    here += ["-p", "no:timeout", "-W", "ignore::pytest.PytestUnknownMarkWarning"]
     return pytest.main([*here, str(source / TESTS), *arguments], plugins=[OnlyThese(names)])
 
 
