@@ -37,18 +37,21 @@ def make_loader(args: argparse.Namespace, dataset: Any, net: nn.Module, training
             **{"auto_augment": args.auto_augment or None, "color_jitter": args.color_jitter, "hflip": args.hflip},
             **{"scale": tuple(args.scale), "re_prob": args.re_prob, "re_mode": "pixel"},
         }
-    return create_loader(
-        dataset,
-        **{name: config[name] for name in ("input_size", "mean", "std", "interpolation", "crop_pct")},
-        **augmentation,
-        batch_size=args.batch_size,
-        is_training=training,
-        num_workers=args.workers,
-        persistent_workers=False,  # new ones get new seeds every epoch, which a resumed run can repeat
-        distributed=args.distributed,
-        device=torch.device(args.device),
-        pin_memory=args.device.startswith("cuda"),
-    )
+    try:
+        return create_loader(
+            dataset,
+            **{name: config[name] for name in ("input_size", "mean", "std", "interpolation", "crop_pct")},
+            **augmentation,
+            batch_size=args.batch_size,
+            is_training=training,
+            num_workers=args.workers,
+            persistent_workers=False,  # new ones get new seeds every epoch, which a resumed run can repeat
+            distributed=args.distributed,
+            device=torch.device(args.device),
+            pin_memory=args.device.startswith("cuda"),
+        )
+    except AssertionError as error:
+        raise ValueError(f"--auto-augment {args.auto_augment}: {error}") from None
 
 
 def create_network(args: argparse.Namespace, num_classes: int) -> nn.Module:

@@ -207,7 +207,7 @@ def main(argv: list[str] | None = None) -> list[dict[str, float]]:
                 print(json.dumps(found[0]))
             return found
         training = Training(args)
-    except (ValueError, OSError, AssertionError) as error:  # timm asserts what a policy or a device may be
+    except (ValueError, OSError, AssertionError) as error:  # timm asserts what it can do
         raise SystemExit(f"error: {error}") from None
     return training.run()
 
