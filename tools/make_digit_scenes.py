@@ -118,13 +118,18 @@ def _ink(rng: np.random.Generator, behind: np.ndarray) -> np.ndarray:
 
 
 def draw_scene(
-    rng: np.random.Generator, photographs: list[np.ndarray], bitmaps: np.ndarray, labels: np.ndarray, size: int
+    rng: np.random.Generator,
+    photographs: list[np.ndarray],
+    bitmaps: np.ndarray,
+    labels: np.ndarray,
+    size: int,
+    digits: tuple[int, int] = DIGITS_PER_SCENE,
 ) -> tuple[np.ndarray, list[Instance]]:
-    """One scene, (size, size, 3) RGB, and its visible instances."""
+    """One scene, (size, size, 3) RGB, with so many digits (lowest and highest number), and its visible instances."""
     scene = _background(rng, photographs, size).astype(np.float32)
     instances: list[Instance] = []
     ink: list[float] = []
-    wanted = int(rng.integers(DIGITS_PER_SCENE[0], DIGITS_PER_SCENE[1] + 1))
+    wanted = int(rng.integers(digits[0], digits[1] + 1))
     for _ in range(10 * wanted):
         if len(instances) == wanted:
             break

@@ -1,0 +1,105 @@
+"""What the resolution study measures, and its tables."""
+
+import cv2
+import pytest
+import resolution_study as study
+import timm
+import torch
+from _classification import create_network
+from _recipe import parse_arguments
+from timm.utils import init_distributed_device
+
+from spectral_ops.embedding import RESIZE_RULES
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A few pictures of the study."""
+    out = tmp_path_factory.mktemp("data") / "pictures"
+    study.write_pictures(out, train=3, val=6)
+    return out
+
+
+def test_pictures_show_one_white_digit_and_are_written_once(pictures):
+    assert {s: len(list((pictures / s).rglob("*.png"))) for s in ("train", "val")} == {"train": 3, "val": 6}
+    assert sorted(p.name for p in (pictures / "train").iterdir()) == list("0123456789")
+    for path in pictures.rglob("*.png"):
+        image = cv2.imread(str(path))
+        assert image.shape[0] == image.shape[1] and 90 < image.shape[0] <= study.SCENE
+        assert 0.02 < (image == 255).all(2).mean() < 0.5 and image[(image < 255).any(2)].max() <= 0.35 * 255
+    before = {path: path.stat().st_mtime_ns for path in pictures.rglob("*")}
+    study.write_pictures(pictures, train=3, val=6)
+    assert {path: path.stat().st_mtime_ns for path in pictures.rglob("*")} == before
+
+
+def test_the_structured_start_differs_in_its_embeddings_alone():
+    net = study.structured_start(3)
+    study.random_seed(3)
+    fresh = timm.create_model("vheat_nano", num_classes=10, img_size=study.TRAINED_AT).state_dict()
+    for name, value in net.state_dict().items():
+        if name.endswith("embedding.weight"):
+            assert value.shape == fresh[name].shape and 0.3 < value.std() < 0.7
+        else:
+            assert torch.equal(value, fresh[name])
+
+
+def test_what_each_rule_holds_fixed():
+    # Where k is the same for all modes, bicubic keeps the gain of every frequency; pad lets the new modes decay less.
+    net = timm.create_model("vheat_nano", num_classes=0, img_size=study.TRAINED_AT)
+    for stage in net.stages:
+        stage.embedding.weight.data = torch.randn(stage.embedding.weight.shape[2]).expand_as(stage.embedding.weight)
+    bicubic, pad = (study.gain_changes(net, rule) for rule in ("bicubic", "pad"))
+    assert bicubic["cycles per pixel"] < 1e-5 < 0.01 < pad["cycles per pixel"]
+    # Pad keeps the k of every mode, whose eigenvalue is a quarter then: the gain becomes its fourth root.
+    net = study.structured_start(0)
+    study.gain_changes(net, "pad")
+    for stage in net.stages:
+        size = stage.embedding.weight.shape[0]
+        for block in stage.blocks:
+            before, after = (
+                block.mixer.operator.gain((n, n), embedding=stage.embedding((n, n))) for n in (size, 2 * size)
+            )
+            torch.testing.assert_close(after[:size, :size], before**0.25, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_rules_agree_at_the_size_of_the_training_and_differ_elsewhere(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "SIZES", (study.TRAINED_AT, 160))
+    torch.save(study.structured_start(0).state_dict(), tmp_path / "file.pth")
+    command = ["--data-dir", str(pictures), *study.RECIPE, "--device", "cpu", "--evaluate", str(tmp_path / "file.pth")]
+    args = parse_arguments(command, "")
+    init_distributed_device(args)
+    found = study.measure(create_network(args, 10), args)
+    assert list(found) == list(RESIZE_RULES)
+    assert found["bicubic"]["128"] == found["pad"]["128"]
+    assert found["bicubic"]["160"] != found["pad"]["160"]
+
+
+def test_tables(monkeypatch):
+    monkeypatch.setattr(study, "SIZES", (128,))
+
+    def measured(bicubic, pad):
+        gain = {"cycles per pixel": 0.25, "cycles per picture": 0.5}
+        return {
+            rule: {"128": {"top1": top1, "loss": loss}, "gain": gain}
+            for rule, (top1, loss) in {"bicubic": bicubic, "pad": pad}.items()
+        }
+
+    lines = study.format_tables({"fresh": [measured((90, 0.5), (91, 0.4)), measured((94, 0.7), (93, 0.7))]})
+    assert lines.splitlines() == [
+        "| fresh, px | bicubic top-1 | pad top-1 | pad - bicubic | bicubic loss | pad loss | pad - bicubic |",
+        "|---|---|---|---|---|---|---|",
+        "| 128 | 92.0 ± 2.8 | 92.0 ± 1.4 | +0.0 ± 1.4 | 0.600 ± 0.141 | 0.550 ± 0.212 | -0.050 ± 0.071 |",
+        "",
+        "| change of gain at twice the side, at equal | cycles per pixel | cycles per picture |",
+        "|---|---|---|",
+        "| fresh, bicubic | 0.250 ± 0.000 | 0.500 ± 0.000 |",
+        "| fresh, pad | 0.250 ± 0.000 | 0.500 ± 0.000 |",
+    ]
+    single = study.format_tables({"fresh": [measured((90, 0.5), (91, 0.4))]})
+    assert single.splitlines()[2] == "| 128 | 90.0 | 91.0 | +1.0 | 0.500 | 0.400 | -0.100 |"
+
+
+def test_complete_runs_are_not_repeated(tmp_path):
+    (tmp_path / "measured.json").write_text('{"pad": {}}')
+    assert study.run("fresh", 0, tmp_path / "no data", tmp_path) == {"pad": {}}

@@ -1,0 +1,373 @@
+"""tools/train_classifier.py on a tiny folder of images: grey noise around one level for each class."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import _digits
+import cv2
+import numpy as np
+import pytest
+import timm
+import torch
+import train_classifier as tool
+from _classification import create_network, evaluate, load_weights, make_loader, open_folder
+from _recipe import parse_arguments
+from timm.utils import init_distributed_device
+from torch import nn
+
+import backbones
+
+# timm's reader of image folders leaves closing its files to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+PLAIN = ["--auto-augment", "", "--color-jitter", "0", "--mixup", "0", "--cutmix", "0", "--drop-path", "0"]
+PLAIN += ["--re-prob", "0"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads of two processes that share a core spend their time waiting for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """Two classes; 32 images to train on and, so that two processes cannot share them evenly, 13 to validate."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for split, counts in (("train", (16, 16)), ("val", (7, 6))):
+        for label, count in enumerate(counts):
+            (folder / split / f"class{label}").mkdir(parents=True)
+            for i in range(count):
+                picture = np.clip(rng.normal(60 + 130 * label, 30, (40, 48, 3)), 0, 255).astype(np.uint8)
+                cv2.imwrite(str(folder / split / f"class{label}" / f"{i}.png"), picture)
+    return folder
+
+
+def command(images, out, *more, model="vheat_nano"):
+    """Arguments of a short run of the whole recipe."""
+    return [
+        *("--data-dir", str(images), "--out", str(out), "--model", model, "--img-size", "32", "--device", "cpu"),
+        *("--epochs", "4", "--warmup-epochs", "2", "--batch-size", "16", "--lr", "1e-3", "--workers", "0"),
+        *("--ema-decay", "0.9", *map(str, more)),
+    ]
+
+
+def arguments(*argv):
+    args = parse_arguments([str(a) for a in argv], "")
+    init_distributed_device(args)
+    return args
+
+
+def state(path, key="model"):
+    return torch.load(path, weights_only=True)[key]
+
+
+def assert_same(expected, actual, **tolerance):
+    assert expected.keys() == actual.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name], value, **tolerance, msg=name)
+
+
+@pytest.fixture(scope="module")
+def whole(images, tmp_path_factory):
+    """A run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    history = tool.main(command(images, out))
+    torch.set_num_threads(before)
+    return out, history
+
+
+def test_what_a_run_writes(images, whole, capsys):
+    out, history = whole
+    assert [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()] == history
+    assert sorted(p.name for p in out.iterdir()) == ["best.pth", "last.pth", "log.jsonl"]
+    # Half the updates are warm-up; then half a cosine, which ends at a hundredth.
+    assert [row["lr"] for row in history] == pytest.approx([5e-4, 5.05e-4, 1.545e-4, 1e-5], rel=0.01)
+    for weights, prefix in (("raw", ""), ("ema", "ema_")):
+        (found,) = tool.main(command(images, "unused", "--evaluate", out / "last.pth", "--weights", weights))
+        assert found == pytest.approx({n: history[-1][prefix + n] for n in ("loss", "top1")}, rel=1e-6)
+        assert json.loads(capsys.readouterr().out) == found
+
+
+def test_it_learns(images, tmp_path):
+    history = tool.main(command(images, tmp_path, *PLAIN, "--epochs", "6", "--lr", "3e-4"))
+    assert history[-1]["top1"] == 100
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import torch, train_classifier
+torch.set_num_threads(1)
+update, calls = train_classifier.ModelEmaV3.update, []
+def update_or_die(*args):
+    calls.append(None)
+    if len(calls) == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    update(*args)
+train_classifier.ModelEmaV3.update = update_or_die
+train_classifier.main(sys.argv[2:])
+"""
+
+
+def assert_resumes(whole, images, out):
+    """A run that was cut in its third epoch ends like one that was not."""
+    assert len(state(out / "last.pth", "history")) == 2
+    history = tool.main(command(images, out, "--resume"))
+    expected, actual = (torch.load(folder / "last.pth", weights_only=True) for folder in (whole[0], out))
+    for key in ("model", "model_ema"):
+        assert_same(expected[key], actual[key], rtol=0, atol=0)
+    assert_same(expected["optimizer"]["state"][0], actual["optimizer"]["state"][0], rtol=0, atol=0)
+    assert [{**row, "seconds": 0} for row in history] == [{**row, "seconds": 0} for row in whole[1]]
+    assert len((out / "log.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_killed_run_resumes_to_the_same_weights(images, whole, root, tmp_path):
+    run = [sys.executable, "-c", KILLED, str(root / "tools"), *command(images, tmp_path)]
+    assert subprocess.run(run, capture_output=True, cwd=tmp_path).returncode == -signal.SIGKILL
+    assert_resumes(whole, images, tmp_path)
+
+
+def test_a_run_that_ends_while_it_writes_resumes_to_the_same_weights(images, whole, tmp_path, monkeypatch):
+    replace = Path.replace
+
+    def replace_or_end(part, path):
+        if path.name == "last.pth" and len(state(part, "history")) == 3:
+            raise KeyboardInterrupt
+        return replace(part, path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", replace_or_end)
+        tool.main(command(images, tmp_path))
+    assert_resumes(whole, images, tmp_path)
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_with_other_arguments(images, whole, tmp_path):
+    out, history = whole
+    with pytest.raises(SystemExit, match="holds a run: give --resume"):
+        tool.main(command(images, out))
+    with pytest.raises(SystemExit, match=r"was started with seed=0 \(now 1\)"):
+        tool.main(command(images, out, "--resume", "--seed", "1"))
+    torch.save({"model": {"w": torch.zeros(1)}}, tmp_path / "last.pth")
+    with pytest.raises(SystemExit, match=r"last\.pth is none of this tool's: it lacks \['args'"):
+        tool.main(command(images, tmp_path, "--resume"))
+    assert tool.main(command(images, out, "--resume")) == history  # nothing is left to do
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    tool.write_whole(path, lambda p: p.write_text("old"))
+
+    def fail(part):
+        part.write_text("half")
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="disk is full"):
+        tool.write_whole(path, fail)
+    assert path.read_text() == "old"
+
+
+def test_two_processes_train_one_network_and_measure_every_image_once(images, root, tmp_path):
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    argv = command(images, tmp_path, "--epochs", "2", "--warmup-epochs", "1", "--batch-size", "8")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [*run, str(root / "tools/train_classifier.py"), *argv],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("epoch") == 2
+    history = state(tmp_path / "last.pth", "history")
+    for weights, prefix in (("raw", ""), ("ema", "ema_")):
+        (alone,) = tool.main([*argv, "--evaluate", str(tmp_path / "last.pth"), "--weights", weights])
+        assert alone == pytest.approx({n: history[-1][prefix + n] for n in ("loss", "top1")}, rel=1e-5)
+
+
+def one_epoch(images, out, *more):
+    tool.main(command(images, out, *PLAIN, "--epochs", "1", "--warmup-epochs", "0", *more))
+    return state(out / "last.pth")
+
+
+def test_accumulated_and_checkpointed_steps_are_those_of_a_large_batch(images, tmp_path):
+    # Not AdamW, which divides by the gradient's size: rounding would show where a gradient is almost zero.
+    sgd = ["--opt", "sgd", "--lr", "0.01"]
+    large = one_epoch(images, tmp_path / "large", *sgd)
+    small = one_epoch(
+        images, tmp_path / "small", *sgd, "--batch-size", "8", "--accumulate", "2", "--grad-checkpointing"
+    )
+    assert_same(large, small)
+
+
+def test_the_last_update_of_an_epoch_may_have_fewer_steps(images, tmp_path):
+    one_epoch(images, tmp_path, "--batch-size", "8", "--accumulate", "3")
+    assert state(tmp_path / "last.pth", "optimizer")["state"][0]["step"] == 2
+
+
+def test_the_average_is_that_of_its_definition(images, tmp_path):
+    argv = command(images, tmp_path, "--epochs", "1", "--warmup-epochs", "0", "--batch-size", "32", "--smoothing", "0")
+    training = tool.Training(arguments(*argv))
+    before = {name: value.clone() for name, value in training.net.state_dict().items()}
+    training.run()
+    expected = {n: 0.9 * before[n] + 0.1 * value for n, value in training.net.state_dict().items()}
+    assert_same(expected, training.ema.module.state_dict())
+
+
+def test_clipping_bounds_the_gradient(images, tmp_path):
+    options = ["--opt", "momentum", "--weight-decay", "0", "--lr", "1", "--batch-size", "32", "--clip-grad", "0.01"]
+    argv = command(images, tmp_path, *PLAIN, "--epochs", "1", "--warmup-epochs", "0", *options)
+    training = tool.Training(arguments(*argv))
+    before = nn.utils.parameters_to_vector(training.net.parameters()).detach().clone()
+    training.train_epoch(0)
+    change = nn.utils.parameters_to_vector(training.net.parameters()).detach() - before
+    assert change.norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_mixed_precision_runs_the_network_in_it(images, tmp_path, dtype, monkeypatch):
+    seen = set()
+    monkeypatch.setattr(nn.GELU, "forward", lambda self, x: (seen.add(x.dtype), nn.functional.gelu(x))[1])
+    history = tool.main(command(images, tmp_path, "--amp", dtype, "--epochs", "1", "--warmup-epochs", "0"))
+    assert getattr(torch, dtype) in seen
+    assert np.isfinite(list(history[0].values())).all()
+    assert all(value.dtype == torch.float32 for value in state(tmp_path / "last.pth").values())
+    assert bool(state(tmp_path / "last.pth", "scaler")) == (dtype == "float16")
+
+
+def test_layer_and_weight_decay(images, tmp_path):
+    training = tool.Training(arguments(*command(images, tmp_path, "--layer-decay", "0.5", "--warmup-epochs", "0")))
+    groups = {id(p): group for group in training.optimizer.param_groups for p in group["params"]}
+    rates = {name: groups[id(p)] for name, p in training.net.named_parameters()}
+    assert rates["head.fc.weight"]["lr"] == 1e-3
+    assert rates["stem.conv1.weight"]["lr"] < rates["stages.0.blocks.0.mlp.fc1.weight"]["lr"] < 1e-3
+    assert rates["stages.0.embedding.weight"]["weight_decay"] == 0.08
+    assert rates["stages.0.blocks.0.mlp.fc1.bias"]["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("official", [False, True], ids=["own", "official"])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_fine_tuning_starts_from_a_file(images, tmp_path, classes, official):
+    source = timm.create_model("vheat_nano", num_classes=classes, img_size=64)
+    for parameter in source.parameters():
+        nn.init.normal_(parameter)
+    weights = backbones.to_official(source.state_dict()) if official else source.state_dict()
+    torch.save({"model": weights}, tmp_path / "file.pth")
+    args = arguments(*command(images, tmp_path, "--initial-checkpoint", tmp_path / "file.pth"))
+    net = create_network(args, 2).state_dict()
+    for name, value in source.state_dict().items():
+        if name.startswith("head.fc."):
+            assert net[name].shape[0] == 2 and torch.equal(net[name], value) == (classes == 2)
+        elif name.endswith("embedding.weight"):
+            assert net[name].shape[0] == value.shape[0] / 2
+        else:
+            assert torch.equal(net[name], value), name
+
+
+def test_any_network_of_timm_trains_and_is_measured(images, tmp_path):
+    argv = command(images, tmp_path, "--epochs", "1", "--warmup-epochs", "0", model="test_resnet")
+    (row,) = tool.main(argv)
+    (found,) = tool.main([*argv, "--evaluate", str(tmp_path / "last.pth"), "--weights", "ema"])
+    assert found == pytest.approx({"loss": row["ema_loss"], "top1": row["ema_top1"]}, rel=1e-6)
+    with pytest.raises(ValueError, match=r"last\.pth does not fit ResNet: .*head|last\.pth does not fit ResNet: .*fc"):
+        load_weights(timm.create_model("test_resnet", num_classes=5), tmp_path / "last.pth", "raw", True)
+
+
+def test_measuring_weighs_every_image_the_same(images):
+    args = arguments(*command(images, "unused", "--batch-size", "4"))
+    dataset, net = open_folder(args, "val"), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    found = evaluate(net, make_loader(args, dataset, net, False), args)
+    logits = torch.cat([net(x) for x, _ in make_loader(args, dataset, net, False)])
+    targets = torch.tensor([0] * 7 + [1] * 6)
+    assert found["loss"] == pytest.approx(nn.functional.cross_entropy(logits, targets).item(), rel=1e-6)
+    assert found["top1"] == pytest.approx(100 * (logits.argmax(1) == targets).float().mean().item(), rel=1e-6)
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--model", "vheet_tiny"], "--model: timm knows no 'vheet_tiny'"),
+        (["--model-kwargs", "embed_resiz=pad"], "unexpected keyword argument 'embed_resiz'"),
+        (["--model-kwargs", "pad"], "--model-kwargs: give KEY=VALUE"),
+        (["--model", "vgg11"], "unexpected keyword argument 'drop_path_rate'"),
+        (["--img-size", "16"], "img_size must be one or two ints of at least 32, got 16"),
+        (["--epochs", "0"], "argument --epochs: must be at least 1"),
+        (["--drop-path", "nan"], "argument --drop-path: must be at least 0 and at most 1"),
+        (["--warmup-epochs", "4"], "--warmup-epochs must be below --epochs, got 4 and 4"),
+        (["--batch-size", "15"], "--batch-size must be even for mixup and cutmix, got 15"),
+        (["--batch-size", "64"], "--batch-size: 32 images do not fill 1 x 64"),
+        (["--opt", "adamv"], "adamv"),
+        (["--auto-augment", "rond-m9"], "--auto-augment rond-m9: Unknown"),
+        (["--device", "abacus"], "--device: "),
+        (["--data-dir", "nowhere"], "--data-dir: no such folder: nowhere/train"),
+        (["--initial-checkpoint", "nowhere.pth"], "no such checkpoint: nowhere.pth"),
+        (["--initial-checkpoint", "bomb.pth"], "refused to read bomb.pth"),
+        (["--dataset", "digits"], "not allowed with argument --data-dir"),
+    ],
+)
+def test_mistakes_get_one_clear_line(images, tmp_path, monkeypatch, capsys, more, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bomb.pth").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(SystemExit) as ended:
+        tool.main(command(images, "out", *more))
+    line = (capsys.readouterr().err or str(ended.value)).splitlines()[-1]
+    assert message in line and ended.value.code != 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bomb.pth"]
+
+
+def test_folders_that_do_not_fit_are_named(tmp_path):
+    for folder in ("train/a", "train/b", "val/a", "val/c"):
+        (tmp_path / folder).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / folder / "0.png"), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(SystemExit, match=r"train and val differ in the classes \['b', 'c'\]"):
+        tool.main(command(tmp_path, tmp_path / "out"))
+
+
+def test_a_loss_that_explodes_ends_the_run(images, tmp_path):
+    with pytest.raises(SystemExit, match=r"the loss is nan in epoch 0; try a smaller --lr"):
+        tool.main(command(images, tmp_path, "--opt", "sgd", "--lr", "1e30", "--warmup-epochs", "0", "--clip-grad", "0"))
+    assert not (tmp_path / "last.pth").exists()
+
+
+def test_digits_are_those_of_scikit_learn_split_by_class(tmp_path):
+    from sklearn.datasets import load_digits
+
+    out = tmp_path / "digits"
+    assert _digits.write_digits(out) and not _digits.write_digits(out)
+    found = {split: sorted((out / split).rglob("*.png")) for split in ("train", "val")}
+    assert {split: len(files) for split, files in found.items()} == {"train": 1438, "val": 359}
+    assert not {f.name for f in found["train"]} & {f.name for f in found["val"]}
+    shares = np.bincount([int(f.parent.name) for f in found["val"]])
+    assert len(shares) == 10 and shares.min() == 35 and shares.max() == 37
+
+    ours = [(cv2.imread(str(f), cv2.IMREAD_GRAYSCALE), f) for f in found["train"] + found["val"]]
+    theirs = load_digits()
+    assert sorted(((image / 15.9375).round().astype(int).tobytes(), int(f.parent.name)) for image, f in ours) == sorted(
+        (image.astype(int).tobytes(), label) for image, label in zip(theirs.images, theirs.target, strict=True)
+    )
+
+    assert _digits.write_digits(out, seed=1)  # takes the place of the other
+    assert {f.name for f in (out / "val").rglob("*.png")} != {f.name for f in found["val"]}
+    assert len(list(out.rglob("*.png"))) == 1797
+
+
+def test_digits_are_not_written_over_other_files(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="is not the digits data set"):
+        _digits.write_digits(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"

@@ -1,0 +1,115 @@
+"""What training and measuring a classifier share: its data, the network of a command line, and its accuracy.
+
+The functions take the arguments of tools/train_classifier.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data import create_dataset, create_loader, resolve_data_config
+from torch import distributed, nn
+
+from backbones import SpectralNet, load_checkpoint, read_checkpoint, read_weights
+
+
+def open_folder(args: argparse.Namespace, split: str) -> Any:
+    """The images of a split as a timm dataset."""
+    folder = args.data_dir / split
+    if not folder.is_dir():
+        raise ValueError(f"--data-dir: no such folder: {folder}")
+    try:
+        return create_dataset("", root=str(folder), split=split, search_split=False)
+    except RuntimeError as error:  # it holds no images
+        raise ValueError(f"--data-dir: {error}") from None
+
+
+def make_loader(args: argparse.Namespace, dataset: Any, net: nn.Module, training: bool, size: int | None = None) -> Any:
+    """timm's loader of a dataset, with the augmentation of the recipe or the evaluation's resize and crop."""
+    config = resolve_data_config({"img_size": size or args.img_size, "crop_pct": args.crop_pct}, model=net)
+    augmentation: dict[str, Any] = {}
+    if training:
+        augmentation = {
+            **{"auto_augment": args.auto_augment or None, "color_jitter": args.color_jitter, "hflip": args.hflip},
+            **{"scale": tuple(args.scale), "re_prob": args.re_prob, "re_mode": "pixel"},
+        }
+    try:
+        return create_loader(
+            dataset,
+            **{name: config[name] for name in ("input_size", "mean", "std", "interpolation", "crop_pct")},
+            **augmentation,
+            batch_size=args.batch_size,
+            is_training=training,
+            num_workers=args.workers,
+            persistent_workers=False,  # new ones get new seeds every epoch, which a resumed run can repeat
+            distributed=args.distributed,
+            device=torch.device(args.device),
+            pin_memory=args.device.startswith("cuda"),
+        )
+    except AssertionError as error:
+        raise ValueError(f"--auto-augment {args.auto_augment}: {error}") from None
+
+
+def create_network(args: argparse.Namespace, num_classes: int) -> nn.Module:
+    """The network with the weights it starts from."""
+    options = {"num_classes": num_classes, "drop_path_rate": args.drop_path or None, **args.model_kwargs}
+    try:
+        try:
+            net = timm.create_model(args.model, img_size=args.img_size, **options)
+        except TypeError as error:
+            if "'img_size'" not in str(error):
+                raise
+            net = timm.create_model(args.model, **options)  # a network that needs no size
+    except TypeError as error:
+        raise ValueError(f"--model {args.model}: {error}") from None
+    if args.grad_checkpointing:
+        net.set_grad_checkpointing()
+    if path := args.evaluate or args.initial_checkpoint:
+        load_weights(net, path, args.weights, new_classifier=not args.evaluate)
+    return net.to(args.device)
+
+
+def load_weights(net: nn.Module, path: Path, weights: str, new_classifier: bool) -> None:
+    """Load a file safely; ``new_classifier`` passes over a classifier of a vHeat for other classes."""
+    if isinstance(net, SpectralNet):
+        theirs, classes = read_weights(path, weights)[0].get("head.fc.weight"), net.num_classes
+        if new_classifier and theirs is not None and len(theirs) != classes:
+            net.reset_classifier(0)
+        load_checkpoint(net, path, weights=weights)
+        if net.num_classes != classes:
+            net.reset_classifier(classes)
+        return
+    checkpoint = read_checkpoint(path)
+    try:
+        net.load_state_dict(checkpoint.get("model_ema" if weights == "ema" else "model", checkpoint))
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit {type(net).__name__}: {' '.join(str(error).split())[:200]}") from None
+
+
+def autocast(args: argparse.Namespace) -> torch.autocast:
+    """Mixed precision where it was asked for."""
+    dtype = getattr(torch, args.amp) if args.amp else None
+    return torch.autocast(torch.device(args.device).type, dtype=dtype, enabled=args.amp is not None)
+
+
+@torch.no_grad()
+def evaluate(net: nn.Module, loader: Any, args: argparse.Namespace) -> dict[str, float]:
+    """Mean loss and top-1 accuracy in percent, over all processes."""
+    net.eval()
+    left = len(range(args.rank, len(loader.dataset), args.world_size))  # timm repeats images to give all the same count
+    sums = torch.zeros(3, dtype=torch.float64, device=args.device)
+    for images, targets in loader:
+        with autocast(args):
+            logits = net(images).float()
+        logits, targets = logits[:left], targets[:left]
+        left -= len(targets)
+        loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
+        sums += torch.stack([loss, (logits.argmax(1) == targets).sum(), torch.tensor(len(targets)).to(loss)])
+    if args.distributed:
+        distributed.all_reduce(sums)
+    loss, correct, count = sums.tolist()
+    return {"loss": loss / count, "top1": 100 * correct / count}
