@@ -4,7 +4,8 @@
 
 Every run is tools/train.py on a config of configs/digit_scenes with only the backbone exchanged, in a folder of its own
 below --out; runs that are complete are not repeated, so a stopped sweep goes on where it was. One detection run takes
-three to four minutes on two cores, one segmentation run two. Writes --out/table.md.
+three to four minutes on two cores, one segmentation run two. Writes --out/table.md, with the backbones' parameters,
+multiply-accumulates and speed of inference, which are measured when all runs are complete.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from demo import CONFIGS, ROOT, run, say
 from make_digit_scenes import make_digit_scenes
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from report import read_records
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 _SWIN = {"embed_dim": 32, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8), "img_size": 96, "window_size": 3}
 _CONVNEXT = {"dims": (32, 64, 128, 256), "depths": (2, 2, 4, 2)}
@@ -98,6 +104,33 @@ def measure(task: str, name: str, seed: int, iterations: int | None, folder: Pat
     return json.loads(result.read_text())
 
 
+def costs(names: list[str], rounds: int = 15) -> dict[str, dict[str, list[float]]]:
+    """Parameters, multiply-accumulates and speed of the backbones alone, at the data set's 96 px.
+
+    Speed is that of inference on batches of 8, the networks taking turns; the median of the rounds.
+    """
+    import backbones.openmmlab  # noqa: F401 (registers)
+
+    nets = {name: MODELS.build(BACKBONES[name]).eval() for name in names}
+    images, seconds = torch.randn(8, 3, 96, 96), {name: [] for name in names}
+    found: dict[str, dict[str, list[float]]] = {}
+    with torch.no_grad():
+        for name, net in nets.items():
+            # Attention counts as the matrix products it is only where it is not fused.
+            with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+                net(images[:1])
+            parameters = sum(p.numel() for p in net.parameters()) / 1e6
+            found[name] = {"params (M)": [parameters], "MMACs": [counter.get_total_flops() / 2e6]}
+        for _ in range(rounds):
+            for name, net in nets.items():
+                start = time.perf_counter()
+                net(images)
+                seconds[name].append(time.perf_counter() - start)
+    for name in names:
+        found[name]["images/s"] = [len(images) / statistics.median(seconds[name])]
+    return found
+
+
 def cell(values: list[float]) -> str:
     """Mean and, of several, standard deviation."""
     return f"{statistics.mean(values):.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
@@ -135,8 +168,11 @@ def main() -> None:
                 for metric, value in found.items():
                     row.setdefault(metric, []).append(value)
         results[name] = row
-        table = format_table(results, args.seeds)
-        (args.out / "table.md").write_text(table + "\n")
+        (args.out / "table.md").write_text(format_table(results, args.seeds) + "\n")
+    for name, row in costs(args.backbones).items():
+        results[name].update(row)
+    table = format_table(results, args.seeds)
+    (args.out / "table.md").write_text(table + "\n")
     say(table)
 
 

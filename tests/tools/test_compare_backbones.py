@@ -48,3 +48,10 @@ def test_table():
 def test_complete_runs_are_not_repeated(tmp_path):
     (tmp_path / "result.json").write_text('{"mIoU": 41.0, "seconds": 3.0}')
     assert tool.measure("segmentation", "vheat", 0, None, tmp_path) == {"mIoU": 41.0, "seconds": 3.0}
+
+
+def test_costs():
+    found = tool.costs(["vheat", "vit"], rounds=1)
+    assert found["vheat"]["params (M)"][0] == pytest.approx(1.885, abs=1e-3)
+    assert found["vheat"]["MMACs"][0] == pytest.approx(57.04, abs=0.01)
+    assert all(row["images/s"][0] > 0 for row in found.values())
