@@ -64,10 +64,17 @@ HEADS = {"vit": "head", "vheat": "head.fc"}
 def build(backbone: str, classes: int, checkpoint: Path | None = None) -> nn.Module:
     """A backbone with a new head, pre-trained where a checkpoint is given.
 
+    The head standardises the features before its linear layer, as linear probes of masked autoencoders do: these
+    networks' features differ little between images, and a bare layer learns too slowly from them at any usual rate.
+
     Raises:
         ValueError: The checkpoint lacks something other than the head, or has something else.
     """
     model = BACKBONES[backbone](classes)
+    if classes:
+        linear = model.get_submodule(HEADS[backbone])
+        standardise = nn.BatchNorm1d(linear.in_features, affine=False, eps=1e-6)
+        model.set_submodule(HEADS[backbone], nn.Sequential(standardise, linear))
     if checkpoint is not None:
         result = model.load_state_dict(load_file(checkpoint), strict=False)
         missing = [key for key in result.missing_keys if not key.startswith(HEADS[backbone])]
