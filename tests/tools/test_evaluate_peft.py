@@ -1,0 +1,228 @@
+"""The benchmark of fine-tuning methods: disjoint, reproducible tasks; budgets; records; the table's arithmetic."""
+
+import json
+
+import _peft_methods as methods
+import _peft_table as table
+import _peft_tasks as tasks
+import _pretrain as pretraining
+import evaluate_peft as tool
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """A folder with the checkpoint of a ViT after two updates."""
+    folder = tmp_path_factory.mktemp("peft")
+    recipe = pretraining.Recipe(steps=2, batch=4, images=8)
+    record = pretraining.pretrain("vit", folder / "checkpoints", recipe)
+    assert record["sha256"] == pretraining.sha256(folder / "checkpoints" / "vit.safetensors")
+    assert np.isfinite(record["losses"]).all()
+    return folder
+
+
+# -- tasks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_splits_are_reproducible_and_disjoint(name):
+    task = tasks.TASKS[name]
+    once, again = ({s: task.make(s, 30) for s in tasks.SPLITS} for _ in range(2))
+    seen = set()
+    for split in tasks.SPLITS:
+        images, labels = once[split].images, once[split].labels
+        assert images.shape == (30, 64, 64, 3) and images.dtype == np.uint8
+        assert labels.min() >= 0 and labels.max() < task.classes
+        np.testing.assert_array_equal(images, again[split].images)
+        np.testing.assert_array_equal(labels, again[split].labels)
+        if name != "faces":  # of its non-faces, some are plain black
+            own = {image.tobytes() for image in images}
+            assert not own & seen
+            seen |= own
+
+
+def test_given_pictures_are_in_one_split_each():
+    pictures = np.ones((200, 25, 25)) * np.linspace(0, 1, 200)[:, None, None]
+    parts = [tasks._given(pictures, np.arange(200), tasks.FACE_COUNTS, split) for split in tasks.SPLITS]
+    assert [len(p.labels) for p in parts] == list(tasks.FACE_COUNTS.values())
+    assert sorted(np.concatenate([p.labels for p in parts])) == list(range(200))
+    for part in parts:  # image and label belong together
+        np.testing.assert_allclose(part.images[:, 0, 0, 0], 255 * part.labels / 199, atol=1)
+
+
+@pytest.mark.parametrize("sizes", [(303, 384), (512, 512), (300, 451)])
+def test_no_pixel_of_a_photograph_is_in_two_splits(sizes):
+    parts = tasks.split_tiles(*sizes, seed=3)
+    owners = np.zeros(sizes, int)
+    for corners in parts.values():
+        assert corners
+        for y, x in corners:
+            tile = owners[y : y + tasks.TILE, x : x + tasks.TILE]
+            assert tile.shape == (tasks.TILE, tasks.TILE)
+            tile += 1
+    assert owners.max() == 1
+
+
+def test_crops_come_from_their_own_split(monkeypatch):
+    marks = {"train": 10, "val": 20, "test": 30}
+    monkeypatch.setattr(
+        tasks,
+        "tiles",
+        lambda split: {n: [np.full((tasks.TILE,) * 2 + (3,), marks[split], np.uint8)] for n in tasks.NAMES},
+    )
+    for split, mark in marks.items():
+        rng = np.random.default_rng(0)
+        assert (tasks.crop(rng, split, "coins", (30, tasks.TILE)) == mark).all()
+        scenes = [sampler(rng, split)[0] for sampler in (tasks._count, tasks._location, tasks._orientation)]
+        for scene in scenes:  # objects cover less than half, and are unlike the background
+            assert np.median(scene) == mark
+    monkeypatch.setattr(tasks, "_finish", lambda image: image)
+    assert set(np.unique(np.median(tasks.unlabelled(16), axis=(1, 2, 3)))) == {marks["train"]}
+
+
+def test_labels_say_what_is_drawn(monkeypatch):
+    """On a plain background the objects can be measured independently of how they were drawn."""
+    from skimage.measure import label, regionprops
+
+    monkeypatch.setattr(tasks, "_background", lambda rng, split: np.zeros((64, 64, 3), np.float32))
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        image, wanted = tasks._count(rng, "train")
+        assert label(image.max(-1) > 80).max() == wanted + 1
+        image, wanted = tasks._location(rng, "train")
+        y, x = regionprops((image.max(-1) > 80).astype(int))[0].centroid
+        assert np.hypot((wanted % 3 + 0.5) * 64 / 3 - x, (wanted // 3 + 0.5) * 64 / 3 - y) < 16
+        image, wanted = tasks._orientation(rng, "train")
+        angle = np.pi / 2 - regionprops((image.max(-1) > 80).astype(int))[0].orientation  # from x towards y
+        away = (angle - wanted * np.pi / tasks.ORIENTATIONS + np.pi / 2) % np.pi - np.pi / 2
+        assert abs(away) < 0.5 * np.pi / tasks.ORIENTATIONS
+        image, wanted = tasks._distance(rng, "train")
+        areas = [region.area for region in regionprops(label(image.max(-1) > 40))]
+        depth = 16 / np.sqrt(max(areas) / np.pi)
+        assert 1.5**wanted * 0.95 < depth < 1.5 ** (wanted + 1) * 1.05
+
+
+# -- methods ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backbone", pretraining.BACKBONES)
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_budgets(backbone, name):
+    model = methods.adapt(pretraining.build(backbone, 5), backbone, name, 0)
+    size = methods.adapter_size(model, backbone)
+    budget = methods.METHODS[name].budget.get(backbone)
+    if budget is not None:
+        wanted = methods.BUDGETS[backbone][budget]
+        assert abs(size - wanted) <= methods.TOLERANCE * wanted
+    head = pretraining.build(backbone, 5).get_submodule(pretraining.HEADS[backbone])
+    total = sum(p.numel() for p in methods.trained(model).values())
+    assert total == size + sum(p.numel() for p in head.parameters())  # every method trains the whole head
+    assert (size == 0) == (name == "linear")
+
+
+@pytest.mark.parametrize("name", [n for n in methods.METHODS if n != "moppa_released"])
+def test_methods_start_as_the_bare_network(name):
+    torch.manual_seed(0)
+    bare = pretraining.build("vit", 5).eval()
+    x = torch.randn(2, 3, 64, 64)
+    expected = bare(x).detach()
+    with torch.no_grad():
+        got = methods.adapt(bare, "vit", name, 0).eval()(x)
+    torch.testing.assert_close(got, expected)
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+
+SETTINGS = tool.Settings(steps=2, batch=4, lrs=(1e-3, 1e-2), limit=12)
+
+
+def test_a_run_is_recorded_and_not_repeated(out, monkeypatch):
+    tested = []
+    accuracy = tool.accuracy
+    monkeypatch.setattr(tool, "accuracy", lambda *a: tested.append(a[2]) or accuracy(*a))
+    cells = [tool.Cell("vit", "moppa_rescale", "digits", seed) for seed in (1, 0)]
+    with pytest.raises(FileNotFoundError, match="run seed 0"):
+        tool.run(cells[0], out, SETTINGS)
+    tool.sweep(cells, out, SETTINGS)
+    assert tested == ["val", "val", "test", "val", "test"]  # two learning rates with seed 0, then its one
+    records = table.read_records(out / "vit")
+    assert [r["seed"] for r in records] == [0, 1]
+    for record in records:
+        assert record["lr"] == records[0]["lr"] and record["settings"]["checkpoint"]
+        assert record["trained_parameters"] == record["adapter_parameters"] + 10 * 97
+        assert record["file_bytes"] > 4 * record["trained_parameters"]
+        for field in ("train_seconds", "train_cpu_seconds", "saved_for_backward_bytes", "peak_process_kib"):
+            assert record[field] > 0
+        assert {"commit", "torch", "peft", "threads"} <= set(record["environment"])
+    search = records[0]["search"]
+    assert search[str(records[0]["lr"])] == max(search.values()) == records[0]["val_accuracy"]
+    tool.sweep(cells, out, SETTINGS)
+    assert len(tested) == 5
+    with pytest.raises(ValueError, match="another --out"):
+        tool.run(cells[1], out, tool.Settings(steps=3))
+
+
+def test_the_same_seed_gives_the_same_network(out):
+    cell = tool.Cell("vit", "lora", "count", 4)
+    checkpoint = out / "checkpoints" / "vit.safetensors"
+    one, two = (methods.trained(tool.train(cell, 1e-2, SETTINGS, checkpoint)[0]) for _ in range(2))
+    assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_batches_go_through_all_images_first():
+    order = tool._order(10, tool.Settings(steps=5, batch=4), 0).flatten().tolist()
+    assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
+
+
+def test_kept_for_backward_is_what_a_layer_needs():
+    layer = torch.nn.Linear(8, 3)
+    images, labels = torch.randn(4, 8), torch.tensor([0, 1, 2, 0])
+    # Its input, and for the loss the logarithms of the probabilities, the labels and a scalar.
+    assert tool.saved_for_backward(layer, images, labels) == 4 * 8 * 4 + 4 * 3 * 4 + 4 * 8 + 4
+
+
+def test_an_incomplete_checkpoint_is_refused(out, tmp_path):
+    state = load_file(out / "checkpoints" / "vit.safetensors")
+    del state["norm.weight"]
+    save_file(state, tmp_path / "vit.safetensors")
+    with pytest.raises(ValueError, match=r"is no vit: missing \['norm.weight'\]"):
+        pretraining.build("vit", 3, tmp_path / "vit.safetensors")
+
+
+# -- table ------------------------------------------------------------------------------------------------------------
+
+
+def test_table(tmp_path):
+    rng = np.random.default_rng(0)
+    values = {name: rng.uniform(20, 90, 5) for name in tasks.TASKS}
+    records = [
+        {"method": "lora", "task": t, "seed": s, "test_accuracy": float(v), "adapter_parameters": 8448}
+        | {"train_cpu_seconds": 1.0, "saved_for_backward_bytes": 2**20, "file_bytes": 5000}
+        for t, own in values.items()
+        for s, v in enumerate(own)
+    ]
+    for index, record in enumerate(records):
+        path = tmp_path / record["task"] / "lora" / f"seed{index}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record))
+    read = table.read_records(tmp_path)
+    assert len(read) == len(records)
+    got = table.summarise(read)
+    group_means, group_errors = [], []
+    for group in ("natural", "specialised", "structured"):
+        own = np.stack([values[n] for n, t in tasks.TASKS.items() if t.group == group])
+        errors = own.std(1, ddof=1) / np.sqrt(5)
+        group_means.append(own.mean())
+        group_errors.append(np.linalg.norm(errors) / len(own))
+        np.testing.assert_allclose(got[group], (group_means[-1], group_errors[-1]))
+    np.testing.assert_allclose(got["mean"], (np.mean(group_means), np.linalg.norm(group_errors) / 3))
+    text = table.format_table(read)
+    assert f"{values['digits'].mean():.1f} ± {values['digits'].std(ddof=1) / np.sqrt(5):.1f}" in text
+    partial = table.summarise([r for r in records if r["task"] != "stain"])
+    assert partial["stain"] is partial["specialised"] is partial["mean"] is None and partial["natural"] is not None
+    assert "| - |" in table.format_table([r for r in records if r["task"] != "stain"])
+    with pytest.raises(ValueError, match="no runs"):
+        table.format_table([])

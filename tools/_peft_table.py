@@ -1,0 +1,92 @@
+"""The table of tools/evaluate_peft.py."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+from _peft_methods import METHODS
+from _peft_tasks import TASKS
+
+Record = dict[str, Any]
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Of all runs below a folder."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*/*/seed*.json"))]
+
+
+def mean_and_error(values: list[float]) -> tuple[float, float]:
+    """Mean, and its standard error; that of one value is not a number."""
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return statistics.mean(values), error
+
+
+def mean_of(parts: list[tuple[float, float]]) -> tuple[float, float]:
+    """Mean of independent means, and its standard error."""
+    return statistics.mean(m for m, _ in parts), math.sqrt(sum(e**2 for _, e in parts)) / len(parts)
+
+
+def _cell(value: tuple[float, float] | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value[0]:.1f}" + ("" if math.isnan(value[1]) else f" ± {value[1]:.1f}")
+
+
+def summarise(records: list[Record]) -> dict[str, tuple[float, float] | None]:
+    """Test accuracy of one method by task, group and ``"mean"``, the mean of the groups' means.
+
+    The errors are those over seeds, not over choices of images. None where a task has no run, and for its group.
+    """
+    found: dict[str, tuple[float, float] | None] = {}
+    groups: dict[str, list[tuple[float, float] | None]] = {}
+    for name, task in TASKS.items():
+        values = [r["test_accuracy"] for r in records if r["task"] == name]
+        found[name] = mean_and_error(values) if values else None
+        groups.setdefault(task.group, []).append(found[name])
+    for group, parts in groups.items():
+        found[group] = None if None in parts else mean_of([p for p in parts if p is not None])
+    means = [found[group] for group in groups]
+    found["mean"] = None if None in means else mean_of([m for m in means if m is not None])
+    return found
+
+
+def format_table(records: list[Record]) -> str:
+    """One line per method as Markdown: accuracies, then what the method costs.
+
+    Raises:
+        ValueError: There is no record.
+    """
+    if not records:
+        raise ValueError("there are no runs to tabulate")
+    groups = list(dict.fromkeys(task.group for task in TASKS.values()))
+    columns = [c for g in groups for c in ([n for n, t in TASKS.items() if t.group == g] + [g])] + ["mean"]
+    heads = [f"**{c}**" if c in (*groups, "mean") else c for c in columns]
+    costs = ["CPU s per run", "kept for backward (MiB)", "file (kB)"]
+    lines = [
+        f"| method | parameters | {' | '.join(heads)} | {' | '.join(costs)} | runs |",
+        "|---" * (len(heads) + len(costs) + 3) + "|",
+    ]
+    for name, method in METHODS.items():
+        own = [r for r in records if r["method"] == name]
+        if not own:
+            continue
+        summary = summarise(own)
+        costs = [
+            f"{statistics.median(r['train_cpu_seconds'] for r in own):.1f}",
+            f"{statistics.median(r['saved_for_backward_bytes'] for r in own) / 2**20:.1f}",
+            f"{statistics.median(r['file_bytes'] for r in own) / 1e3:.0f}",
+        ]
+        cells = [f"{own[0]['adapter_parameters']:,}", *(_cell(summary[c]) for c in columns), *costs, str(len(own))]
+        lines.append(f"| {method.title} | {' | '.join(cells)} |")
+    seeds = sorted({r["seed"] for r in records})
+    lines += [
+        "",
+        f"Test accuracy in percent, mean ± standard error over seeds {', '.join(map(str, seeds))}; a group is the mean "
+        "of its tasks, the mean that of the groups. Parameters are those besides the head; the last columns but one "
+        "are medians over runs.",
+    ]
+    return "\n".join(lines) + "\n"
