@@ -4,8 +4,8 @@
 
 Trains vheat_nano at 128 px with tools/train_classifier.py on digits in front of photographs and measures the same
 weights with both rules at other sizes, to which the pictures are resized. A fresh embedding hardly learns to tell modes
-apart in so short a training, so there is a second start, from a strong and smooth one. A run takes about five minutes
-on one core; what is complete is not repeated. Writes OUT/table.md; docs/resolution.md says what was seen.
+apart in so short a training, so there is a second start, from a strong and smooth one. A run takes about ten minutes
+on one busy core; what is complete is not repeated. Writes OUT/table.md; docs/resolution.md says what was seen.
 """
 
 from __future__ import annotations
