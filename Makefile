@@ -1,6 +1,6 @@
 # `make` lists the commands. All of them set up .venv first, and skip that in a moment when it is current.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sweep lint format clean
+.PHONY: help setup demo test sweep benchmark lint format clean
 export PYTHON
 
 help:           ## list the commands
@@ -20,6 +20,9 @@ test: lint      ## check the code and run all tests
 sweep: setup    ## check timm's contract for all models and sizes, by timm's own tests too (about 40 minutes)
 	.venv/bin/python -m pytest -m sweep
 	.venv/bin/python tools/timm_tests.py --models '*' -q
+
+benchmark: setup ## measure beside the competitors, and fail where we became slower (25 minutes, cores free)
+	.venv/bin/python tools/benchmark.py --check
 
 lint: setup     ## check style and types
 	.venv/bin/python -m ruff check .

@@ -8,6 +8,7 @@ from backbones.families import FAMILIES, Family, heat_operator
 from backbones.identify import network_like
 from backbones.model_cards import PUBLISHED, Published
 from backbones.network import SpectralNet, stage_sizes
+from backbones.packing import packed
 from backbones.safe_load import read_checkpoint
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "heat_operator",
     "load_checkpoint",
     "network_like",
+    "packed",
     "read_checkpoint",
     "read_weights",
     "stage_sizes",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from timm.layers import DropPath, LayerScale, Mlp
+from timm.layers import DropPath, LayerScale
 from torch import Tensor, nn
 
-from spectral_ops import SpectralMixer, SpectralOperator
+from spectral_ops import ChannelLinear, SpectralMixer, SpectralOperator
 
 __all__ = ["NORM_PLACEMENTS", "Downsample", "NormPlacement", "SpectralBlock", "Stem", "halved"]
 
@@ -49,6 +49,19 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+
+class Mlp(nn.Module):
+    """Two linears with a GELU between, on channels-last maps."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = ChannelLinear(channels, hidden)
+        self.act = nn.GELU()
+        self.fc2 = ChannelLinear(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))
 
 
 class SpectralBlock(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.utils.checkpoint import checkpoint
 
 from backbones.blocks import Downsample, NormPlacement, SpectralBlock, Stem, halved
-from spectral_ops import Precomputed, Softmax, SpectralEmbedding, SpectralMixer, SpectralOperator
+from spectral_ops import ChannelLinear, Precomputed, Softmax, SpectralEmbedding, SpectralMixer, SpectralOperator
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 from spectral_ops.scripting import with_modules
 
@@ -23,6 +23,7 @@ __all__ = ["MIN_IMAGE_SIZE", "SpectralNet", "SpectralStage", "stage_sizes"]
 MIN_IMAGE_SIZE = 32
 
 # What decides by the size of its input, so that torch.fx keeps it whole; timm's tracing knows these.
+register_notrace_module(ChannelLinear)
 register_notrace_module(SpectralMixer)
 register_notrace_module(SpectralEmbedding)
 

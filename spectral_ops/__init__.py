@@ -6,6 +6,7 @@ from spectral_ops.embedding import SpectralEmbedding, resize_embedding
 from spectral_ops.evolution import Oscillation, Relaxation, SourceResponse, VelocityResponse
 from spectral_ops.heat import Biharmonic, FractionalHeat, Heat, ReactionDiffusion
 from spectral_ops.identity import Identity
+from spectral_ops.linear import ChannelLinear
 from spectral_ops.mixer import SpectralMixer
 from spectral_ops.operator import Grid, GridOptions, SpectralOperator, apply_gain, superpose
 from spectral_ops.poisson import Poisson
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Biharmonic",
     "Bounded",
+    "ChannelLinear",
     "FractionalHeat",
     "FromEmbedding",
     "Grid",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spectral_ops.linear import ChannelLinear
 from spectral_ops.operator import SpectralOperator
 from spectral_ops.scripting import TracedOperator, with_modules
 
@@ -47,11 +48,11 @@ class SpectralMixer(nn.Module):
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
         self.dwconv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
-        self.value = nn.Linear(channels, channels)
-        self.gate = nn.Linear(channels, channels)
+        self.value = ChannelLinear(channels, channels)
+        self.gate = ChannelLinear(channels, channels)
         self.operator = operator
         self.norm = nn.LayerNorm(channels, eps=norm_eps)
-        self.proj = nn.Linear(channels, channels)
+        self.proj = ChannelLinear(channels, channels)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         x = self.dwconv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_ops._checks import check_quantity
+from spectral_ops.linear import channel_linear
 from spectral_ops.operator import Grid
 
 __all__ = ["Bounded", "Constant", "FromEmbedding", "InputRouter", "Softmax", "Softplus", "SoftplusEmbedding"]
@@ -232,7 +233,7 @@ class FromEmbedding(nn.Module):
                 f"embedding must have {self.linear.in_features} channels, got shape {tuple(embedding.shape)}"
             )
         weight, bias = self.linear.weight.to(grid.dtype), self.linear.bias.to(grid.dtype)
-        return F.relu(F.linear(embedding, weight, bias))
+        return F.relu(channel_linear(embedding, weight, bias))
 
 
 class SoftplusEmbedding(nn.Module):

@@ -1,0 +1,112 @@
+"""ChannelLinear is nn.Linear, also where it is computed by a convolution."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from spectral_ops import ChannelLinear, linear
+
+
+@pytest.fixture(autouse=True)
+def _on_x86(monkeypatch):
+    monkeypatch.setattr(linear, "_X86", True)
+
+
+def _layers(bias=True):
+    torch.manual_seed(0)
+    layer, plain = ChannelLinear(5, 9, bias=bias), nn.Linear(5, 9, bias=bias)
+    plain.load_state_dict(layer.state_dict())
+    return layer, plain
+
+
+def _convolved(y):
+    """Whether a result was made by a convolution."""
+    pending = [y.grad_fn]
+    while pending:
+        node = pending.pop()
+        if node is not None:
+            if "Convolution" in node.name():
+                return True
+            pending += [following for following, _ in node.next_functions]
+    return False
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(4, 6, 7, 5), (6, 7, 5), (1, 1, 1, 5), (2, 1, 3, 5), (1, 56, 57, 5)], ids=str)
+def test_values_and_gradients_are_those_of_a_product(shape, bias):
+    layer, plain = _layers(bias)
+    x = torch.randn(shape, requires_grad=True)
+    other = x.detach().clone().requires_grad_()
+    y, expected = layer(x), plain(other)
+    assert _convolved(y) and not _convolved(expected)
+    assert y.shape == expected.shape and y.is_contiguous()
+    torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
+    toward = torch.randn_like(y)
+    y.backward(toward)
+    expected.backward(toward)
+    torch.testing.assert_close(x.grad, other.grad, rtol=1e-4, atol=1e-4)
+    for mine, theirs in zip(layer.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-3)
+        assert mine.grad.stride() == mine.stride()  # as DistributedDataParallel wants them
+
+
+def test_maps_that_are_not_contiguous():
+    layer, plain = _layers()
+    x = torch.randn(2, 5, 6, 8).permute(0, 2, 3, 1)[:, ::2, 1:]
+    torch.testing.assert_close(layer(x), plain(x), rtol=1e-5, atol=1e-5)
+
+
+def test_second_derivatives():
+    layer, plain = _layers()
+    found = []
+    for module in (layer, plain):
+        x = torch.linspace(-1, 1, 40).view(2, 2, 2, 5).requires_grad_()
+        (gradient,) = torch.autograd.grad(module(x).tanh().sum(), x, create_graph=True)
+        gradient.square().sum().backward()
+        found.append((x.grad, module.weight.grad))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "dtype"),
+    [
+        (torch.randn(4, 5), torch.float32),
+        (torch.randn(2, 3, 4, 5, 5), torch.float32),
+        (torch.randn(2, 3, 3, 5), torch.float64),
+        (torch.randn(2, 3, 3, 5), torch.bfloat16),
+        (torch.randn(0, 3, 3, 5), torch.float32),
+    ],
+    ids=["tokens", "five dimensions", "float64", "bfloat16", "empty"],
+)
+def test_everything_else_is_the_product_itself(x, dtype):
+    layer, plain = (module.to(dtype) for module in _layers())
+    assert torch.equal(layer(x.to(dtype)), plain(x.to(dtype)))
+    assert not _convolved(layer(x.to(dtype)))
+
+
+def test_under_autocast_it_is_the_product():
+    layer, plain = _layers()
+    x = torch.randn(2, 3, 3, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(x), plain(x))
+
+
+def test_graphs_hold_the_product():
+    layer, _ = _layers()
+    x = torch.randn(2, 3, 3, 5)
+    exported = torch.export.export(layer, (x,))
+    assert [n.name for n in exported.graph.nodes if n.op == "call_function"] == ["linear"]
+    assert "conv" not in torch.fx.symbolic_trace(layer).code
+    assert "conv" not in torch.jit.script(layer).code
+    torch.testing.assert_close(torch.jit.script(layer)(x), layer(x), rtol=1e-5, atol=1e-5)
+    with FlopCounterMode(display=False) as counter:
+        layer(x)
+    assert counter.get_total_flops() == 2 * 18 * 5 * 9
+
+
+def test_it_is_a_linear_layer_to_others():
+    layer, plain = _layers()
+    assert isinstance(layer, nn.Linear) and layer.state_dict().keys() == plain.state_dict().keys()

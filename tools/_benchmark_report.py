@@ -1,0 +1,108 @@
+"""Tables, plots and comparisons of what tools/benchmark.py recorded."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+def format_tables(record: Record) -> str:
+    """Markdown: the environment, and a table for each group."""
+    environment = record["environment"]
+    lines = [", ".join(f"{key.replace('_', ' ')} {value}" for key, value in environment.items()), ""]
+    for group in record["groups"].values():
+        lines += [f"### {group['title']}", "", *_table(group["cases"]), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(cases: dict[str, Any]) -> list[str]:
+    names = list(dict.fromkeys(name for case in cases.values() for name in case))
+    memory = any(figure["peak_mib"] is not None for case in cases.values() for figure in case.values())
+    columns = ["", *names]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for title, case in cases.items():
+        lines.append(f"| {title} | {' | '.join(_cell(case, name, memory) for name in names)} |")
+    return lines
+
+
+def _cell(case: dict[str, Any], name: str, memory: bool) -> str:
+    if name not in case:
+        return "-"
+    figure, first = case[name], next(iter(case))
+    text = f"{figure['milliseconds']:.3g} ms"
+    if name != first:
+        text += f", **{figure['milliseconds'] / case[first]['milliseconds']:.2f}**"
+    if memory and figure["peak_mib"] is not None:
+        text += f", {figure['peak_mib']:.0f} MiB"
+    if figure["error"] is not None:
+        text += f", {figure['error']:.0e}"
+    return text
+
+
+def exponent(sizes: list[float], values: list[float]) -> float:
+    """The slope of the least-squares line through the logarithms."""
+    x, y = [math.log(v) for v in sizes], [math.log(v) for v in values]
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    above = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
+    return above / sum((a - mean_x) ** 2 for a in x)
+
+
+def series(group: dict[str, Any], key: str) -> dict[str, tuple[list[int], list[float]]]:
+    """For each contender the image sides of a group's cases, and its figures there."""
+    found: dict[str, tuple[list[int], list[float]]] = {}
+    for title, case in group["cases"].items():
+        side = group["pixels"].get(title)
+        for name, figure in case.items():
+            if side is not None and figure[key] is not None:
+                sides, values = found.setdefault(name, ([], []))
+                sides.append(side)
+                values.append(figure[key])
+    return {name: data for name, data in found.items() if len(data[0]) > 1}
+
+
+def plot(group: dict[str, Any], path: Path) -> None:
+    """Time and memory against resolution, logarithmic on both axes, with growth exponents in the number of pixels."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    matplotlib.rcParams.update({"svg.hashsalt": "benchmark", "svg.fonttype": "none"})
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    for axis, key, label in zip(axes, ("milliseconds", "peak_mib"), ("ms per image", "peak MiB"), strict=True):
+        for name, (sides, values) in series(group, key).items():
+            growth = exponent([side**2 for side in sides], values)
+            packed = name.endswith("packed")
+            style = {"linestyle": "--" if packed else "-", "linewidth": 2.2 if name.startswith("ours") else 1.2}
+            axis.plot(sides, values, marker="o", markersize=3, label=f"{name}: N^{growth:.2f}", **style)
+        axis.set(xscale="log", yscale="log", xlabel="image side (px)", ylabel=label)
+        axis.set_xticks(sides, [str(side) for side in sides], minor=False)
+        axis.set_xticks([], minor=True)
+        axis.legend(fontsize=7)
+    figure.suptitle(group["title"])
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    pyplot.close(figure)
+
+
+def ratios(record: Record) -> dict[tuple[str, str, str], float]:
+    """Each contender's time over ours, by group, case and contender."""
+    found = {}
+    for group_name, group in record["groups"].items():
+        for title, case in group["cases"].items():
+            first = next(iter(case))
+            for name in list(case)[1:]:
+                found[group_name, title, name] = case[name]["milliseconds"] / case[first]["milliseconds"]
+    return found
+
+
+def regressions(now: Record, reference: Record, tolerance: float) -> list[tuple[str, str, str, float, float]]:
+    """Where we have become slower against a contender: group, case, contender, ratio then and now."""
+    before = ratios(reference)
+    return [
+        (*key, before[key], ratio)
+        for key, ratio in ratios(now).items()
+        if key in before and ratio < before[key] * (1 - tolerance)
+    ]
