@@ -40,14 +40,17 @@ def constant(build: _Builder) -> _Builder:
     bypassed in both directions, so neither symbolic sizes nor fake or wrapped tensors are ever stored. All arguments
     must be positional. The result is shared: hand out a copy where a caller could write to it.
     """
-    cached = functools.lru_cache(maxsize=CACHE_SIZE)(build)
+
+    @functools.lru_cache(maxsize=CACHE_SIZE)
+    def cached(*args: object) -> Tensor:
+        with torch.inference_mode(False), torch.no_grad():
+            return build(*args)
 
     @functools.wraps(build)
     def wrapper(*args: object) -> Tensor:
         if tracing() or any(map(_current_device, args)):
             return build(*args)
-        with torch.inference_mode(False), torch.no_grad():
-            return cached(*args)
+        return cached(*args)
 
     wrapper.cache = cached  # type: ignore[attr-defined]
     return wrapper  # type: ignore[return-value]
