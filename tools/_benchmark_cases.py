@@ -25,7 +25,7 @@ from torch import Tensor, nn
 import adapters
 import backbones
 from backbones import SpectralBlock, packed, stage_sizes
-from spectral_ops import Heat, Precomputed, apply_gain, cosine_basis, dctn, idctn
+from spectral_ops import ChannelLinear, Heat, Precomputed, apply_gain, cosine_basis, dctn, idctn
 
 #: Cells per side and channels of the four stages of vHeat-T at 224 px.
 STAGES = ((56, 96), (28, 192), (14, 384), (7, 768))
@@ -155,6 +155,22 @@ def _operator_step(n: int, channels: int, batch: int) -> Case:
         return {"ours": ours(*arguments), "public": public(*arguments)}, exact
 
     return Case(f"{n} x {n} x {channels}, batch {batch}", make, ("ours", "public"), memory=True)
+
+
+def _linear(n: int, channels: int, batch: int) -> Case:
+    """The first linear of an MLP."""
+
+    def make(device: torch.device) -> tuple[dict[str, Run], Tensor]:
+        ours, plain = ChannelLinear(channels, 4 * channels), nn.Linear(channels, 4 * channels)
+        plain.load_state_dict(ours.state_dict())
+        x = torch.randn(batch, n, n, channels)
+        exact = nn.functional.linear(x.double(), ours.weight.double(), ours.bias.double()).detach()
+        models, x = {"ours": ours.to(device), "nn.Linear": plain.to(device)}, x.to(device)
+        if device.type == "cpu":
+            models["ours, packed"] = packed(nn.Sequential(ours).eval(), x)
+        return {name: _inference(lambda m=m: m(x), False, device) for name, m in models.items()}, exact
+
+    return Case(f"{n} x {n} x {channels} to {4 * channels}, batch {batch}", make, ("ours", "nn.Linear", "ours, packed"))
 
 
 # -- blocks and networks ----------------------------------------------------------------------------------------------
@@ -340,6 +356,7 @@ def groups(device: torch.device) -> dict[str, Group]:
         "operator": Group(
             "The heat operator with a learned k, forward and backward", [_operator_step(n, c, batch) for n, c in STAGES]
         ),
+        "linear": Group("The first linear of an MLP, inference", [_linear(n, c, batch) for n, c in STAGES]),
         "block": Group("One block, inference", [_blocks(n, c, batch, False) for n, c in STAGES]),
         "block-step": Group("One block, forward and backward", [_blocks(n, c, batch, True) for n, c in STAGES]),
         "inference": Group("Networks, inference", [_networks("tiny", 224, b) for b in batches]),

@@ -12,9 +12,9 @@ Record = dict[str, Any]
 def format_tables(record: Record) -> str:
     """Markdown: the environment, and a table for each group."""
     environment = record["environment"]
-    lines = [", ".join(f"{key.replace('_', ' ')} {value}" for key, value in environment.items()), ""]
+    lines = ["# Measured", "", ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in environment.items()), ""]
     for group in record["groups"].values():
-        lines += [f"### {group['title']}", "", *_table(group["cases"]), ""]
+        lines += [f"## {group['title']}", "", *_table(group["cases"]), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

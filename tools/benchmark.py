@@ -4,12 +4,13 @@
 
 Contenders of a case run in turn in this process, each warmed up; figures are medians. Tables give for each contender
 the time, in bold that time over ours (above 1 we are faster), peak memory of tensors and the relative error against
-float64. Writes record.json, tables.md and resolution.svg to --out. All groups take about 20 minutes on two cores, which
-should have nothing else to do.
+float64. Writes record.json, record.md and plots to --out. All groups take about 20 minutes on two cores, which should
+have nothing else to do.
 
 --check compares each ratio with docs/benchmarks/MACHINE.json and fails where one is more than 5 % worse; such cases are
-measured again first, twice as long, up to three times, and count by their best. --update replaces the record by this
-run's groups. Ratios carry over to other machines only in part, so there is one record for each type of machine.
+measured again first, twice as long, up to three times, and count by their best. --update puts this run's groups into
+that record, its tables and plots. Ratios carry over to other machines only in part, so there is one record for each
+type of machine.
 """
 
 from __future__ import annotations
@@ -95,6 +96,17 @@ def check(record: dict[str, Any], path: Path, device: torch.device, rounds: int,
     return [f"{g}, {case}: {name} took {then:.2f} times ours, now {now:.2f}" for g, case, name, then, now in worse]
 
 
+def write(record: dict[str, Any], folder: Path, name: str) -> None:
+    """The record as JSON and as tables, and plots of its series."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    plots = {key: group for key, group in record["groups"].items() if series(group, "milliseconds")}
+    for key, group in plots.items():
+        plot(group, folder / f"{name}-{key}.svg")
+    shown = [f"![{group['title']}]({name}-{key}.svg)\n" for key, group in plots.items()]
+    (folder / f"{name}.md").write_text("\n".join([format_tables(record), *shown]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = list(groups(torch.device("cpu")))
@@ -107,21 +119,15 @@ def main() -> None:
     parser.add_argument("--update", action="store_true", help="put this run's groups into the record")
     args = parser.parse_args()
     device = torch.device(args.device)
-    args.out.mkdir(parents=True, exist_ok=True)
     record = run_groups(args.groups, device, args.rounds, args.seconds)
     path = RECORDS / f"{machine_name(record['environment'])}.json"
     problems = check(record, path, device, args.rounds, args.seconds) if args.check else []
+    write(record, args.out, "record")
     if args.update:
-        kept = json.loads(path.read_text())["groups"] if path.is_file() else {}
-        merged = {**kept, **record["groups"]}
-        record["groups"] = {name: merged[name] for name in known if name in merged}
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(record, indent=1) + "\n")
-    (args.out / "record.json").write_text(json.dumps(record, indent=1) + "\n")
-    (args.out / "tables.md").write_text(format_tables(record))
-    for name, group in record["groups"].items():
-        if series(group, "milliseconds"):
-            plot(group, args.out / f"{name}.svg")
+        if path.is_file():
+            kept = json.loads(path.read_text())["groups"] | record["groups"]
+            record["groups"] = {name: kept[name] for name in known if name in kept}
+        write(record, RECORDS, path.stem)
     print(f"wrote {args.out}")
     if problems:
         sys.exit("\n".join(["slower than the record:", *problems]))
