@@ -1,4 +1,4 @@
-"""The fused kernel: its numbers by Triton's interpreter on the CPU, its derivatives, when it is taken, what traces it."""
+"""The fused kernel: its numbers by Triton's interpreter on the CPU, derivatives, when it is taken, what traces it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from spectral_ops import Heat, Precomputed, SpectralMixer, _fused, _fused_triton
 
 DEFAULT = operator.FUSED
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-#: Relative to the norm of the exact result. Measured: 3e-7, 2.5e-4 and 4.4e-3, and 5e-4 and 6e-3 by matrix products.
-TOLERANCE = {torch.float32: 1e-6, torch.float16: 5e-4, torch.bfloat16: 8e-3}
+#: Relative to the norm of the exact result. Measured: up to 2.7e-7, 2.3e-4 and 7.0e-3, where matrix products of these
+#: dtypes are off by up to 2.8e-7, 4.9e-4 and 7.3e-3. (The interpreter computes TF32 in float32.)
+TOLERANCE = {torch.float32: 5e-7, torch.float16: 4e-4, torch.bfloat16: 1e-2}
 #: H, W and C: square and not, of one tile and padded, of one block of channels, of several and of parts.
 SHAPES = [(7, 7, 17), (14, 14, 33), (13, 9, 5), (28, 28, 16), (1, 20, 3), (33, 1, 1), (56, 56, 5), (64, 17, 9)]
 MARGIN = 100
@@ -36,7 +37,7 @@ def kernels():
 
 @pytest.fixture(autouse=True)
 def fused(kernels, monkeypatch):
-    """Turn the kernel on for CPU tensors; what it writes to is poisoned before and has margins that must stay so."""
+    """Turn the kernel on for CPU tensors. What it writes to is poisoned; what lies behind that must stay so."""
     monkeypatch.setattr(spectral_ops, "_fused_triton", kernels)
     monkeypatch.setattr(_fused, "DEVICES", {"cpu"})
     monkeypatch.setattr(operator, "FUSED", True)
@@ -46,10 +47,10 @@ def fused(kernels, monkeypatch):
 
     def empty(shape, **options):
         count = torch.Size(shape).numel()
-        buffer = torch.full((count + 2 * MARGIN,), torch.nan, **options)
+        buffer = torch.full((count + MARGIN,), torch.nan, **options)
         record.calls += 1
-        record.margins += [buffer[:MARGIN], buffer[-MARGIN:]]
-        return buffer[MARGIN:-MARGIN].view(shape)
+        record.margins.append(buffer[count:])
+        return buffer[:count].view(shape)
 
     monkeypatch.setattr(kernels, "torch", SimpleNamespace(empty=empty, float32=torch.float32, cuda=torch.cuda))
     yield record
@@ -71,7 +72,7 @@ def exactly(monkeypatch, call, *tensors):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_equals_the_products(shape, dtype, draw, fused, monkeypatch):
-    height, width, channels = shape
+    height, width, _ = shape
     x = draw(2, *shape).to(dtype)
     for boundary, gain in (("neumann", draw(*shape)), ("dirichlet", draw(height, width)[..., None])):
         gain = gain.float()
@@ -82,8 +83,11 @@ def test_equals_the_products(shape, dtype, draw, fused, monkeypatch):
     assert fused.calls == 2
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("gain_shape", [(13, 9, 18), (13, 9), (13, 9, 1), (1, 9, 18), (1, 1, 1)])
+@pytest.mark.parametrize(
+    ("gain_shape", "dtype"),
+    [((13, 9, 18), dtype) for dtype in DTYPES]
+    + [(shape, torch.float32) for shape in ((13, 9), (13, 9, 1), (1, 9, 18), (1, 1, 1))],
+)
 def test_gradients_of_field_and_gain(gain_shape, dtype, draw, fused, monkeypatch):
     x = draw(11, 13, 9, 18).to(dtype).requires_grad_()  # 11 samples: the sum over the batch has two parts
     gain, weight = draw(*gain_shape).float().requires_grad_(), draw(11, 13, 9, 18).to(dtype)
@@ -130,7 +134,7 @@ def test_in_the_dtype_of_autocast(draw, fused, monkeypatch):
     assert fused.calls == 2
 
 
-# -- when it is taken ---------------------------------------------------------------------------------------------------
+# -- when it is taken --------------------------------------------------------------------------------------------------
 
 X, GAIN = torch.randn(2, 6, 7, 4), torch.rand(6, 7, 4)
 
@@ -198,7 +202,7 @@ def test_is_off_and_says_the_same_of_bad_gains():
         apply_gain(X, GAIN > 0, (1, 2))
 
 
-# -- what sees it -------------------------------------------------------------------------------------------------------
+# -- what sees it ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["fused_gain", "correlate"])
@@ -257,11 +261,38 @@ def test_exports_for_a_fixed_grid_only(draw, fused):
     torch.testing.assert_close(free.module()(large), net(large), atol=1e-5, rtol=1e-4)
 
 
-def test_function_transforms_compile(fused):
-    torch._dynamo.reset()
-    call = torch.compile(vmap(lambda x: apply_gain(x, GAIN, (1, 2))), fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(call(X[None])[0], apply_gain(X, GAIN, (1, 2)))
-    assert fused.calls == 1
+def test_compiled_transforms_fall_back(fused):
+    for transform in (
+        vmap(lambda x: apply_gain(x[None], GAIN, (1, 2))),
+        grad(lambda x: apply_gain(x, GAIN, (1, 2)).square().sum()),
+        lambda x: jvp(lambda x: apply_gain(x, GAIN, (1, 2)), (x,), (x,))[1],
+    ):
+        torch._dynamo.reset()
+        compiled = torch.compile(transform, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(X), transform(X))
+    assert fused.calls == 0
+
+
+def test_batched_gradients(fused, monkeypatch):
+    x, gain = X.clone().requires_grad_(), GAIN.clone().requires_grad_()
+    vectors = torch.randn(3, *X.shape)
+
+    def call(x, gain, vectors):
+        return torch.autograd.grad(apply_gain(x, gain, (1, 2)), (x, gain), vectors, is_grads_batched=True)
+
+    for value, exact in zip(call(x, gain, vectors), exactly(monkeypatch, call, x, gain, vectors), strict=True):
+        assert distance(value, exact) < 1e-5
+    assert fused.calls == 7
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's exporter about itself
+def test_onnx_has_products(fused):
+    class Net(nn.Module):
+        def forward(self, x):
+            return apply_gain(x, GAIN, (1, 2))
+
+    program = torch.onnx.export(Net().eval(), (X,), dynamo=True, verbose=False)
+    assert [node.op_type for node in program.model.graph].count("MatMul") == 4 and fused.calls == 0
 
 
 def test_stored_gains(draw, fused):
@@ -271,12 +302,11 @@ def test_stored_gains(draw, fused):
     assert torch.equal(precomputed(x), precomputed.source(x)) and fused.calls == 2
 
 
-# -- on a GPU's compiler ------------------------------------------------------------------------------------------------
+# -- on a GPU's compiler -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(triton.knobs.runtime.interpret, reason="all kernels are interpreted")
-@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
-@pytest.mark.parametrize("side", [7, 28, 56])
+@pytest.mark.parametrize(("side", "dtype"), [(7, "bf16"), (28, "bf16"), (56, "bf16"), (56, "fp16"), (56, "fp32")])
 def test_compiles_for_a_gpu(side, dtype, tmp_path):
     """No GPU is needed to compile for one. The limit is the shared memory of one program on compute capability 9.0."""
     for kernel in (_fused_triton._apply, _fused_triton._correlate):
