@@ -11,7 +11,7 @@ axes are exchanged. With sides of up to 32 the products take far fewer operation
 delivers the map, so that memory is the bound; at 64 (8 * 64 operations per element of 4 bytes) it is about even.
 """
 
-# mypy: disable-error-code="import-untyped, no-untyped-def, untyped-decorator"
+# mypy: disable-error-code="import-not-found, import-untyped, no-untyped-def, untyped-decorator"
 # Kernels are Triton's Python: their arguments have the types of the launch.
 
 from __future__ import annotations
