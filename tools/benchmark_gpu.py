@@ -247,8 +247,9 @@ def step(net: nn.Module, x: Tensor) -> Callable[[], None]:
 
 
 def tabulate(calls: dict[str, Callable[[], object]], batch: int, **columns: Any) -> list[Row]:
+    """One row per network: the columns given, its speed and its memory."""
     return [
-        {"network": name, **columns, "images/s": 1000 * batch / row["ms"], **row}
+        {"network": name, "batch": batch, **columns, "images/s": 1000 * batch / row["ms"], **row}
         for name, row in compare(calls).items()
     ]
 
@@ -271,7 +272,7 @@ def graphs(args: argparse.Namespace) -> list[Row]:
             replay()
             difference = float((last["y"] - expected).abs().max())
         calls = {"call by call": switched(call, on), "CUDA graph": replay}
-        rows += tabulate(calls, batch, batch=batch, fused=on, difference=difference)
+        rows += tabulate(calls, batch, fused=on, difference=difference)
     return rows
 
 
@@ -294,7 +295,7 @@ def inference(args: argparse.Namespace) -> list[Row]:
             f"public vheat_{size}, gains stored": partial(inferred, public, x),
             f"swin_{size}": partial(inferred, swin, x),
         }
-        rows += tabulate(calls, args.batch, batch=args.batch)
+        rows += tabulate(calls, args.batch)
     return rows
 
 
@@ -315,7 +316,7 @@ def training(args: argparse.Namespace) -> list[Row]:
             f"public vheat_{size}": step(public, x),
             f"swin_{size}": step(swin, x),
         }
-        rows += tabulate(calls, args.batch, batch=args.batch)
+        rows += tabulate(calls, args.batch)
     return rows
 
 
@@ -335,13 +336,13 @@ def large(args: argparse.Namespace) -> list[Row]:
     calls: dict[str, Callable[[], object]] = {"vheat_base": switched(partial(inferred, own, many), False)}
     calls["vheat_base, fused"] = switched(partial(inferred, own, many), True)
     calls |= {name: partial(inferred, net, many) for name, net in swins.items()}
-    rows += tabulate(calls, len(many), batch=len(many), what="inference")
+    rows += tabulate(calls, len(many), what="inference")
     for net in (own, *swins.values()):
         net.train()
     steps = step(own, few)
     calls = {"vheat_base": switched(steps, False), "vheat_base, fused": switched(steps, True)}
     calls |= {name: step(net, few) for name, net in swins.items()}
-    return rows + tabulate(calls, len(few), batch=len(few), what="training step")
+    return rows + tabulate(calls, len(few), what="training step")
 
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
