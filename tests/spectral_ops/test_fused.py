@@ -306,8 +306,9 @@ def test_stored_gains(draw, fused):
 
 
 @pytest.mark.skipif(triton.knobs.runtime.interpret, reason="all kernels are interpreted")
-@pytest.mark.parametrize(("side", "dtype"), [(7, "bf16"), (28, "bf16"), (56, "bf16"), (56, "fp16"), (56, "fp32")])
-def test_compiles_for_a_gpu(side, dtype, tmp_path):
+@pytest.mark.parametrize("aligned", [True, False], ids=["16 channels", "17 channels"])
+@pytest.mark.parametrize(("side", "dtype"), [(28, "bf16"), (56, "bf16"), (56, "fp16"), (64, "fp32")])
+def test_compiles_for_a_gpu(side, dtype, aligned, tmp_path):
     """No GPU is needed to compile for one. The limit is the shared memory of one program on compute capability 9.0."""
     for kernel in (_fused_triton._apply, _fused_triton._correlate):
         tile = _fused_triton._tile(side, side)
@@ -318,10 +319,10 @@ def test_compiles_for_a_gpu(side, dtype, tmp_path):
         pointers = {"x": dtype, "y": dtype, "gain": "fp32", "rows": bases, "columns": bases, "out": out}
         signature = {name: f"*{pointers[name]}" if name in pointers else "i32" for name in kernel.arg_names}
         signature |= dict.fromkeys(constants, "constexpr")
-        aligned = [i for i, name in enumerate(signature) if name in pointers or name == "C"]
+        multiples = [i for i, name in enumerate(signature) if name in pointers or (name == "C" and aligned)]
         with triton.knobs.cache.scope():
             triton.knobs.cache.dir = str(tmp_path)
-            source = ASTSource(kernel, signature, constants, {(i,): [["tt.divisibility", 16]] for i in aligned})
+            source = ASTSource(kernel, signature, constants, {(i,): [["tt.divisibility", 16]] for i in multiples})
             compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
         assert compiled.metadata.shared <= 227 * 1024
         assert "wgmma" in compiled.asm["ptx"], "the products do not run on tensor cores"
