@@ -13,11 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.amp.autocast_mode import is_autocast_available
 
+from spectral_ops import _fused
 from spectral_ops._checks import check_floating, check_quantity, check_sizes, has_values, normalise_dims
 from spectral_ops.eigenvalues import BOUNDARIES, LAPLACIANS, Boundary, Laplacian, laplacian_eigenvalues
 from spectral_ops.transforms import Backend, dctn, dstn, idctn, idstn
 
 __all__ = ["Grid", "GridOptions", "Quantity", "SpectralOperator", "apply_gain", "superpose"]
+
+#: Whether maps on a GPU go through one Triton kernel, which reads and writes them once, instead of through four matrix
+#: products and a multiplication. Assign True to turn it on. It is off because it is not yet measured: its numbers were
+#: checked by Triton's interpreter on the CPU, and tools/benchmark_gpu.py checks and measures it on a GPU. It needs
+#: compute capability 8.0, and takes one contiguous field ``(B, H, W, C)`` with ``dims=(1, 2)``, sides up to 64, a gain
+#: without batch dimension, and products in bfloat16, float16 or TF32. All else, and graphs for any size, keep to the
+#: products.
+FUSED = False
 
 #: What a physical quantity may be: a constant, a tensor broadcastable to (H, W, C), or a module mapping a Grid to one.
 Quantity = float | Tensor | nn.Module
@@ -66,13 +75,13 @@ def _no_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def _in_float16(x: Tensor) -> bool:
-    """Whether products of ``x`` run in float16, by its dtype or by autocast."""
+def _product_dtype(x: Tensor) -> torch.dtype:
+    """The dtype in which products of ``x`` run: its own or autocast's."""
     device = x.device.type
     available = torch.compiler.is_compiling() or is_autocast_available(device)
     if available and torch.is_autocast_enabled(device) and x.dtype != torch.float64:
-        return torch.get_autocast_dtype(device) == torch.float16
-    return x.dtype == torch.float16
+        return torch.get_autocast_dtype(device)
+    return x.dtype
 
 
 def apply_gain(
@@ -149,7 +158,13 @@ def _combine(
                 f"fields must share shape and dtype, got {tuple(x.shape)} {x.dtype} and {tuple(other.shape)} "
                 f"{other.dtype}"
             )
-    over, half = normalise_dims(dims, x.ndim), _in_float16(x)
+    over, products = normalise_dims(dims, x.ndim), _product_dtype(x)
+    if FUSED and backend == "auto" and len(fields) == len(rows) == 1:
+        check_floating(rows[0][0], "gain")
+        gain = _align(rows[0][0], x, over)
+        if _fused.fits(x, gain, over, products):
+            return [_fused.apply(x, gain[0], boundary, products)]
+    half = products == torch.float16
     spectra = [forward(field, over, backend=backend) for field in fields]
     if half:  # a gain and the amplitudes it gives may be beyond float16 where the field is not, as Poisson's low modes
         spectra = [spectrum.float() for spectrum in spectra]
