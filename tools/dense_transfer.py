@@ -14,14 +14,15 @@ photographs. The 200 scenes tested share no digit bitmap and no photograph regio
 
 Each run is one result.json; what is there is not run again, so a stopped sweep goes on where it was. Two processes can
 share a sweep by tasks, not by seeds, which all need the learning rates of seed 0. Writes OUT/table.md: means and
-standard errors over seeds; for each task the learning rate in multiples of the config's, seconds of training with the
-start and the choosing scenes, and the checkpoint's size without optimiser, neck and heads included.
+standard errors over seeds; for each task the learning rate in multiples of the config's, processor seconds of training
+with the start and the choosing scenes, and the checkpoint's size without optimiser, neck and heads included.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,7 @@ class Sweep:
         return Path((folder / "run" / "last_checkpoint").read_text())
 
     def attempt(self, run: Run) -> dict[str, float]:
-        """A transfer's metrics on the choosing scenes, its seconds, and the size of what it saves in MB.
+        """A transfer's metrics on the choosing scenes, its processor seconds, and the size of what it saves in MB.
 
         Raises:
             ValueError: The run that is there has another number of iterations.
@@ -181,7 +182,9 @@ class Sweep:
             write_choosing(choosing)
             changed = changes(run, self.checkpoint(run.task, run.seed), iterations, choosing)
             write_changed(CONFIGS[run.task], changed, folder / "config.py")
+            before = _processor_seconds()
             found = train(run.task, folder)
+            found["seconds"] = _processor_seconds() - before  # others may be using the machine too
             size = Path((folder / "run" / "last_checkpoint").read_text()).stat().st_size / 1e6
             result.write_text(json.dumps({**found, "MB": size, "iterations": iterations}))
         record: dict[str, float] = json.loads(result.read_text())
@@ -210,6 +213,12 @@ class Sweep:
         return json.loads(result.read_text())
 
 
+def _processor_seconds() -> float:
+    """Of all commands that were run and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def cell(values: list[float]) -> str:
     """Mean and, of several, its standard error."""
     mean, error = mean_and_error(values)
@@ -220,7 +229,7 @@ def format_table(records: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
     """One line per method as Markdown, from the records of its seeds by method and task."""
     tasks = list(dict.fromkeys(task for row in records.values() for task in row))
     metrics = [(task, name) for task in tasks for name in METRICS[task].values()]
-    costs = [f"{task}: {what}" for task in tasks for what in ("rate", "s", "MB")]
+    costs = [f"{task}: {what}" for task in tasks for what in ("rate", "CPU s", "MB")]
     lines = [
         f"| method | backbone parameters trained | {' | '.join(m for _, m in metrics)} | {' | '.join(costs)} | seeds |",
         "|---" * (len(metrics) + len(costs) + 3) + "|",
