@@ -25,7 +25,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner
-from peft import get_peft_model
+from peft import PromptLearningConfig, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.utils import PeftType
 from torch import Tensor, nn
@@ -48,7 +48,8 @@ class AdaptedBackbone(nn.Module):
         backbone: Config of any registered backbone. It is built and initialised at once, because adapters go into
             trained weights.
         adapter: ``dict(type="MoPPA", ...)`` with the arguments of :class:`adapters.MoPPAConfig`, or another method of
-            PEFT by its name, as in ``dict(type="LoRA", r=8, target_modules=["qkv"])``; None just freezes.
+            PEFT that adapts modules by its name, as in ``dict(type="LoRA", r=8, target_modules=["qkv"])``; None just
+            freezes.
         save_frozen: Whether checkpoints hold the frozen weights too.
 
     Raises:
@@ -139,7 +140,11 @@ def _drop_frozen(module: AdaptedBackbone, state_dict: dict[str, Any], prefix: st
 
 
 def _config_class(kind: str | None) -> Any:
-    methods = {str(method.value): config for method, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    methods = {
+        str(method.value): config
+        for method, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()
+        if not issubclass(config, PromptLearningConfig)  # a backbone takes images, no prompts
+    }
     if not isinstance(kind, str) or kind.upper() not in methods:
         raise ValueError(f"adapter.type must be 'MoPPA' or another method of PEFT {sorted(methods)}, got {kind!r}")
     return methods[PeftType(kind.upper()).value]

@@ -201,6 +201,7 @@ class _Search:
 
     def describe(self, name: str, target: Target) -> None:
         """Fill in what a unit at this module has to know."""
+        self._check_called(name)
         module, block = self.modules[name], self.enclosing(name)
         target.channels = _width(module) or (_width_inside(module) or 0)
         if not target.channels:
@@ -234,6 +235,17 @@ class _Search:
             raise ValueError(
                 f"cannot tell the layout of the input of {name}, a {type(module).__name__}: give layout='tokens', "
                 "'NHWC' or 'NCHW'"
+            )
+
+    def _check_called(self, name: str) -> None:
+        """Refuse a layer whose parent takes its weight and never calls it: a unit there would not run."""
+        parent_name, _, child = name.rpartition(".")
+        parent = self.modules[parent_name]
+        separate_bias = getattr(parent, "q_bias", None) is not None and not getattr(parent, "qkv_bias_separate", False)
+        if (child == "qkv" and separate_bias) or (child == "out_proj" and isinstance(parent, nn.MultiheadAttention)):
+            raise ValueError(
+                f"{parent_name}, a {type(parent).__name__}, reads the weight of {name} without calling it, so a unit "
+                f"before it would never run: adapt {parent_name} instead"
             )
 
     def _heads(self, name: str, channels: int, block: str | None) -> int:

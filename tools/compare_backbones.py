@@ -13,17 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from demo import CONFIGS, ROOT, run, say
+from _runs import METRICS, schedule, train, write_changed
+from demo import CONFIGS, ROOT, say
 from make_digit_scenes import make_digit_scenes
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from report import read_records
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -52,10 +51,6 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "swin": _timm("swin_tiny_patch4_window7_224", _SWIN),
     "vit": _timm("vit_tiny_patch16_224", _VIT, out_indices=(1, 2, 3, 5)),
 }
-METRICS = {
-    "detection": {"coco/bbox_mAP": "box AP", "coco/segm_mAP": "mask AP"},
-    "segmentation": {"mIoU": "mIoU"},
-}
 
 
 def write_config(task: str, backbone: dict[str, Any], seed: int, iterations: int | None, path: Path) -> None:
@@ -64,14 +59,8 @@ def write_config(task: str, backbone: dict[str, Any], seed: int, iterations: int
     if backbone.get("model_name", "").startswith("vit"):
         _add_pyramid(task, backbone["options"]["embed_dim"], changes)
     if iterations is not None:
-        changes["train_cfg"] = {"max_iters": iterations, "val_interval": iterations}
-        changes["param_scheduler"] = [
-            {"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "begin": 0, "end": 50},
-            {"type": "CosineAnnealingLR", "eta_min": 1e-6, "by_epoch": False, "begin": 0, "end": iterations},
-        ]
-    lines = [f"_base_ = {str(CONFIGS[task])!r}", *(f"{key} = {value!r}" for key, value in changes.items())]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
+        changes.update(schedule(iterations))
+    write_changed(CONFIGS[task], changes, path)
 
 
 def _add_pyramid(task: str, width: int, changes: dict[str, Any]) -> None:
@@ -94,13 +83,7 @@ def measure(task: str, name: str, seed: int, iterations: int | None, folder: Pat
     if not result.is_file():
         say(f"{task}: {name}, seed {seed}")
         write_config(task, BACKBONES[name], seed, iterations, folder / "config.py")
-        command = [sys.executable, "tools/train.py", str(folder / "config.py"), "--work-dir", str(folder / "run")]
-        seconds = run(command, folder / "train.log")
-        logs = sorted((folder / "run").glob("*/vis_data/scalars.json"), key=lambda p: p.stat().st_mtime)
-        last = read_records(logs[-1])[-1]
-        scale = 100 if task == "detection" else 1
-        found = {ours: scale * last[theirs] for theirs, ours in METRICS[task].items()}
-        result.write_text(json.dumps({**found, "seconds": seconds}))
+        result.write_text(json.dumps(train(task, folder)))
     return json.loads(result.read_text())
 
 

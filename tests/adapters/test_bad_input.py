@@ -73,6 +73,22 @@ def test_no_matching_target_lists_candidates(network):
     assert [n for n, _ in net.named_modules()] == names
 
 
+def test_a_layer_that_is_read_but_never_called(network):
+    net = network("beit")
+    calls = []
+    net.blocks[0].attn.qkv.register_forward_hook(lambda *_: calls.append(1))
+    net(torch.randn(1, 3, 64, 64))
+    assert not calls
+    with pytest.raises(ValueError, match=r"reads the weight of blocks\.0\.attn\.qkv .* adapt blocks\.0\.attn instead"):
+        get_peft_model(net, adapters.MoPPAConfig(target_modules=["attn.qkv"]))
+    get_peft_model(net, adapters.MoPPAConfig(target_modules=["attn"]))  # as the message says
+    attention = torch.nn.Sequential(torch.nn.TransformerEncoderLayer(32, 2, 64))
+    with pytest.raises(ValueError, match=r"a MultiheadAttention, reads the weight of 0\.self_attn\.out_proj"):
+        get_peft_model(attention, adapters.MoPPAConfig(target_modules=["out_proj"]))
+    vit = network("vit")  # calls its own
+    get_peft_model(vit, adapters.MoPPAConfig(target_modules=["attn.qkv"]))
+
+
 def test_a_network_it_does_not_know():
     net = torch.nn.Sequential(torch.nn.Linear(4, 4))
     with pytest.raises(ValueError, match="found no block it knows; name modules instead, out of 0"):

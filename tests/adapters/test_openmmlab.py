@@ -74,11 +74,12 @@ def test_norm_statistics_stay():
 ADAPTERS = [
     {"type": "MoPPA", "physics": "released", "img_size": 64},
     {"type": "LoRA", "target_modules": ["value"]},
+    {"type": "IA3", "target_modules": r".*\.value", "feedforward_modules": []},
     None,
 ]
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS, ids=["moppa", "lora", "frozen"])
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=["moppa", "lora", "ia3", "frozen"])
 def test_checkpoints_hold_what_was_trained(adapter):
     net = Net(VHEAT, adapter)
     with torch.no_grad():
@@ -174,6 +175,7 @@ def test_the_hook_adds_the_regularisation(tmp_path):
     ("options", "message"),
     [
         ({"adapter": {"type": "Magic"}}, "adapter.type must be 'MoPPA' or another method of PEFT"),
+        ({"adapter": {"type": "prompt_tuning", "num_virtual_tokens": 3}}, "got 'prompt_tuning'"),
         ({"adapter": {}}, "adapter.type must be"),
         ({"backbone": {**VHEAT, "frozen_stages": 1}}, "leave its frozen_stages at -1"),
         ({"adapter": {"type": "MoPPA", "scale": -1}}, "scale must be finite and >= 0"),
