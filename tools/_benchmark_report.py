@@ -32,9 +32,10 @@ def _cell(case: dict[str, Any], name: str, memory: bool) -> str:
     if name not in case:
         return "-"
     figure, first = case[name], next(iter(case))
-    text = f"{figure['milliseconds']:.3g} ms"
+    time = figure["milliseconds"]
+    text = f"{time:.0f} ms" if time >= 100 else f"{time:.3g} ms"
     if name != first:
-        text += f", **{figure['milliseconds'] / case[first]['milliseconds']:.2f}**"
+        text += f", **{time / case[first]['milliseconds']:.2f}**"
     if memory and figure["peak_mib"] is not None:
         text += f", {figure['peak_mib']:.0f} MiB"
     if figure["error"] is not None:
