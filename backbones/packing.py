@@ -5,32 +5,45 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import timm.layers
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
+from backbones.blocks import Mlp
 from spectral_ops import ChannelLinear
 
 __all__ = ["packed"]
 
+#: What a packed copy may be off by, relative to the norm of the output. Rounding is a thousand times below.
+TOLERANCE = 1e-3
+
 
 class _Packed(nn.Module):
-    """A layer whose weight is a tensor of oneDNN, which can be used but neither read, saved nor trained."""
+    """A layer whose weight is a tensor of oneDNN, which can be used but neither read, copied, saved nor trained."""
 
     weight: Tensor
     bias: Tensor | None
     fused: str
 
     def get_extra_state(self) -> Any:
-        raise RuntimeError("a packed model cannot be saved: save the model that it was packed from")
+        raise RuntimeError("a packed model can be neither copied nor saved: take the model that it was packed from")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.get_extra_state()
 
     def _forward(self, operator: Any, x: Tensor, *arguments: Any) -> Tensor:
-        result: Tensor = operator(x, self.weight, self.bias, *arguments, self.fused, [], "none")
+        if x.requires_grad and torch.is_grad_enabled():
+            raise RuntimeError("a packed model has no gradients: take the model that it was packed from")
+        with torch.autocast("cpu", enabled=False):
+            result: Tensor = operator(x.float(), self.weight, self.bias, *arguments, self.fused, [], "none")
         return result
 
 
 class _PackedLinear(_Packed):
     def __init__(self, layer: nn.Linear, shape: torch.Size, fused: str) -> None:
         super().__init__()
+        self.in_features, self.out_features = layer.in_features, layer.out_features
         self.bias, self.fused = _data(layer.bias), fused
         self.weight = torch.ops.mkldnn._reorder_linear_weight(_data(layer.weight), shape[:-1].numel())
 
@@ -41,6 +54,7 @@ class _PackedLinear(_Packed):
 class _PackedConv2d(_Packed):
     def __init__(self, layer: nn.Conv2d, shape: torch.Size, fused: str) -> None:
         super().__init__()
+        self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
         self.bias, self.fused = _data(layer.bias), fused
         self.arguments = [list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups]
         weight = layer.weight.detach().contiguous(memory_format=torch.channels_last)
@@ -61,21 +75,23 @@ def packed(model: nn.Module, images: Tensor) -> nn.Module:
     """A copy of a model for float32 inference on the CPU, faster most of all on small batches.
 
     The weights of its linears and convolutions are kept in the blocked layout of oneDNN's kernels, which otherwise make
-    it anew in every call, and a GELU behind a layer ``fc1`` is computed by the layer's kernel. The copy computes what
-    the model does, to rounding, on images of every size. These are the operators that torch.compile emits when it
-    freezes weights; nothing is compiled here. Any network can be packed, timm's too. For vHeat precompute the gains
-    first, by ``model.reparameterize``.
+    it anew in every call, and the GELU of an MLP is computed by the kernel of its first layer. The copy computes what
+    the model does, to rounding and under autocast too, on images of every size; it is compared with the model on the
+    example before it is returned. These are the operators that torch.compile emits when it freezes weights; nothing is
+    compiled here. Networks of timm can be packed, too. For vHeat precompute the gains first, by
+    ``model.reparameterize``.
 
     Args:
         model: In eval mode, float32, on the CPU. It is left as it is.
         images: An example of the input, which the layouts are chosen for.
 
     Returns:
-        The copy. It cannot be trained or saved.
+        The copy. It has no gradients, and can be neither copied nor saved.
 
     Raises:
         ValueError: The model is in training mode, or not float32 on the CPU.
-        RuntimeError: This build of torch has no oneDNN.
+        RuntimeError: This build of torch has no oneDNN, or the packed copy does not run, as where a layer's weight is
+            used by others, or computes something else.
 
     Example:
         >>> import timm
@@ -92,41 +108,63 @@ def packed(model: nn.Module, images: Tensor) -> nn.Module:
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
             raise ValueError(f"model must be float32 on the CPU, got {name} in {parameter.dtype} on {parameter.device}")
-    shapes = _input_shapes(model, images)
-    shared = [t for layer in shapes for t in (layer.weight, layer.bias) if t is not None]
-    memo: dict[int, Any] = {id(t): t for t in shared}  # so that what will be dropped is not copied
-    result = copy.deepcopy(model, memo)
-    for name, layer in model.named_modules():
-        if layer in shapes:
-            parent_name, _, child = name.rpartition(".")
-            parent = result.get_submodule(parent_name)
-            act = getattr(parent, "act", None)
-            fuse = child == "fc1" and type(act) is nn.GELU and act.approximate == "none"
-            setattr(parent, child, _PACKED[type(layer)](layer, shapes[layer], "gelu" if fuse else "none"))
-            if fuse:
-                parent.act = nn.Identity()
-    return result.requires_grad_(False)
+    result = copy.deepcopy(model).requires_grad_(False)
+    with torch.no_grad():
+        expected = model(images)
+        result = _replaced(result, _input_shapes(result, images))
+        try:
+            found = result(images)
+        except Exception as error:
+            raise RuntimeError(f"a packed copy of {type(model).__name__} does not run: {error}") from error
+    for ours, theirs in zip(tree_leaves(found), tree_leaves(expected), strict=True):
+        if isinstance(theirs, Tensor) and not (ours - theirs).norm() <= TOLERANCE * theirs.norm():
+            raise RuntimeError(f"a packed copy of {type(model).__name__} computes something else")
+    return result
+
+
+def _replaced(model: nn.Module, shapes: dict[nn.Module, torch.Size]) -> nn.Module:
+    """The model with the layers packed that these shapes go into, each once, wherever it stands."""
+    made: dict[nn.Module, nn.Module] = {}
+    for mlp in model.modules():
+        if type(mlp) in (Mlp, timm.layers.Mlp) and mlp.fc1 in shapes and _plain_gelu(mlp.act):
+            made[mlp.fc1] = _PACKED[type(mlp.fc1)](mlp.fc1, shapes[mlp.fc1], "gelu")
+            mlp.act = nn.Identity()
+    for layer, shape in shapes.items():
+        if layer not in made:
+            made[layer] = _PACKED[type(layer)](layer, shape, "none")
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            parent._modules[name] = made.get(child, child)
+    return made.get(model, model)
 
 
 def _input_shapes(model: nn.Module, images: Tensor) -> dict[nn.Module, torch.Size]:
     """What every layer that can be packed is called with; layers whose weight is used in other ways are not called."""
     shapes: dict[nn.Module, torch.Size] = {}
-    hooks = [
-        module.register_forward_pre_hook(lambda layer, inputs: shapes.__setitem__(layer, inputs[0].shape))
-        for module in model.modules()
-        if type(module) in _PACKED and _plain(module)
-    ]
+
+    def note(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        shapes[layer] = (args[0] if args else kwargs["input"]).shape
+
+    layers = [module for module in model.modules() if type(module) in _PACKED and _plain(module)]
+    hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
     try:
-        with torch.no_grad():
-            model(images)
+        model(images)
     finally:
         for hook in hooks:
             hook.remove()
-    return shapes
+    return {layer: shape for layer, shape in shapes.items() if type(layer) is not nn.Conv2d or len(shape) == 4}
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _plain_gelu(act: nn.Module) -> bool:
+    return type(act) is nn.GELU and act.approximate == "none" and not _hooked(act)
 
 
 def _plain(layer: nn.Module) -> bool:
     """Whether nobody else has a hand in the layer: hooks, parametrisations, other paddings, sparse weights."""
-    hooked = layer._forward_hooks or layer._forward_pre_hooks
     padded = isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str))
-    return not hooked and not padded and type(layer.weight) is nn.Parameter
+    strided = type(layer.weight) is nn.Parameter and layer.weight.layout == torch.strided
+    return strided and not padded and not _hooked(layer)

@@ -61,8 +61,16 @@ def _basis_dtype(products: torch.dtype) -> torch.dtype | None:
     """
     if products == torch.bfloat16:
         return torch.bfloat16
-    tf32 = products == torch.float16 or (products == torch.float32 and torch.backends.cuda.matmul.allow_tf32)
+    tf32 = products == torch.float16 or (products == torch.float32 and _tf32_allowed())
     return torch.float32 if tf32 else None
+
+
+def _tf32_allowed() -> bool:
+    """By whichever of torch's settings: the old one cannot be read once the new one was written, from torch 2.9 on."""
+    try:
+        return bool(torch.backends.cuda.matmul.allow_tf32)
+    except RuntimeError:
+        return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")
 
 
 def _transformed() -> bool:

@@ -12,7 +12,8 @@ from spectral_ops._constants import tracing
 
 __all__ = ["ChannelLinear", "channel_linear"]
 
-_X86 = platform.machine().lower() in ("x86_64", "amd64")
+_CONVOLVES = platform.machine().lower() in ("x86_64", "amd64") and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+_PLAIN = (Tensor, nn.Parameter)
 
 
 def channel_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -27,9 +28,10 @@ def channel_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 class ChannelLinear(nn.Linear):
     """``nn.Linear`` over the last dimension, the channels of a map.
 
-    On x86 CPUs a float32 map ``(H, W, C)`` or ``(B, H, W, C)`` goes through a 1x1 convolution, forward and backward,
-    which is up to twice as fast (docs/performance.md). Everything else, graphs that are traced, exported or scripted
-    included, is the plain product. Parameters and state dict are those of ``nn.Linear``.
+    On x86 CPUs a contiguous float32 map ``(H, W, C)`` or ``(B, H, W, C)`` goes through a 1x1 convolution, forward and
+    backward, which can be twice as fast (docs/performance.md). Everything else, graphs that are traced, exported or
+    scripted included, is the plain product. Parameters and state dict are those of ``nn.Linear``; tools that look for
+    that type exactly, as ``torch.ao.quantization.quantize_dynamic`` does, have to be told of this one.
 
     Example:
         >>> layer = ChannelLinear(8, 16)
@@ -48,17 +50,20 @@ def _prefers_convolution(x: Tensor, weight: Tensor) -> bool:
     """Whether the CPU computes the product as a convolution, by oneDNN, instead of by MKL.
 
     On a processor not made by Intel it was twice as fast (docs/performance.md). Graphs that are being traced keep to
-    products.
+    products, which is asked first, for Dynamo cannot look at all of the rest.
     """
     return (
-        _X86
-        and isinstance(x, Tensor)  # not what torch.fx traces with
+        not tracing()
+        and _CONVOLVES
+        and type(x) in _PLAIN  # nor what torch.fx traces with
+        and type(weight) in _PLAIN
+        and x.layout == weight.layout == torch.strided
         and x.ndim in (3, 4)
         and x.dtype == weight.dtype == torch.float32
         and x.device.type == weight.device.type == "cpu"
+        and x.is_contiguous()
         and x.numel() > 0
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and weight.numel() > 0
         and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
-        and not tracing()
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import timm
 import torch
 from torch import nn
 
-from backbones.packing import packed
+from backbones import packed, packing
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 
@@ -35,6 +36,7 @@ def test_equals_the_network_on_every_size(post, stored, make_net, randomise):
     ("name", "options"),
     [
         ("convnext_atto", {}),
+        ("pvt_v2_b0", {}),
         ("vit_tiny_patch16_224", {"depth": 2, "img_size": 64}),
         ("swin_tiny_patch4_window7_224", {"embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2), "img_size": 56}),
         ("resnet10t", {}),
@@ -57,9 +59,65 @@ def test_the_model_is_left_as_it_is(net, randomise):
     assert all(p.requires_grad for p in net.parameters())
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     net(images).sum().backward()
-    assert not fast(images).requires_grad
-    own, given = ({p.data_ptr() for p in module.parameters()} for module in (fast, net))
-    assert not own & given
+    with torch.no_grad():
+        expected = fast(images)
+        for parameter in net.parameters():
+            parameter.add_(0.5)
+        assert torch.equal(fast(images), expected)
+
+
+class _Between(nn.Module):
+    """Has an fc1 and an act, with something else between them."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.norm, self.act = nn.Linear(8, 8), nn.LayerNorm(8), nn.GELU()
+
+    def forward(self, x):
+        return self.act(self.norm(self.fc1(x)))
+
+
+class _Reader(nn.Module):
+    """Calls a layer, and reads its weight too."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.layer(input=x) @ self.layer.weight
+
+
+def _shared():
+    layer = nn.Linear(8, 8)
+    return nn.Sequential(layer, nn.ReLU(), layer)
+
+
+@pytest.mark.parametrize("make", [_Between, _shared, lambda: nn.Linear(8, 8)], ids=["between", "shared", "root"])
+def test_modules_of_other_kinds(make):
+    model, x = make().eval(), torch.randn(3, 8)
+    fast = packed(model, x)
+    with torch.no_grad():
+        assert _error(fast(x), model(x)) < 1e-5
+    assert not [m for m in fast.modules() if isinstance(m, nn.Linear)]
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_copy_that_does_not_run_or_differs_is_not_returned(monkeypatch):
+    with pytest.raises(RuntimeError, match="a packed copy of _Reader does not run"):
+        packed(_Reader().eval(), torch.randn(3, 8))
+    monkeypatch.setattr(packing, "_data", lambda tensor: None if tensor is None else 2 * tensor.detach())
+    with pytest.raises(RuntimeError, match="a packed copy of Linear computes something else"):
+        packed(nn.Linear(8, 8).eval(), torch.randn(3, 8))
+
+
+def test_under_autocast_it_computes_in_float32(net, randomise):
+    net, images = randomise(net).eval(), torch.randn(1, 3, 64, 64)
+    fast = packed(net, images)
+    with torch.no_grad():
+        expected = fast(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert _error(fast(images), expected) < 1e-2
 
 
 def test_a_layer_with_a_hook_is_called_as_before(net, randomise):
@@ -81,5 +139,9 @@ def test_what_cannot_be_packed(net):
     net.eval()
     with pytest.raises(ValueError, match=r"float32 on the CPU, got stem\.conv1\.weight in torch\.float64 on cpu"):
         packed(copy.deepcopy(net).double(), images)
-    with pytest.raises(RuntimeError, match="save the model that it was packed from"):
-        packed(net, images).state_dict()
+    fast = packed(net, images)
+    for use in (fast.state_dict, lambda: copy.deepcopy(fast), lambda: pickle.dumps(fast), lambda: packed(fast, images)):
+        with pytest.raises(RuntimeError, match="take the model that it was packed from"):
+            use()
+    with pytest.raises(RuntimeError, match="a packed model has no gradients"):
+        fast(images.requires_grad_())

@@ -12,7 +12,7 @@ from spectral_ops import ChannelLinear, linear
 
 @pytest.fixture(autouse=True)
 def _on_x86(monkeypatch):
-    monkeypatch.setattr(linear, "_X86", True)
+    monkeypatch.setattr(linear, "_CONVOLVES", True)
 
 
 def _layers(bias=True):
@@ -53,10 +53,31 @@ def test_values_and_gradients_are_those_of_a_product(shape, bias):
         assert mine.grad.stride() == mine.stride()  # as DistributedDataParallel wants them
 
 
-def test_maps_that_are_not_contiguous():
+@pytest.mark.parametrize(
+    "x", [torch.randn(2, 5, 6, 8).permute(0, 2, 3, 1), torch.randn(2, 6, 8, 5)[:, ::2, 1:]], ids=["permuted", "cut"]
+)
+def test_maps_that_are_not_contiguous_are_left_to_the_product(x):
     layer, plain = _layers()
-    x = torch.randn(2, 5, 6, 8).permute(0, 2, 3, 1)[:, ::2, 1:]
-    torch.testing.assert_close(layer(x), plain(x), rtol=1e-5, atol=1e-5)
+    assert torch.equal(layer(x), plain(x)) and layer(x).stride() == plain(x).stride()
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta", "ignore:Initializing zero-element tensors")
+def test_weights_of_other_kinds():
+    layer, _ = _layers()
+    x = torch.randn(2, 3, 3, 5)
+    expected = layer(x)
+    with torch.no_grad():
+        layer.weight = nn.Parameter(layer.weight.to_sparse_csr(), requires_grad=False)
+        torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
+    assert ChannelLinear(5, 0)(x).shape == (2, 3, 3, 0)
+
+
+def test_compiles_without_break():
+    layer, plain = _layers()
+    x = torch.randn(2, 3, 3, 5)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), plain(x))
+    torch.export.export(layer, (x,), strict=True)
 
 
 def test_second_derivatives():
