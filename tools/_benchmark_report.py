@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 Record = dict[str, Any]
+
+#: How the names of our own contenders begin.
+OWN = ("ours", "matmul (ours)", "MoPPA", "vheat", "vwave", "vtail", "vpoisson", "vmix")
+
+
+class Pair(NamedTuple):
+    """Two contenders of a case, one of ours and another."""
+
+    group: str
+    case: str
+    ours: str
+    other: str
 
 
 def format_tables(record: Record) -> str:
@@ -14,7 +26,7 @@ def format_tables(record: Record) -> str:
     environment = record["environment"]
     lines = ["# Measured", "", ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in environment.items()), ""]
     for group in record["groups"].values():
-        lines += [f"## {group['title']}", "", *_table(group["cases"]), ""]
+        lines += [f"## {group['title']}", "", f"Commit {group['commit']}.", "", *_table(group["cases"]), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -88,22 +100,20 @@ def plot(group: dict[str, Any], path: Path) -> None:
     pyplot.close(figure)
 
 
-def ratios(record: Record) -> dict[tuple[str, str, str], float]:
-    """Each contender's time over ours, by group, case and contender."""
-    found = {}
+def ratios(record: Record) -> dict[Pair, float]:
+    """How much faster each contender of ours is than each of the others; than our first where there are no others."""
+    found: dict[Pair, float] = {}
     for group_name, group in record["groups"].items():
         for title, case in group["cases"].items():
-            first = next(iter(case))
-            for name in list(case)[1:]:
-                found[group_name, title, name] = case[name]["milliseconds"] / case[first]["milliseconds"]
+            own = [name for name in case if name.startswith(OWN)]
+            for name in own:
+                for other in [name for name in case if name not in own] or own[:1]:
+                    if other != name:
+                        pair = Pair(group_name, title, name, other)
+                        found[pair] = case[other]["milliseconds"] / case[name]["milliseconds"]
     return found
 
 
-def regressions(now: Record, reference: Record, tolerance: float) -> list[tuple[str, str, str, float, float]]:
-    """Where we have become slower against a contender: group, case, contender, ratio then and now."""
-    before = ratios(reference)
-    return [
-        (*key, before[key], ratio)
-        for key, ratio in ratios(now).items()
-        if key in before and ratio < before[key] * (1 - tolerance)
-    ]
+def regressions(now: dict[Pair, float], reference: dict[Pair, float], tolerance: float) -> list[Pair]:
+    """Where we are slower than in the reference, beside the same contender."""
+    return [pair for pair, ratio in now.items() if pair in reference and ratio < reference[pair] * (1 - tolerance)]

@@ -7,10 +7,10 @@ the time, in bold that time over ours (above 1 we are faster), peak memory of te
 float64. Writes record.json, record.md and plots to --out. All groups take about 20 minutes on two cores, which should
 have nothing else to do.
 
---check compares each ratio with docs/benchmarks/MACHINE.json and fails where one is more than 5 % worse; such cases are
-measured again first, twice as long, up to three times, and count by their best. --update puts this run's groups into
-that record, its tables and plots. Ratios carry over to other machines only in part, so there is one record for each
-type of machine.
+--check compares the ratio of each contender to each of ours with docs/benchmarks/MACHINE.json and fails where one is
+more than 5 % worse; such cases are measured again first, twice as long, up to three times, and count by their best.
+--update puts this run's groups into that record, its tables and plots. Ratios carry over to other machines only in
+part, so there is one record for each type of machine.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def machine_name(described: dict[str, Any]) -> str:
 
 def run_groups(names: list[str], device: torch.device, rounds: int, seconds: float) -> dict[str, Any]:
     """A record of these groups."""
-    record: dict[str, Any] = {"environment": environment(device), "groups": {}}
+    described = environment(device)
+    commit = described.pop("commit")
+    record: dict[str, Any] = {"environment": described, "groups": {}}
     for name in names:
         group = groups(device)[name]
         print(group.title, flush=True)
@@ -66,7 +68,7 @@ def run_groups(names: list[str], device: torch.device, rounds: int, seconds: flo
             print(f"  {case.name}: {times} ms", flush=True)
             gc.collect()
         pixels = {case.name: case.pixels for case in group.cases if case.pixels}
-        record["groups"][name] = {"title": group.title, "pixels": pixels, "cases": cases}
+        record["groups"][name] = {"title": group.title, "commit": commit, "pixels": pixels, "cases": cases}
     return record
 
 
@@ -74,26 +76,18 @@ def check(record: dict[str, Any], path: Path, device: torch.device, rounds: int,
     """What became slower against the record of this type of machine, after a second and third look."""
     if not path.is_file():
         return [f"there is no record of this type of machine, {path.name}; make one with --update"]
-    reference = json.loads(path.read_text())
-    worse = regressions(record, reference, TOLERANCE)
+    best, reference = ratios(record), ratios(json.loads(path.read_text()))
     for _ in range(RETRIES):
-        for group, title in dict.fromkeys((group, title) for group, title, *_ in worse):
+        for group, title in dict.fromkeys(pair[:2] for pair in regressions(best, reference, TOLERANCE)):
             print(f"again: {group}, {title}", flush=True)
             case = next(case for case in groups(device)[group].cases if case.name == title)
-            again = {"groups": {group: {"cases": {title: measure(case, device, 2 * rounds, seconds)}}}}
-            best, old = ratios(again), ratios(record)
-            kept = record["groups"][group]["cases"][title]
-            if all(best[key] >= old[key] for key in best):
-                record["groups"][group]["cases"][title] = again["groups"][group]["cases"][title]
-            else:
-                first = next(iter(kept))
-                for key, ratio in best.items():  # contender by contender
-                    ours = kept[first]["milliseconds"]
-                    kept[key[2]]["milliseconds"] = ours * max(ratio, old[key])
-        worse = regressions(record, reference, TOLERANCE)
-        if not worse:
-            return []
-    return [f"{g}, {case}: {name} took {then:.2f} times ours, now {now:.2f}" for g, case, name, then, now in worse]
+            again = ratios({"groups": {group: {"cases": {title: measure(case, device, 2 * rounds, seconds)}}}})
+            best |= {pair: max(ratio, best[pair]) for pair, ratio in again.items()}
+    return [
+        f"{pair.group}, {pair.case}: {pair.other} took {reference[pair]:.2f} times as long as {pair.ours}, "
+        f"now {best[pair]:.2f}"
+        for pair in regressions(best, reference, TOLERANCE)
+    ]
 
 
 def write(record: dict[str, Any], folder: Path, name: str) -> None:
