@@ -82,3 +82,12 @@ def test_export_for_every_size():
     program = torch.export.export(net, (images(batch=2),), dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},))
     for x in (images(), images(224, 224), images(33, 100, batch=3)):
         torch.testing.assert_close(program.module()(x), net(x), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_compiles_without_break():
+    net = create("vheat_nano", num_classes=5).eval()
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(images()), net(images()), rtol=1e-4, atol=1e-5)
+    exported = torch.export.export(net, (images(),), strict=True).module()
+    torch.testing.assert_close(exported(images()), net(images()), rtol=1e-4, atol=1e-5)
