@@ -247,6 +247,11 @@ class _Search:
                 f"{parent_name}, a {type(parent).__name__}, reads the weight of {name} without calling it, so a unit "
                 f"before it would never run: adapt {parent_name} instead"
             )
+        if isinstance(parent, nn.TransformerEncoderLayer):
+            raise ValueError(
+                f"{parent_name}, a {type(parent).__name__}, computes everything at once in eval mode, without calling "
+                f"{name}, so a unit before it would not run then: adapt {parent_name} instead"
+            )
 
     def _heads(self, name: str, channels: int, block: str | None) -> int:
         heads = self.config.num_heads

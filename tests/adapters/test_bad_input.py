@@ -85,6 +85,10 @@ def test_a_layer_that_is_read_but_never_called(network):
     attention = torch.nn.Sequential(torch.nn.TransformerEncoderLayer(32, 2, 64))
     with pytest.raises(ValueError, match=r"a MultiheadAttention, reads the weight of 0\.self_attn\.out_proj"):
         get_peft_model(attention, adapters.MoPPAConfig(target_modules=["out_proj"]))
+    for child in ("linear1", "norm1"):
+        options = {"target_modules": [child], "layout": "tokens", "num_prefix_tokens": 0}
+        with pytest.raises(ValueError, match=rf"computes everything at once in eval mode, without calling 0\.{child}"):
+            get_peft_model(attention, adapters.MoPPAConfig(**options))
     vit = network("vit")  # calls its own
     get_peft_model(vit, adapters.MoPPAConfig(target_modules=["attn.qkv"]))
 
