@@ -12,8 +12,6 @@ from torch import nn
 
 from backbones import packed, packing
 
-pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
-
 
 def _error(ours, theirs):
     return ((ours - theirs).norm() / theirs.norm()).item()
@@ -130,6 +128,12 @@ def test_a_layer_with_a_hook_is_called_as_before(net, randomise):
     with torch.no_grad():
         assert _error(fast(images), net(images)) < 1e-5
     assert len(seen) == 2
+
+
+def test_without_onednn(net, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    with pytest.raises(RuntimeError, match="packing needs a torch built with oneDNN"):
+        packed(net.eval(), torch.randn(1, 3, 64, 64))
 
 
 def test_what_cannot_be_packed(net):

@@ -10,7 +10,7 @@ pytest.importorskip("triton")
 
 import torch
 import triton
-from interpreted import interpreted
+from interpreted import interpreted, load
 from torch import nn
 from torch.func import grad, jvp, vmap
 from triton.backends.compiler import GPUTarget
@@ -305,17 +305,17 @@ def test_stored_gains(draw, fused):
 # -- on a GPU's compiler -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(triton.knobs.runtime.interpret, reason="all kernels are interpreted")
 @pytest.mark.parametrize("aligned", [True, False], ids=["16 channels", "17 channels"])
 @pytest.mark.parametrize(("side", "dtype"), [(28, "bf16"), (56, "bf16"), (56, "fp16"), (64, "fp32")])
 def test_compiles_for_a_gpu(side, dtype, aligned, tmp_path):
     """No GPU is needed to compile for one. The limit is the shared memory of one program on compute capability 9.0."""
-    for kernel in (_fused_triton._apply, _fused_triton._correlate):
-        tile = _fused_triton._tile(side, side)
+    module = load(_fused_triton.__file__, interpret=False)
+    for kernel in (module._apply, module._correlate):
+        tile = module._tile(side, side)
         options = {name: tile.pop(name) for name in ("num_warps", "num_stages")}
-        constants = {**tile, "gain_c": 1, "SAMPLES": _fused_triton.SAMPLES}
+        constants = {**tile, "gain_c": 1, "SAMPLES": module.SAMPLES}
         constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
-        bases, out = "bf16" if dtype == "bf16" else "fp32", dtype if kernel is _fused_triton._apply else "fp32"
+        bases, out = "bf16" if dtype == "bf16" else "fp32", dtype if kernel is module._apply else "fp32"
         pointers = {"x": dtype, "y": dtype, "gain": "fp32", "rows": bases, "columns": bases, "out": out}
         signature = {name: f"*{pointers[name]}" if name in pointers else "i32" for name in kernel.arg_names}
         signature |= dict.fromkeys(constants, "constexpr")

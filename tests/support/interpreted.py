@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
-__all__ = ["interpreted"]
+__all__ = ["interpreted", "load"]
 
 
 def _widened(handle: TensorHandle) -> TensorHandle:
@@ -36,13 +36,21 @@ def _cast(self, src, dst_type, _cast=InterpreterBuilder.cast_impl):
     return TensorHandle(rounded.view(torch.uint16).numpy(), tl.bfloat16)
 
 
-@contextlib.contextmanager
-def interpreted(path: str | Path) -> Iterator[ModuleType]:
-    """The module at ``path`` with its kernels interpreted, on CPU tensors. It is not put into ``sys.modules``."""
-    spec = importlib.util.spec_from_file_location(f"interpreted_{Path(path).stem}", path)
+def load(path: str | Path, *, interpret: bool) -> ModuleType:
+    """The module at ``path`` with its kernels interpreted or compiled, whatever TRITON_INTERPRET says.
+
+    It is not put into ``sys.modules``.
+    """
+    spec = importlib.util.spec_from_file_location(f"loaded_{Path(path).stem}", path)
     module = importlib.util.module_from_spec(spec)
     with triton.knobs.runtime.scope():
-        triton.knobs.runtime.interpret = True  # asked when a kernel is decorated
+        triton.knobs.runtime.interpret = interpret  # asked when a kernel is decorated
         spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def interpreted(path: str | Path) -> Iterator[ModuleType]:
+    """The module at ``path`` with its kernels interpreted, on CPU tensors."""
     with mock.patch.multiple(InterpreterBuilder, create_dot=_dot, cast_impl=_cast):
-        yield module
+        yield load(path, interpret=True)
