@@ -16,7 +16,7 @@ import timm
 import torch
 import torch_dct
 from _benchmark_measure import Run
-from _benchmark_public import PublicVHeat, _Block, decay, public_dct2, public_idct2
+from _benchmark_public import PublicBlock, PublicVHeat, decay, public_dct2, public_idct2
 from peft import FourierFTConfig, LoraConfig, get_peft_model
 from timm.models.convnext import ConvNeXtBlock
 from timm.models.swin_transformer import SwinTransformerBlock
@@ -201,7 +201,7 @@ def _step(model: nn.Module, x: Tensor, amp: bool, *extra: Tensor) -> Run:
 def _blocks(n: int, channels: int, batch: int, train: bool) -> Case:
     def make(device: torch.device) -> tuple[dict[str, Run], None]:
         block = _moved(SpectralBlock(channels, backbones.heat_operator(channels))).to(device).train(train)
-        public = _Block(channels, False).to(device).train(train)
+        public = PublicBlock(channels, False).to(device).train(train)
         embedding = torch.randn(n, n, channels, device=device)
         swin = SwinTransformerBlock(channels, (n, n), channels // 32, window_size=7).to(device).train(train)
         convnext = ConvNeXtBlock(channels).to(device).train(train)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from backbones import SpectralNet
 from backbones.convert import to_official
 
-__all__ = ["PublicHeat", "PublicVHeat", "decay", "public_dct2", "public_idct2"]
+__all__ = ["PublicBlock", "PublicHeat", "PublicVHeat", "decay", "public_dct2", "public_idct2"]
 
 
 def cosines(n: int) -> Tensor:
@@ -105,7 +105,9 @@ class PublicHeat(nn.Module):
         return self.out_linear(y * F.silu(gate)).permute(0, 3, 1, 2).contiguous()
 
 
-class _Block(nn.Module):
+class PublicBlock(nn.Module):
+    """Heat operator and MLP, before norms or, scaled, after them."""
+
     def __init__(self, channels: int, scale: bool) -> None:
         super().__init__()
         self.norm1, self.norm2 = _Norm(channels, eps=1e-6), _Norm(channels, eps=1e-6)
@@ -150,7 +152,7 @@ class PublicVHeat(nn.Module):
         self.freq_embed = nn.ParameterList(torch.empty_like(stage.embedding.weight) for stage in net.stages)
         self.layers = nn.ModuleList()
         for i, (channels, depth) in enumerate(zip(dims, self.depths, strict=True)):
-            stage: list[nn.Module] = [_Block(channels, post) for _ in range(depth)]
+            stage: list[nn.Module] = [PublicBlock(channels, post) for _ in range(depth)]
             if i < len(dims) - 1:
                 down = nn.Conv2d(channels, dims[i + 1], 3, 2, 1, bias=False)
                 stage.append(nn.Sequential(down, _Norm(dims[i + 1], eps=1e-5)))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _files import write_json
 from _runs import METRICS, schedule, train, write_changed
 from demo import CONFIGS, ROOT, say
 from make_digit_scenes import make_digit_scenes
@@ -83,7 +84,7 @@ def measure(task: str, name: str, seed: int, iterations: int | None, folder: Pat
     if not result.is_file():
         say(f"{task}: {name}, seed {seed}")
         write_config(task, BACKBONES[name], seed, iterations, folder / "config.py")
-        result.write_text(json.dumps(train(task, folder)))
+        write_json(result, train(task, folder))
     return json.loads(result.read_text())
 
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from _files import write_json
 from _peft_table import mean_and_error
 from _runs import METRICS, evaluate, schedule, train, write_changed
 from compare_backbones import BACKBONES, measure
@@ -186,7 +187,7 @@ class Sweep:
             found = train(run.task, folder)
             found["seconds"] = _processor_seconds() - before  # others may be using the machine too
             size = Path((folder / "run" / "last_checkpoint").read_text()).stat().st_size / 1e6
-            result.write_text(json.dumps({**found, "MB": size, "iterations": iterations}))
+            write_json(result, {**found, "MB": size, "iterations": iterations})
         record: dict[str, float] = json.loads(result.read_text())
         if record["iterations"] != iterations:
             raise ValueError(f"{result} is of {record['iterations']} iterations, not {iterations}: give another --out")
@@ -209,7 +210,7 @@ class Sweep:
             record = {name: record[name] for name in ("seconds", "MB", "iterations")}
             record |= {"rate": run.rate, "search": search, "parameters": trained_parameters(METHODS[method])}
             say(f"{task}: {method}, seed {seed}, on the test scenes")
-            result.write_text(json.dumps({**evaluate(task, run.folder(self.out)), **record}))
+            write_json(result, {**evaluate(task, run.folder(self.out)), **record})
         return json.loads(result.read_text())
 
 

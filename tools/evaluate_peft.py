@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _files import write_json
 from _peft_methods import METHODS, adapt, adapter_size, trained
 from _peft_table import format_table, read_records
 from _peft_tasks import TASKS, SplitName
@@ -185,10 +186,7 @@ def run(cell: Cell, out: Path, settings: Settings) -> dict[str, Any]:
         "settings": asked,
         "environment": environment(),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=1))
-    part.replace(path)
+    write_json(path, record)
     return record
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from _files import make_data_set
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_OUT = ROOT / "data" / "digit_scenes"
@@ -261,19 +261,12 @@ def make_digit_scenes(
     meta: dict[str, int | str] = {"size": size, "train": train, "val": val, "seed": seed, "version": 2}
     if style != "day":  # older data sets, which are all of that style, stay valid
         meta["style"] = style
-    record = out / "meta.json"
-    if record.is_file() and json.loads(record.read_text()) == meta:
-        return False
-    if out.exists() and not record.is_file() and any(out.iterdir()):
-        raise FileExistsError(f"{out} exists and is not a digit-scenes data set; give another --out")
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    for split, count in (("train", train), ("val", val)):
-        _write_split(part, split, count, size, seed, style)
-    (part / "meta.json").write_text(json.dumps(meta))
-    shutil.rmtree(out, ignore_errors=True)
-    part.rename(out)
-    return True
+
+    def fill(folder: Path) -> None:
+        for split, count in (("train", train), ("val", val)):
+            _write_split(folder, split, count, size, seed, style)
+
+    return make_data_set(out, meta, "digit-scenes", fill)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ import numpy as np
 import timm
 import torch
 from _classification import create_network, evaluate, make_loader, open_folder
+from _files import write_json
 from _recipe import parse_arguments
 from make_digit_scenes import ROOT, draw_scene, load_digits, load_photographs, region, split_digits
 from timm.utils import init_distributed_device, random_seed
@@ -116,7 +117,7 @@ def run(start: str, seed: int, data: Path, folder: Path) -> dict[str, dict[str, 
         train_classifier([*command, *options, "--resume"])
         args = parse_arguments([*command, "--evaluate", str(folder / "last.pth")], "")
         init_distributed_device(args)
-        record.write_text(json.dumps(measure(create_network(args, 10), args)))
+        write_json(record, measure(create_network(args, 10), args))
     return json.loads(record.read_text())
 
 

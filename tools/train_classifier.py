@@ -16,9 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ import numpy as np
 import torch
 from _classification import autocast, create_network, evaluate, make_loader, open_folder
 from _digits import write_digits
+from _files import write_whole
 from _recipe import parse_arguments
 from timm.data import Mixup
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
@@ -38,15 +37,6 @@ from backbones import read_checkpoint
 
 #: Arguments that a resumed run may change.
 _FREE = {"resume", "out", "data_dir", "device", "rank", "local_rank", "evaluate"}
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name and move it into place once it is on the disk."""
-    part = path.with_name(path.name + ".part")
-    write(part)
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 class Training:

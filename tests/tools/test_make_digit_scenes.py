@@ -125,7 +125,7 @@ def test_every_digit_stays_visible(digit_scenes):
 def test_it_is_not_written_twice_and_never_over_other_files(digit_scenes, tmp_path):
     assert not scenes.make_digit_scenes(digit_scenes, size=64, train=12, val=6, seed=3)
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="not a digit-scenes data set"):
+    with pytest.raises(FileExistsError, match="is not the digit-scenes data set"):
         scenes.make_digit_scenes(tmp_path, size=64, train=1, val=1)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 

@@ -1,0 +1,45 @@
+"""Files and folders that are whole or not there: written under another name and moved into place."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under another name and move it into place once it is on the disk."""
+    part = path.with_name(path.name + ".part")
+    write(part)
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write a record as a whole file; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda part: part.write_text(json.dumps(record, indent=1) + "\n"))
+
+
+def make_data_set(out: Path, meta: dict[str, Any], name: str, fill: Callable[[Path], None]) -> bool:
+    """Make a data set with ``fill(folder)`` and record in OUT/meta.json what it is; False where it is there already.
+
+    Raises:
+        FileExistsError: ``out`` holds something else than such a data set.
+    """
+    record = out / "meta.json"
+    if record.is_file() and json.loads(record.read_text()) == meta:
+        return False
+    if out.exists() and not record.is_file() and any(out.iterdir()):
+        raise FileExistsError(f"{out} exists and is not the {name} data set; move it away or give another folder")
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    fill(part)
+    (part / "meta.json").write_text(json.dumps(meta))
+    shutil.rmtree(out, ignore_errors=True)
+    part.rename(out)
+    return True
