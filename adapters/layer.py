@@ -9,6 +9,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from adapters.affine import Rescale, ScaleShift
 from adapters.unit import MoPPAUnit
@@ -84,8 +85,9 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
             if not unit.parallel:
                 inputs = unit(inputs)
         if self._active(self.moppa_rescale):
-            bias = self.bias
-            y: Any = F.linear(inputs, self.weight, None if bias is None else bias.to(self.weight.dtype))
+            # Backward makes the rescaled weight again instead of keeping one, and what it is made of, for each layer.
+            again = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+            y: Any = checkpoint(self._rescaled, inputs, use_reentrant=False) if again else self._rescaled(inputs)
         else:
             y = self.base_layer(inputs, *args, **kwargs)
         for unit in units:
@@ -94,6 +96,10 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         for affine in self._active(self.moppa_ssf):
             y = affine(y)
         return y
+
+    def _rescaled(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight, self.bias
+        return F.linear(x, weight, None if bias is None else bias.to(weight.dtype))
 
     # -- PEFT's contract --------------------------------------------------------------------------------------------
 

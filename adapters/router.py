@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -82,8 +84,9 @@ class Router(nn.Module):
             return (draw < self.dropout) & (draw < draw.max())
         return None
 
-    def leave_out(self, names: frozenset[str]) -> None:
-        """Switch priors off (ablation).
+    @contextmanager
+    def leaving_out(self, names: frozenset[str]) -> Iterator[None]:
+        """Priors that are switched off inside a ``with`` block (ablation).
 
         Raises:
             ValueError: A name is unknown here, or none would be left.
@@ -91,7 +94,11 @@ class Router(nn.Module):
         unknown = names - set(self.names)
         if unknown or names >= set(self.names):
             raise ValueError(f"priors to leave out must be some, not all, of {self.names}, got {sorted(names)}")
-        self.left_out = names
+        before, self.left_out = self.left_out, names
+        try:
+            yield
+        finally:
+            self.left_out = before
 
     def entropy(self) -> Tensor:
         r""":math:`-\overline{a \log(a + 10^{-8})}`, the mean over priors and heads (and samples): 0 where one prior

@@ -3,14 +3,13 @@ r"""The route regularisation, its schedule, ablation, and gains computed once: w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from adapters.layer import MoPPALayer
-from adapters.router import Router
 from adapters.unit import MoPPAUnit
 
 __all__ = ["RouteSchedule", "leave_out_priors", "precompute", "route_regularization", "routes"]
@@ -109,16 +108,10 @@ def leave_out_priors(model: nn.Module, *names: str) -> Iterator[None]:
     Raises:
         ValueError: A name is not among the priors, or none would be left.
     """
-    routers: list[Router] = [unit.router for _, _, unit in _units(model)]
-    left = frozenset(names)
-    before = [router.left_out for router in routers]
-    try:
-        for router in routers:
-            router.leave_out(left)
+    with ExitStack() as stack:
+        for _, _, unit in _units(model):
+            stack.enter_context(unit.router.leaving_out(frozenset(names)))
         yield
-    finally:
-        for router, old in zip(routers, before, strict=True):
-            router.left_out = old
 
 
 @torch.no_grad()

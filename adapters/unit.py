@@ -193,11 +193,13 @@ class MoPPAUnit(nn.Module):
                 return apply_gain(x, gain.to(x.device), dims)
         pooled = x.mean(dims) if self.operator.input_conditioned else None
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        device, left_out = x.device, self.router.left_out
 
-        def compute() -> Tensor:
+        def compute() -> Tensor:  # kept until backward, and called there again: it must not hold x
             if self.tokens is not None and _in_backward():
                 self.tokens.replayed = True
-            return self.operator.gain(sizes, pooled=pooled, dtype=dtype, device=x.device)
+            with self.router.leaving_out(left_out):
+                return self.operator.gain(sizes, pooled=pooled, dtype=dtype, device=device)
 
         if self.storing:
             with torch.inference_mode(False), torch.no_grad():

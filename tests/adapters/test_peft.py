@@ -2,6 +2,7 @@
 
 import copy
 import json
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -327,6 +328,52 @@ def test_gradient_checkpointing(kind, router, adapt, images):
         model.base_model.model.set_grad_checkpointing(checkpointing)
         x = images(kind).requires_grad_()
         (model(x).square().sum() + adapters.route_regularization(model)).backward()
+        grads.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})
+    for name, grad in grads[0].items():
+        torch.testing.assert_close(grad, grads[1][name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_unit_keeps_no_input_for_backward(adapt):
+    unit = adapt("convnext").base_model.get_submodule("model.stages.0.blocks.0.conv_dw").moppa_unit["default"].train()
+    x = torch.rand(2, 40, 6, 4, requires_grad=True) * 2  # made inside the graph, and held by nothing else
+    held = weakref.ref(x)
+    out = unit(x)
+    del x
+    assert held() is None
+    out.sum().backward()
+    assert all(p.grad is not None for p in unit.parameters())
+
+
+def test_rescaling_keeps_no_weight_for_backward(adapt, images):
+    model = adapt("vit", priors=(), rescale=True).train()
+    frozen = {p.data_ptr() for p in model.parameters()}
+    kept = []
+
+    def pack(t):
+        if t.data_ptr() not in frozen:
+            kept.append(tuple(t.shape))
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        model(images("vit"))
+    assert kept and not any(192 in shape and shape[0] in (192, 576, 768) for shape in kept)
+
+
+@pytest.mark.parametrize("after", ["leaving the block", "running the bare network"])
+def test_backward_is_of_the_forward_pass_it_belongs_to(after, adapt, images):
+    """Gains and weights are made again in backward."""
+    model, x, grads = adapt("vit", rescale=True), images("vit"), []
+    for late in (False, True):
+        model.zero_grad()
+        with adapters.leave_out_priors(model, "wave"):
+            loss = model(x).square().sum()
+            if not late:
+                loss.backward()
+        if after == "running the bare network":
+            with model.disable_adapter():
+                model(x)
+        if late:
+            loss.backward()
         grads.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})
     for name, grad in grads[0].items():
         torch.testing.assert_close(grad, grads[1][name], rtol=1e-4, atol=1e-5, msg=name)
