@@ -21,7 +21,7 @@ sweep: setup    ## check timm's contract for all models and sizes, by timm's own
 	.venv/bin/python -m pytest -m sweep
 	.venv/bin/python tools/timm_tests.py --models '*' -q
 
-benchmark: setup ## measure beside the competitors, and fail where we became slower (25 minutes, cores free)
+benchmark: setup ## measure beside the competitors, and fail where we became slower (35 minutes, cores free)
 	.venv/bin/python tools/benchmark.py --check
 
 lint: setup     ## check style and types

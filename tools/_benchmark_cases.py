@@ -46,6 +46,7 @@ class Case:
         compared: Contenders whose results must be the exact one.
         memory: Whether peak memory is measured too.
         pixels: Pixels of the image side where cases of a group form a series, for plots.
+        rounds: At most this many samples of each contender, for cases that take minutes.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Case:
     compared: tuple[str, ...] = ()
     memory: bool = False
     pixels: int | None = None
+    rounds: int | None = None
 
 
 @dataclass
@@ -74,28 +76,44 @@ def _moved(model: nn.Module, size: float = 0.02) -> nn.Module:
 # -- operators --------------------------------------------------------------------------------------------------------
 
 
-def _transforms(n: int, channels: int, batch: int) -> Case:
+def _einsum(x: Tensor, basis: Tensor) -> Tensor:
+    spectrum = torch.einsum("mw,bnwc->bnmc", basis, torch.einsum("nh,bhwc->bnwc", basis, x))
+    return torch.einsum("nh,bnwc->bhwc", basis, torch.einsum("mw,bnmc->bnwc", basis, spectrum))
+
+
+def _torch_dct(x: Tensor, basis: Tensor) -> Tensor:
+    spectrum = torch_dct.dct_2d(x.permute(0, 3, 1, 2), norm="ortho")
+    return torch_dct.idct_2d(spectrum, norm="ortho").permute(0, 2, 3, 1)
+
+
+#: Cosine transforms and back; the basis is ignored by those that make their own.
+_ROUND_TRIPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "matmul (ours)": lambda x, basis: idctn(dctn(x, (1, 2), backend="matmul"), (1, 2), backend="matmul"),
+    "einsum": _einsum,
+    "convolution": lambda x, basis: public_idct2(public_dct2(x, basis, basis), basis, basis),
+    "torch-dct": _torch_dct,
+}
+
+
+def _transforms(n: int, channels: int, batch: int, *, dtype: torch.dtype = torch.float32, step: bool = False) -> Case:
+    """There and back: the input is the exact result, and the gradient that comes in the one that goes out."""
+    trips = {k: f for k, f in _ROUND_TRIPS.items() if dtype == torch.float32 or k != "torch-dct"}  # an FFT
+
     def make(device: torch.device) -> tuple[dict[str, Run], Tensor]:
-        x, basis = torch.randn(batch, n, n, channels), cosine_basis(n)
-        exact = x.double()
-        x, basis = x.to(device), basis.to(device)
-
-        def einsum() -> Tensor:
-            spectrum = torch.einsum("mw,bnwc->bnmc", basis, torch.einsum("nh,bhwc->bnwc", basis, x))
-            return torch.einsum("nh,bnwc->bhwc", basis, torch.einsum("mw,bnmc->bnwc", basis, spectrum))
-
-        def torch_dct_() -> Tensor:
-            spectrum = torch_dct.dct_2d(x.permute(0, 3, 1, 2), norm="ortho")
-            return torch_dct.idct_2d(spectrum, norm="ortho").permute(0, 2, 3, 1)
-
+        exact = torch.randn(batch, n, n, channels)
+        x, basis = exact.to(device, dtype), cosine_basis(n).to(device, dtype)
+        if not step:
+            return {name: lambda f=f: f(x, basis) for name, f in trips.items()}, exact.double()
+        leaf = torch.randn_like(x).requires_grad_()
         return {
-            "matmul (ours)": lambda: idctn(dctn(x, (1, 2), backend="matmul"), (1, 2), backend="matmul"),
-            "einsum": einsum,
-            "convolution": lambda: public_idct2(public_dct2(x, basis, basis), basis, basis),
-            "torch-dct": torch_dct_,
-        }, exact
+            name: lambda f=f: _gradients(lambda: f(leaf, basis), [leaf], x) for name, f in trips.items()
+        }, exact.double().flatten()
 
-    return Case(f"{n} x {n} x {channels}, batch {batch}", make, ("matmul (ours)", "einsum", "convolution", "torch-dct"))
+    return Case(_named(n, channels, batch, dtype == torch.bfloat16), make, tuple(trips))
+
+
+def _named(n: int, channels: int, batch: int, bf16: bool = False) -> str:
+    return f"{n} x {n} x {channels}, batch {batch}" + (", bfloat16" if bf16 else "")
 
 
 def _spectral_part(n: int, channels: int, batch: int) -> Case:
@@ -118,7 +136,7 @@ def _spectral_part(n: int, channels: int, batch: int) -> Case:
         ours = run(lambda: apply_gain(x, gain, (1, 2)))
         return {"ours": ours, "four products alone": run(products), "public": run(public)}, exact
 
-    return Case(f"{n} x {n} x {channels}, batch {batch}", make, ("ours", "public"))
+    return Case(_named(n, channels, batch), make, ("ours", "public"))
 
 
 def _gradients(run: Run, leaves: list[Tensor], toward: Tensor) -> Tensor:
@@ -154,7 +172,7 @@ def _operator_step(n: int, channels: int, batch: int) -> Case:
         arguments = x.to(device), k.to(device), toward.to(device)
         return {"ours": ours(*arguments), "public": public(*arguments)}, exact
 
-    return Case(f"{n} x {n} x {channels}, batch {batch}", make, ("ours", "public"), memory=True)
+    return Case(_named(n, channels, batch), make, ("ours", "public"), memory=True)
 
 
 def _linear(n: int, channels: int, batch: int) -> Case:
@@ -198,7 +216,7 @@ def _step(model: nn.Module, x: Tensor, amp: bool, *extra: Tensor) -> Run:
     return run
 
 
-def _blocks(n: int, channels: int, batch: int, train: bool) -> Case:
+def _blocks(n: int, channels: int, batch: int, train: bool, amp: bool = False) -> Case:
     def make(device: torch.device) -> tuple[dict[str, Run], None]:
         block = _moved(SpectralBlock(channels, backbones.heat_operator(channels))).to(device).train(train)
         public = PublicBlock(channels, False).to(device).train(train)
@@ -209,10 +227,10 @@ def _blocks(n: int, channels: int, batch: int, train: bool) -> Case:
         first = x.permute(0, 3, 1, 2).contiguous()
         if train:
             return {
-                "ours": _step(block, x, False, embedding),
-                "public": _step(public, first, False, embedding),
-                "Swin": _step(swin, x, False),
-                "ConvNeXt": _step(convnext, first, False),
+                "ours": _step(block, x, amp, embedding),
+                "public": _step(public, first, amp, embedding),
+                "Swin": _step(swin, x, amp),
+                "ConvNeXt": _step(convnext, first, amp),
             }, None
         with torch.no_grad():
             stored = Precomputed(block.mixer.operator)
@@ -220,13 +238,13 @@ def _blocks(n: int, channels: int, batch: int, train: bool) -> Case:
             block.mixer.operator = stored
             public.op.k_exp = public.op.gain(decay(n, n).to(device), embedding)
         return {
-            "ours": _inference(lambda: block(x), False, device),
-            "public": _inference(lambda: public(first, embedding), False, device),
-            "Swin": _inference(lambda: swin(x), False, device),
-            "ConvNeXt": _inference(lambda: convnext(first), False, device),
+            "ours": _inference(lambda: block(x), amp, device),
+            "public": _inference(lambda: public(first, embedding), amp, device),
+            "Swin": _inference(lambda: swin(x), amp, device),
+            "ConvNeXt": _inference(lambda: convnext(first), amp, device),
         }, None
 
-    return Case(f"{n} x {n} x {channels}, batch {batch}", make)
+    return Case(_named(n, channels, batch, amp), make)
 
 
 def _peer(name: str, image: int) -> nn.Module:
@@ -258,7 +276,8 @@ def _networks(size: str, image: int, batch: int, amp: bool = False, series: bool
         return runs, exact
 
     compared = ("ours", "public") + (("public, float32",) if amp else ("ours, packed", "public, packed"))
-    return Case(f"{size}, {image} px, batch {batch}", make, compared, True, image if series else None)
+    side, rounds = (image if series else None), (3 if image > 1024 else None)
+    return Case(f"{size}, {image} px, batch {batch}", make, compared, True, side, rounds)
 
 
 def _training(size: str, batch: int, amp: bool = False) -> Case:
@@ -344,10 +363,15 @@ def groups(device: torch.device) -> dict[str, Group]:
     """Every group by name. On a GPU batches are larger."""
     gpu = device.type == "cuda"
     batch, batches = (128, (1, 128)) if gpu else (4, (1, 4))
-    sides = (224, 384, 512, 768, 1024)
+    sides = (224, 384, 512, 768, 1024, 2048)
     return {
         "transforms": Group(
-            "Cosine transform and back", [_transforms(n, c, batch) for n, c in (*STAGES, (128, 64), (256, 16))]
+            "Cosine transform and back",
+            [_transforms(n, c, batch) for n, c in (*STAGES, (128, 64), (256, 16))]
+            + [_transforms(n, c, batch, dtype=torch.bfloat16) for n, c in STAGES],
+        ),
+        "transforms-step": Group(
+            "Cosine transform and back, forward and backward", [_transforms(n, c, batch, step=True) for n, c in STAGES]
         ),
         "spectral": Group(
             "The heat operator with a stored gain: transform, gain, transform back, inference",
@@ -357,8 +381,13 @@ def groups(device: torch.device) -> dict[str, Group]:
             "The heat operator with a learned k, forward and backward", [_operator_step(n, c, batch) for n, c in STAGES]
         ),
         "linear": Group("The first linear of an MLP, inference", [_linear(n, c, batch) for n, c in STAGES]),
-        "block": Group("One block, inference", [_blocks(n, c, batch, False) for n, c in STAGES]),
-        "block-step": Group("One block, forward and backward", [_blocks(n, c, batch, True) for n, c in STAGES]),
+        "block": Group(
+            "One block, inference", [_blocks(n, c, batch, False, amp) for amp in (False, True) for n, c in STAGES]
+        ),
+        "block-step": Group(
+            "One block, forward and backward",
+            [_blocks(n, c, batch, True, amp) for amp in (False, True) for n, c in STAGES],
+        ),
         "inference": Group("Networks, inference", [_networks("tiny", 224, b) for b in batches]),
         "sizes": Group("Larger networks, inference", [_networks(size, 224, batches[-1]) for size in ("small", "base")]),
         "resolution": Group(

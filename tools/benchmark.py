@@ -4,7 +4,7 @@
 
 Contenders of a case run in turn in this process, each warmed up; figures are medians. Tables give for each contender
 the time, in bold that time over ours (above 1 we are faster), peak memory of tensors and the relative error against
-float64. Writes record.json, record.md and plots to --out. All groups take about 20 minutes on two cores, which should
+float64. Writes record.json, record.md and plots to --out. All groups take about 35 minutes on two cores, which should
 have nothing else to do.
 
 --check compares the ratio of each contender to each of ours with docs/benchmarks/MACHINE.json and fails where one is
@@ -38,6 +38,7 @@ def measure(case: Case, device: torch.device, rounds: int, seconds: float) -> di
     """The figures of all contenders of a case."""
     torch.manual_seed(0)
     runs, exact = case.make(device)
+    rounds = min(rounds, case.rounds or rounds)
     found = as_record(alternate(runs, device, rounds, seconds))
     for name, run in runs.items():
         if case.memory:
