@@ -8,9 +8,10 @@ The tasks and the guard against leakage are in ``_peft_tasks``, the backbones an
 its checkpoint is missing) in ``_pretrain``, the methods and their budgets in ``_peft_methods``.
 
 One protocol for all: 800 training images, 250 updates of AdamW at batch 16, cosine with warm-up, no augmentation, the
-weights after the last update. Only the learning rate is chosen, for each method and task, out of the same four, by
-the accuracy on the 200 validation images with seed 0. Each run then sees the test images once. Seeds change the new
-head, the adapter's start and the order of images; the images stay the same.
+weights after the last update. Only the learning rate is chosen, for each method and task, by the accuracy on the 200
+validation images with seed 0: out of the same four, and beyond the largest as long as that is the best so far. Each run
+then sees the test images once. Seeds change the new head, the adapter's start and the order of images; the images stay
+the same.
 
 Each run is one JSON file; what is there is not run again, so a stopped sweep goes on where it was. Seed 0 comes first,
 since the others use its learning rate. ``--table`` writes OUT/BACKBONE.md.
@@ -50,11 +51,17 @@ PACKAGES = ("torch", "timm", "peft", "numpy", "scikit-image", "scikit-learn", "o
 
 @dataclass(frozen=True)
 class Settings:
-    """What all methods share. ``limit`` is a number of images per split, for tests."""
+    """What all methods share.
+
+    Attributes:
+        factor: From the largest learning rate to the next, where the largest is the best.
+        limit: A number of images per split, for tests.
+    """
 
     steps: int = 250
     batch: int = 16
     lrs: tuple[float, ...] = (3e-4, 1.5e-3, 7.5e-3, 3.75e-2)
+    factor: float = 5.0
     weight_decay: float = 1e-4
     limit: int | None = None
 
@@ -136,6 +143,15 @@ def saved_for_backward(model: nn.Module, images: Tensor, labels: Tensor) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
+def next_rate(search: dict[str, float], settings: Settings) -> float | None:
+    """The learning rate to try after those with these accuracies, or None when the search is over."""
+    for lr in settings.lrs:
+        if str(lr) not in search:
+            return lr
+    best, largest = max(search, key=search.__getitem__), max(search, key=float)  # the lowest of equals is the best
+    return float(largest) * settings.factor if best == largest else None
+
+
 # -- one run ----------------------------------------------------------------------------------------------------------
 
 
@@ -156,12 +172,12 @@ def run(cell: Cell, out: Path, settings: Settings) -> dict[str, Any]:
         return record
     search: dict[str, float] = {}
     if cell.seed == 0:
-        best = -1.0
-        for lr in settings.lrs:
+        while (lr := next_rate(search, settings)) is not None:
             candidate, spent_here = train(cell, lr, settings, checkpoint)
-            search[str(lr)] = found = accuracy(candidate, cell.task, "val", settings.limit)
-            if found > best:
+            found = accuracy(candidate, cell.task, "val", settings.limit)
+            if found > max(search.values(), default=-1.0):
                 best, chosen, model, spent = found, lr, candidate, spent_here
+            search[str(lr)] = found
     else:
         first = Cell(cell.backbone, cell.method, cell.task, 0).path(out)
         if not first.is_file():
