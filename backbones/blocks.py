@@ -9,6 +9,7 @@ from timm.layers import DropPath, LayerScale
 from torch import Tensor, nn
 
 from spectral_ops import ChannelLinear, SpectralMixer, SpectralOperator
+from spectral_ops._memory import lean
 
 __all__ = ["NORM_PLACEMENTS", "Downsample", "NormPlacement", "SpectralBlock", "Stem", "halved"]
 
@@ -61,7 +62,10 @@ class Mlp(nn.Module):
         self.fc2 = ChannelLinear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
+        x = self.fc1(x)
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            return lean(self.fc2, self.act, x)
+        return self.fc2(self.act(x))
 
 
 class SpectralBlock(nn.Module):

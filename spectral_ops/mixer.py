@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spectral_ops._memory import lean
 from spectral_ops.linear import ChannelLinear
 from spectral_ops.operator import SpectralOperator
 from spectral_ops.scripting import TracedOperator, with_modules
 
 __all__ = ["SpectralMixer"]
+
+
+def _gated(y: Tensor, z: Tensor) -> Tensor:
+    return lean(y.mul, F.silu, z)
 
 
 class SpectralMixer(nn.Module):
@@ -56,9 +62,10 @@ class SpectralMixer(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         x = self.dwconv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        y = self.norm(self.operator(self.value(x), embedding=embedding))
-        y = y * F.silu(self.gate(x))
-        return self.proj(y)  # type: ignore[no-any-return]
+        y, z = self.norm(self.operator(self.value(x), embedding=embedding)), self.gate(x)
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            return lean(self.proj, _gated, y, z)
+        return self.proj(y * F.silu(z))  # type: ignore[no-any-return]
 
     def __prepare_scriptable__(self) -> nn.Module:
         """What ``torch.jit.script`` compiles: this layer, its operator traced."""

@@ -1,0 +1,145 @@
+"""``lean``: the plain expression's gradients, and less kept for them."""
+
+import pytest
+import torch
+from torch.func import functional_call, grad
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from spectral_ops import Heat, SpectralMixer
+from spectral_ops._memory import lean
+
+
+class Pair(torch.nn.Module):
+    """An activation and a linear."""
+
+    def __init__(self, plain=False, dtype=torch.float32):
+        super().__init__()
+        self.plain = plain
+        self.linear = torch.nn.Linear(6, 3, dtype=dtype)
+
+    def forward(self, x):
+        return self.linear(F.gelu(x)) if self.plain else lean(self.linear, F.gelu, x)
+
+
+def _pairs(dtype=torch.float32):
+    lean_, plain = Pair(dtype=dtype), Pair(plain=True, dtype=dtype)
+    plain.load_state_dict(lean_.state_dict())
+    return lean_, plain
+
+
+def _gradients(run, model, x):
+    x = x.clone().requires_grad_()
+    model.zero_grad()
+    run(model, x).square().sum().backward()
+    return [x.grad, *(p.grad.clone() for p in model.parameters())]
+
+
+def _checkpointed(reentrant):
+    return lambda model, x: checkpoint(model, x, use_reentrant=reentrant)
+
+
+def _on_the_processor(model, x):
+    with torch.autograd.graph.save_on_cpu():
+        return model(x)
+
+
+def _halved(model, x):
+    with torch.autocast("cpu", torch.bfloat16):
+        return model(x)
+
+
+RUNS = {
+    "plain": lambda model, x: model(x),
+    "autocast": _halved,
+    "checkpoint": _checkpointed(False),
+    "reentrant checkpoint": _checkpointed(True),
+    "save_on_cpu": _on_the_processor,
+}
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (2, 5, 6), (2, 3, 5, 6)])
+@pytest.mark.parametrize("how", RUNS)
+def test_gradients_are_those_of_the_expression_to_the_bit(how, shape):
+    x = torch.randn(shape)
+    one, other = (_gradients(RUNS[how], model, x) for model in _pairs())
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_layouts_other_than_contiguous():
+    x = torch.randn(2, 6, 3, 5).permute(0, 2, 3, 1)
+    one, other = (_gradients(RUNS["plain"], model, x) for model in _pairs())
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _seen(layer):
+    """The storages of the inputs a layer will get."""
+    found = []
+    layer.register_forward_pre_hook(lambda module, args: found.append(StorageWeakRef(args[0].untyped_storage())))
+    return found
+
+
+def test_the_result_is_not_kept():
+    for model in _pairs():
+        inputs = _seen(model.linear)
+        y = model(torch.randn(4, 6, requires_grad=True))
+        assert inputs[0].expired() is not model.plain
+        del y
+
+
+def test_the_mixer_does_not_keep_the_gated_map():
+    mixer = SpectralMixer(8, Heat(diffusivity=0.5, dims=(1, 2)))
+    inputs = _seen(mixer.proj)
+    y = mixer(torch.randn(2, 6, 7, 8, requires_grad=True))
+    assert inputs[0].expired()
+    y.sum().backward()
+    assert mixer.proj.weight.grad.any() and mixer.gate.weight.grad.any() and mixer.norm.weight.grad.any()
+
+
+def test_second_derivatives():
+    w = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    function = lambda x, w: lean(lambda a: a @ w, F.gelu, x)  # noqa: E731
+    assert torch.autograd.gradcheck(function, (x, w)) and torch.autograd.gradgradcheck(function, (x, w))
+
+
+def test_parameters_of_one_call_are_those_of_its_backward():
+    """``functional_call`` has put the old ones back by then."""
+    model, plain = _pairs()
+    others = {name: torch.randn_like(p).requires_grad_() for name, p in model.named_parameters()}
+    x, grads = torch.randn(4, 6, requires_grad=True), []
+    for pair in (model, plain):
+        y = functional_call(pair, others, (x,)).square().sum()
+        grads.append(torch.autograd.grad(y, [x, *others.values()]))
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+def test_function_transforms():
+    x, (model, plain) = torch.randn(4, 6), _pairs()
+    one, other = (
+        grad(lambda p, m=m: functional_call(m, p, (x,)).square().sum())(dict(m.named_parameters()))
+        for m in (model, plain)
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_consumer_that_writes_into_the_result():
+    w, x = torch.randn(6, 3), torch.randn(4, 6)
+    grads = []
+    for run in (lean, lambda consume, make, x: consume(make(x))):
+        weight, leaf = w.clone().requires_grad_(), x.clone().requires_grad_()
+        run(lambda a, weight=weight: a.mul_(2) @ weight, F.silu, leaf).sum().backward()
+        grads.append((weight.grad, leaf.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+@pytest.mark.parametrize("what", ["input", "weight"])
+def test_what_is_modified_before_backward_is_noticed(what):
+    model, x = Pair(), torch.randn(4, 6, requires_grad=True)
+    h = x * 1
+    y = model(h)
+    with torch.no_grad():
+        (h if what == "input" else model.linear.weight).add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
