@@ -60,16 +60,22 @@ class Method:
         budget: ``"small"``, ``"large"`` or None, by backbone.
         config: Makes PEFT's config from the backbone's name and a seed; None where PEFT is not used.
         trains: Otherwise, whether a parameter of this name is trained beside the head.
+        variant: Whether it is there to explain another method's result, and run only where it is asked for.
     """
 
     title: str
     budget: dict[str, str]
     config: Callable[[str, int], PeftConfig] | None = None
     trains: Callable[[str], bool] = lambda name: False
+    variant: bool = False
 
 
 def _both(budget: str) -> dict[str, str]:
     return {"vit": budget, "vheat": budget}
+
+
+def _variant(title: str, config: Callable[[str, int], PeftConfig]) -> Method:
+    return Method(f"MoPPA exact, {title}", {}, config, variant=True)
 
 
 METHODS: dict[str, Method] = {
@@ -91,7 +97,18 @@ METHODS: dict[str, Method] = {
     "rlrr": Method("RLRR", _both("large"), _own(priors=(), rescale=True)),
     "moppa_rescale": Method("MoPPA exact + rescale", _both("large"), _own(rescale=True)),
     "full": Method("full", {}, trains=lambda name: True),
-}
+    # What if it stood elsewhere, had no gates, saw its input, or scaled channels too?
+    "moppa_mlp": _variant("before MLPs", _own(num_heads=1, placement="mlp")),
+    "moppa_parallel": _variant("in parallel", _own(num_heads=1, placement="parallel")),
+    "moppa_ungated": _variant("no gates", _own(num_heads=1, init="released")),
+    "moppa_routed": _variant("routes from the input", _own(num_heads=1, router="input")),
+    "moppa_gated": Method("MoPPA released, gates", {}, _own(physics="released"), variant=True),
+    "moppa_ssf": _variant("+ SSF", _own(ssf=True)),
+    "moppa_all": Method(
+        "MoPPA released + rescale + SSF", {}, _own(physics="released", init="released", rescale=True, ssf=True),
+        variant=True,
+    ),
+}  # fmt: skip
 
 
 def adapt(model: nn.Module, backbone: str, method: str, seed: int) -> nn.Module:

@@ -258,7 +258,8 @@ def sweep(cells: Iterable[Cell], out: Path, settings: Settings, jobs: int = 1) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", choices=BACKBONES, default="vit")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME")
+    usual = [name for name, method in METHODS.items() if not method.variant]
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=usual, metavar="NAME", help=", ".join(METHODS))
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, choices=(1, 2), default=1, help="processes of one thread each")
@@ -266,7 +267,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="tabulate the runs that are there and stop")
     args = parser.parse_args()
     if args.table:
-        table = format_table(read_records(args.out / args.backbone))
+        records = [r for r in read_records(args.out / args.backbone) if r["method"] in args.methods]
+        table = format_table(records)
         (args.out / f"{args.backbone}.md").write_text(table)
         print(table)
         return
