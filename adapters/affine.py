@@ -7,7 +7,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Rescale", "ScaleShift"]
+__all__ = ["Rescale", "ScaleShift", "rescaled"]
+
+
+def rescaled(weight: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """A weight with its last rows, as many as there are row scales, rescaled; in its dtype."""
+    part = weight[-len(row) :]
+    part = torch.addcmul(part, part, torch.outer(row, column).to(weight.dtype))
+    return part if len(row) == len(weight) else torch.cat([weight[: -len(row)], part])
 
 
 class Rescale(nn.Module):
@@ -32,10 +39,7 @@ class Rescale(nn.Module):
 
     def weight(self, weight: Tensor) -> Tensor:
         """The rescaled weight, in the dtype of ``weight``."""
-        change = torch.outer(self.row, self.column).to(weight.dtype)
-        part = weight[-self.rows :]
-        part = torch.addcmul(part, part, change)
-        return part if self.rows == len(weight) else torch.cat([weight[: -self.rows], part])
+        return rescaled(weight, self.row, self.column)
 
     def bias(self, bias: Tensor | None, outputs: int) -> Tensor | None:
         """The shifted bias of a layer with this many outputs."""

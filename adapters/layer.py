@@ -9,10 +9,10 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-from adapters.affine import Rescale, ScaleShift
+from adapters.affine import Rescale, ScaleShift, rescaled
 from adapters.unit import MoPPAUnit
+from spectral_ops._memory import lean
 
 __all__ = ["MoPPALayer"]
 
@@ -84,10 +84,9 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         for unit in units:
             if not unit.parallel:
                 inputs = unit(inputs)
-        if self._active(self.moppa_rescale):
-            # Backward makes the rescaled weight again instead of keeping one, and what it is made of, for each layer.
-            again = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-            y: Any = checkpoint(self._rescaled, inputs, use_reentrant=False) if again else self._rescaled(inputs)
+        rescales = self._active(self.moppa_rescale)
+        if rescales:
+            y: Any = self._rescaled(inputs, rescales)
         else:
             y = self.base_layer(inputs, *args, **kwargs)
         for unit in units:
@@ -97,9 +96,19 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
             y = affine(y)
         return y
 
-    def _rescaled(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight, self.bias
-        return F.linear(x, weight, None if bias is None else bias.to(weight.dtype))
+    def _rescaled(self, x: Tensor, rescales: list[Rescale]) -> Tensor:
+        """The rescaled linear, whose weight backward makes again instead of keeping one for each layer."""
+        weight, bias = self.get_base_layer().weight, self.bias
+        scales = [scale for rescale in rescales for scale in (rescale.row, rescale.column)]
+        half = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else weight.dtype
+
+        def make(weight: Tensor, *scales: Tensor) -> Tensor:
+            for row, column in zip(scales[::2], scales[1::2], strict=True):
+                weight = rescaled(weight, row, column)
+            return weight.to(half)  # what the product would make of it, and keep
+
+        bias = None if bias is None else bias.to(weight.dtype)
+        return lean(lambda made: F.linear(x, made, bias), make(weight, *scales), make, weight, *scales)
 
     # -- PEFT's contract --------------------------------------------------------------------------------------------
 

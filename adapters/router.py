@@ -80,8 +80,8 @@ class Router(nn.Module):
         if self.left_out:
             return torch.tensor([name in self.left_out for name in self.names], device=device)
         if dropout and self.dropout > 0:
-            draw = torch.rand(len(self.names), device=device)
-            return (draw < self.dropout) & (draw < draw.max())
+            draw = torch.rand(len(self.names))  # by the one generator that checkpoints put back without being asked
+            return ((draw < self.dropout) & (draw < draw.max())).to(device)
         return None
 
     @contextmanager

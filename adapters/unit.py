@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from adapters.priors import ReleasedTau
 from adapters.router import Router
 from spectral_ops import Grid, Identity, Mixture, Scaled, SpectralOperator, apply_gain
+from spectral_ops._memory import may_hook
 
 __all__ = ["LAYOUTS", "Layout", "MoPPAUnit", "TokenGrid"]
 
@@ -193,21 +194,31 @@ class MoPPAUnit(nn.Module):
                 return apply_gain(x, gain.to(x.device), dims)
         pooled = x.mean(dims) if self.operator.input_conditioned else None
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        # A gain is made in dozens of small steps, each as large as a sample's map: backward makes it again instead of
+        # keeping them.
+        again = learning and may_hook()
         device, left_out = x.device, self.router.left_out
+        versions = self._versions() if again else ()
 
         def compute() -> Tensor:  # kept until backward, and called there again: it must not hold x
             if self.tokens is not None and _in_backward():
                 self.tokens.replayed = True
+            if again and self._versions() != versions:
+                raise RuntimeError(
+                    "a MoPPA unit's parameters have been modified or exchanged between its forward pass and backward"
+                )
+            if self.router.left_out == left_out:
+                return self.operator.gain(sizes, pooled=pooled, dtype=dtype, device=device)
             with self.router.leaving_out(left_out):
                 return self.operator.gain(sizes, pooled=pooled, dtype=dtype, device=device)
 
         if self.storing:
             with torch.inference_mode(False), torch.no_grad():
                 self._stored[sizes] = (self._stamp(), compute().clone())
-        # A gain is made in dozens of small steps, each as large as a sample's map: backward makes it again instead of
-        # keeping them.
-        again = learning and not torch.compiler.is_compiling()
-        return apply_gain(x, checkpoint(compute, use_reentrant=False) if again else compute(), dims)
+        if again:
+            random = self.router.training and self.router.dropout > 0
+            return apply_gain(x, checkpoint(compute, use_reentrant=False, preserve_rng_state=random), dims)
+        return apply_gain(x, compute(), dims)
 
     def _replicate_for_data_parallel(self) -> MoPPAUnit:
         raise RuntimeError("nn.DataParallel cannot copy MoPPA's units: use DistributedDataParallel")
@@ -223,8 +234,10 @@ class MoPPAUnit(nn.Module):
 
     def _stamp(self) -> tuple[Any, ...]:
         """What a stored gain was computed from: it is used only as long as this is the same."""
-        versions = tuple((id(p), 0 if p.is_inference() else p._version) for p in self._sources())
-        return (self.router.left_out, *versions)
+        return (self.router.left_out, *self._versions())
+
+    def _versions(self) -> tuple[tuple[int, int], ...]:
+        return tuple((id(p), 0 if p.is_inference() else p._version) for p in self._sources())
 
     def forget(self) -> None:
         """Drop the stored gains."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from backbones.blocks import Mlp
+from backbones.blocks import Mlp, hooked, plain_gelu
 from spectral_ops import ChannelLinear
 
 __all__ = ["packed"]
@@ -126,7 +126,7 @@ def _replaced(model: nn.Module, shapes: dict[nn.Module, torch.Size]) -> nn.Modul
     """The model with the layers packed that these shapes go into, each once, wherever it stands."""
     made: dict[nn.Module, nn.Module] = {}
     for mlp in model.modules():
-        if type(mlp) in (Mlp, timm.layers.Mlp) and mlp.fc1 in shapes and _plain_gelu(mlp.act):
+        if type(mlp) in (Mlp, timm.layers.Mlp) and mlp.fc1 in shapes and plain_gelu(mlp.act):
             made[mlp.fc1] = _PACKED[type(mlp.fc1)](mlp.fc1, shapes[mlp.fc1], "gelu")
             mlp.act = nn.Identity()
     for layer, shape in shapes.items():
@@ -155,16 +155,8 @@ def _input_shapes(model: nn.Module, images: Tensor) -> dict[nn.Module, torch.Siz
     return {layer: shape for layer, shape in shapes.items() if type(layer) is not nn.Conv2d or len(shape) == 4}
 
 
-def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
-def _plain_gelu(act: nn.Module) -> bool:
-    return type(act) is nn.GELU and act.approximate == "none" and not _hooked(act)
-
-
 def _plain(layer: nn.Module) -> bool:
     """Whether nobody else has a hand in the layer: hooks, parametrisations, other paddings, sparse weights."""
     padded = isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str))
     strided = type(layer.weight) is nn.Parameter and layer.weight.layout == torch.strided
-    return strided and not padded and not _hooked(layer)
+    return strided and not padded and not hooked(layer)

@@ -15,7 +15,7 @@ __all__ = ["SpectralMixer"]
 
 
 def _gated(y: Tensor, z: Tensor) -> Tensor:
-    return lean(y.mul, F.silu, z)
+    return lean(y.mul, F.silu(z), F.silu, z)
 
 
 class SpectralMixer(nn.Module):
@@ -64,7 +64,9 @@ class SpectralMixer(nn.Module):
         x = self.dwconv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         y, z = self.norm(self.operator(self.value(x), embedding=embedding)), self.gate(x)
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            return lean(self.proj, _gated, y, z)
+            gated = _gated(y, z)
+            kept = y.requires_grad and z.requires_grad  # by the product in any case
+            return lean(self.proj, gated, _gated, y, z) if kept else self.proj(gated)
         return self.proj(y * F.silu(z))  # type: ignore[no-any-return]
 
     def __prepare_scriptable__(self) -> nn.Module:

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -81,19 +82,27 @@ def peak_memory(run: Run, device: torch.device) -> float:
         before = torch.cuda.memory_allocated(device)
         run()
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    return max(_alive(run)) / 2**20
+
+
+def kept_memory(run: Run) -> int:
+    """Bytes of tensors made by a run on the CPU that are alive after it, as long as its result is."""
+    run()
+    return _alive(run)[-1]
+
+
+def _alive(run: Run) -> list[int]:
+    """Bytes of tensors made by a run that are alive after each allocation and release."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as recorded:
-        run()
+        result = run()
     pending, changes = list(recorded.profiler.kineto_results.experimental_event_tree()), []
     while pending:
         event = pending.pop()
         pending.extend(event.children)
         if event.tag.name == "Allocation":
             changes.append((event.start_time_ns, event.extra_fields.alloc_size))
-    alive = peak = 0
-    for _, change in sorted(changes):
-        alive += change
-        peak = max(peak, alive)
-    return peak / 2**20
+    del result
+    return [0, *accumulate(change for _, change in sorted(changes))]
 
 
 def relative_error(out: Tensor, exact: Tensor) -> float:

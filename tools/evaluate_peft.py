@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _benchmark_measure import kept_memory
 from _files import write_json
 from _peft_methods import METHODS, adapt, adapter_size, trained
 from _peft_table import format_table, read_records
@@ -126,23 +127,6 @@ def _order(count: int, settings: Settings, seed: int) -> Tensor:
     return torch.cat(epochs)[:wanted].view(settings.steps, settings.batch)
 
 
-def saved_for_backward(model: nn.Module, images: Tensor, labels: Tensor) -> int:
-    """Bytes that one forward pass keeps for the backward pass, the network's own weights aside."""
-    weights = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
-    kept: dict[int, Any] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage  # held, so that no address is used twice
-        return tensor
-
-    model.train()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        F.cross_entropy(model(images), labels)
-    return sum(storage.nbytes() for storage in kept.values())
-
-
 def next_rate(search: dict[str, float], settings: Settings) -> float | None:
     """The learning rate to try after those with these accuracies, or None when the search is over."""
     for lr in settings.lrs:
@@ -186,7 +170,7 @@ def run(cell: Cell, out: Path, settings: Settings) -> dict[str, Any]:
         model, spent = train(cell, chosen, settings, checkpoint)
         best = accuracy(model, cell.task, "val", settings.limit)
     state = {name: parameter.detach().contiguous() for name, parameter in trained(model).items()}
-    images, labels = load(cell.task, "train", settings.limit)
+    batch, targets = (tensor[: settings.batch] for tensor in load(cell.task, "train", settings.limit))
     record = {
         **asdict(cell),
         "lr": chosen,
@@ -196,7 +180,7 @@ def run(cell: Cell, out: Path, settings: Settings) -> dict[str, Any]:
         "adapter_parameters": adapter_size(model, cell.backbone),
         "trained_parameters": sum(p.numel() for p in state.values()),
         **{name: round(seconds, 3) for name, seconds in spent.items()},
-        "saved_for_backward_bytes": saved_for_backward(model, images[: settings.batch], labels[: settings.batch]),
+        "saved_for_backward_bytes": kept_memory(lambda: F.cross_entropy(model.train()(batch), targets)),
         "peak_process_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "file_bytes": len(save(state)),
         "settings": asked,

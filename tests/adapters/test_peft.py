@@ -8,11 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, inject_adapter_in_model
 from safetensors.torch import load_file
+from torch import func
+from torch.multiprocessing.reductions import StorageWeakRef
 
 import adapters
 from adapters.layer import MoPPALayer
+from adapters.router import Router
 
 FORMS = {
     "exact": {},
@@ -344,19 +348,74 @@ def test_a_unit_keeps_no_input_for_backward(adapt):
     assert all(p.grad is not None for p in unit.parameters())
 
 
-def test_rescaling_keeps_no_weight_for_backward(adapt, images):
+@pytest.mark.parametrize("autocast", [False, True])
+def test_rescaling_keeps_no_weight_for_backward(autocast, adapt, images, monkeypatch):
     model = adapt("vit", priors=(), rescale=True).train()
-    frozen = {p.data_ptr() for p in model.parameters()}
-    kept = []
+    weights, linear = [], F.linear
 
-    def pack(t):
-        if t.data_ptr() not in frozen:
-            kept.append(tuple(t.shape))
-        return t
+    def noted(x, weight, bias=None):
+        if not isinstance(weight, torch.nn.Parameter):
+            weights.append(StorageWeakRef(weight.untyped_storage()))
+        return linear(x, weight, bias)
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        model(images("vit"))
-    assert kept and not any(192 in shape and shape[0] in (192, 576, 768) for shape in kept)
+    monkeypatch.setattr(F, "linear", noted)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        y = model(images("vit"))
+    assert len(weights) == 2 * 4 and all(weight.expired() for weight in weights)
+    y.float().sum().backward()
+
+
+def _gradients(model, run, x):
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    changed = {name: (1.5 * p).detach().requires_grad_() for name, p in parameters.items()}
+    return torch.autograd.grad(run(changed, x).square().sum(), list(changed.values()))
+
+
+def test_gradients_of_rescaling_are_those_of_the_tensors_it_was_called_with(adapt, images):
+    model, x = adapt("vit", priors=(), rescale=True), images("vit")
+    found = _gradients(model, lambda changed, x: func.functional_call(model, changed, (x,)), x)
+
+    def in_place(changed, x):
+        twin = copy.deepcopy(model)
+        for name, value in changed.items():
+            owner, _, leaf = name.rpartition(".")
+            del twin.get_submodule(owner)._parameters[leaf]
+            setattr(twin.get_submodule(owner), leaf, value)
+        return twin(x)
+
+    for one, other in zip(found, _gradients(model, in_place, x), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("change", ["exchanged", "modified"])
+def test_a_units_parameters_must_stay_until_backward(change, adapt, images):
+    """The gain is made again in backward, from them."""
+    model, x = adapt("vit"), images("vit")
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    changed = {name: p.detach().clone().requires_grad_() for name, p in parameters.items()}
+    loss = func.functional_call(model, changed, (x,)).sum() if change == "exchanged" else model(x).sum()
+    if change == "modified":
+        with torch.no_grad():
+            next(p for name, p in parameters.items() if "gate" in name).add_(1)
+    with pytest.raises(RuntimeError, match="modified or exchanged between its forward pass and backward"):
+        loss.backward()
+
+
+def test_function_transforms(adapt, images):
+    model, x = adapt("vit", rescale=True), images("vit")
+    parameters = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    found = func.grad(lambda p: func.functional_call(model, p, (x,)).square().sum())(parameters)
+    model(x).square().sum().backward()
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            torch.testing.assert_close(found[name], p.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_training_does_not_write_which_priors_are_left_out(adapt, images, monkeypatch):
+    """Another thread may be setting them."""
+    model = adapt("vit")
+    monkeypatch.setattr(Router, "leaving_out", None)
+    model(images("vit")).sum().backward()
 
 
 @pytest.mark.parametrize("after", ["leaving the block", "running the bare network"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 
-from backbones.blocks import Downsample, SpectralBlock, Stem, halved
+from backbones.blocks import Downsample, Mlp, SpectralBlock, Stem, halved
 from spectral_ops import FromEmbedding, Heat
 
 
@@ -102,3 +104,33 @@ def test_an_unknown_norm_placement():
 def test_an_operator_over_other_dims():
     with pytest.raises(ValueError, match=r"operator must act on dims=\(1, 2\)"):
         SpectralBlock(8, Heat())
+
+
+def _mlp_gradients(mlp, x, plain):
+    hook = mlp.act.register_forward_hook(lambda module, args, y: y * torch.linspace(0, 1, 32))
+    torch.manual_seed(1)
+    y = mlp.fc2(mlp.act(mlp.fc1(x))) if plain else mlp(x)
+    hook.remove()
+    mlp.zero_grad()
+    y.square().sum().backward()
+    return [p.grad.clone() for p in mlp.parameters()]
+
+
+@pytest.mark.parametrize(
+    "act", [nn.GELU(), nn.SiLU(inplace=True), nn.RReLU(), nn.PReLU(), nn.Sequential(nn.GELU(), nn.Dropout(0.5))]
+)
+def test_gradients_of_an_mlp_are_those_of_its_forward_pass(act):
+    """Nothing is called again in backward that could give something else, such as hooks and random activations."""
+    mlp, x = Mlp(8, 32), torch.randn(2, 3, 5, 8)
+    mlp.act = act
+    one, other = (_mlp_gradients(mlp, x, plain) for plain in (False, True))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_an_mlp_does_not_keep_the_activated_map():
+    mlp, kept = Mlp(8, 32), []
+    mlp.fc2.register_forward_pre_hook(lambda module, args: kept.append(StorageWeakRef(args[0].untyped_storage())))
+    y = mlp(torch.randn(2, 3, 5, 8))
+    assert kept[0].expired()
+    y.sum().backward()
+    assert mlp.fc2.weight.grad.any()

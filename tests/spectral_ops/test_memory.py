@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.func import functional_call, grad
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
@@ -20,7 +21,7 @@ class Pair(torch.nn.Module):
         self.linear = torch.nn.Linear(6, 3, dtype=dtype)
 
     def forward(self, x):
-        return self.linear(F.gelu(x)) if self.plain else lean(self.linear, F.gelu, x)
+        return self.linear(F.gelu(x)) if self.plain else lean(self.linear, F.gelu(x), F.gelu, x)
 
 
 def _pairs(dtype=torch.float32):
@@ -97,10 +98,58 @@ def test_the_mixer_does_not_keep_the_gated_map():
     assert mixer.proj.weight.grad.any() and mixer.gate.weight.grad.any() and mixer.norm.weight.grad.any()
 
 
+@pytest.mark.parametrize("keeps_output", [torch.tanh, torch.sigmoid, torch.exp])
+def test_what_is_dropped_without_backward_is_freed(keeps_output):
+    """An operation that keeps its own output must not hold itself."""
+    w, x = torch.randn(6, 3, requires_grad=True), torch.randn(4, 6, requires_grad=True)
+    y = lean(lambda a: keeps_output(a @ w), F.gelu(x), F.gelu, x)
+    storage = StorageWeakRef(y.untyped_storage())
+    del y
+    assert storage.expired()
+
+
+def test_inputs_are_not_kept_for_a_consumer_that_needs_nothing():
+    w, x = torch.randn(6, 3), torch.randn(4, 6)
+    h = x * 1
+    held = StorageWeakRef(h.untyped_storage())
+    shift = torch.zeros(4, 6, requires_grad=True)
+    y = lean(lambda a: a @ w, h + shift, torch.add, h, shift)
+    del h
+    assert held.expired() and y.requires_grad
+
+
+def test_views_are_left_alone():
+    x = torch.randn(9, 6)
+    grads = []
+    for run in (lean, lambda consume, result, make, x: consume(result)):
+        leaf, w = x.clone().requires_grad_(), torch.ones(6, 3, requires_grad=True)
+        run(lambda a, w=w: a @ w, leaf[3:], lambda t: t[3:], leaf).square().sum().backward()
+        grads.append((leaf.grad, w.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+def test_forward_mode_derivatives():
+    model, plain = _pairs()
+    x, tangent = torch.randn(4, 6), torch.randn(4, 6)
+    found = []
+    for pair in (model, plain):
+        with forward_ad.dual_level():
+            found.append(forward_ad.unpack_dual(pair(forward_ad.make_dual(x, tangent))).tangent)
+    assert torch.equal(*found)
+
+
+def test_where_hooks_are_forbidden():
+    model, plain = _pairs()
+    x = torch.randn(4, 6)
+    with torch.autograd.graph.disable_saved_tensors_hooks("none here"):
+        one, other = (_gradients(RUNS["plain"], pair, x) for pair in (model, plain))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 def test_second_derivatives():
     w = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
     x = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
-    function = lambda x, w: lean(lambda a: a @ w, F.gelu, x)  # noqa: E731
+    function = lambda x, w: lean(lambda a: a @ w, F.gelu(x), F.gelu, x)  # noqa: E731
     assert torch.autograd.gradcheck(function, (x, w)) and torch.autograd.gradgradcheck(function, (x, w))
 
 
@@ -127,9 +176,9 @@ def test_function_transforms():
 def test_a_consumer_that_writes_into_the_result():
     w, x = torch.randn(6, 3), torch.randn(4, 6)
     grads = []
-    for run in (lean, lambda consume, make, x: consume(make(x))):
+    for run in (lean, lambda consume, result, make, x: consume(result)):
         weight, leaf = w.clone().requires_grad_(), x.clone().requires_grad_()
-        run(lambda a, weight=weight: a.mul_(2) @ weight, F.silu, leaf).sum().backward()
+        run(lambda a, weight=weight: a.mul_(2) @ weight, F.silu(leaf), F.silu, leaf).sum().backward()
         grads.append((weight.grad, leaf.grad))
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
 

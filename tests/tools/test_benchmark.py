@@ -67,6 +67,12 @@ def test_contenders_take_turns():
     assert order[-9:] == list("abcbcacab")
 
 
+def test_kept_memory_is_what_backward_needs_and_the_result():
+    layer, x = torch.nn.Linear(256, 256), torch.randn(1024, 256, requires_grad=True)
+    found = measuring.kept_memory(lambda: torch.nn.functional.gelu(layer(x)).sum())
+    assert found == pytest.approx(2**20, abs=100)  # the GELU's input; its output is needed by nothing
+
+
 def test_peak_memory_counts_what_is_alive_at_once():
     def run():
         kept = torch.ones(2**18)  # 1 MiB

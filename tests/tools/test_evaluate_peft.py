@@ -199,13 +199,6 @@ def test_batches_go_through_all_images_first():
     assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
 
 
-def test_kept_for_backward_is_what_a_layer_needs():
-    layer = torch.nn.Linear(8, 3)
-    images, labels = torch.randn(4, 8), torch.tensor([0, 1, 2, 0])
-    # Its input, and for the loss the logarithms of the probabilities, the labels and a scalar.
-    assert tool.saved_for_backward(layer, images, labels) == 4 * 8 * 4 + 4 * 3 * 4 + 4 * 8 + 4
-
-
 def test_an_incomplete_checkpoint_is_refused(out, tmp_path):
     state = load_file(out / "checkpoints" / "vit.safetensors")
     del state["norm.weight"]

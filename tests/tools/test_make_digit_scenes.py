@@ -127,6 +127,10 @@ def test_it_is_not_written_twice_and_never_over_other_files(digit_scenes, tmp_pa
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="is not the digit-scenes data set"):
         scenes.make_digit_scenes(tmp_path, size=64, train=1, val=1)
+    for meta in ('{"camera": "mine"}', '{"data": "other", "seed": 0, "version": 1}', "{", "[]", "{}"):
+        (tmp_path / "meta.json").write_text(meta)
+        with pytest.raises(FileExistsError, match="is not the digit-scenes data set"):
+            scenes.make_digit_scenes(tmp_path, size=64, train=1, val=1)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
