@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +99,18 @@ def _alive(run: Run) -> list[int]:
         event = pending.pop()
         pending.extend(event.children)
         if event.tag.name == "Allocation":
-            changes.append((event.start_time_ns, event.extra_fields.alloc_size))
+            changes.append((event.start_time_ns, event.extra_fields.ptr, event.extra_fields.alloc_size))
     del result
-    return [0, *accumulate(change for _, change in sorted(changes))]
+    alive, own = [0], set()
+    for _, address, change in sorted(changes):
+        if change > 0:
+            own.add(address)
+        elif address not in own:  # made before the run
+            continue
+        else:
+            own.remove(address)
+        alive.append(alive[-1] + change)
+    return alive
 
 
 def relative_error(out: Tensor, exact: Tensor) -> float:

@@ -73,6 +73,15 @@ def test_kept_memory_is_what_backward_needs_and_the_result():
     assert found == pytest.approx(2**20, abs=100)  # the GELU's input; its output is needed by nothing
 
 
+def test_what_was_made_before_a_run_does_not_count():
+    held = []
+
+    def run():
+        held[:] = [torch.empty(2**20)]  # in the place of the last run's
+
+    assert measuring.kept_memory(run) == 2**22
+
+
 def test_peak_memory_counts_what_is_alive_at_once():
     def run():
         kept = torch.ones(2**18)  # 1 MiB
