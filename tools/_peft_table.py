@@ -12,6 +12,7 @@ from _peft_methods import METHODS
 from _peft_tasks import TASKS
 
 Record = dict[str, Any]
+_SMALL = {name for name, method in METHODS.items() if "small" in method.budget.values()}
 
 
 def read_records(folder: Path) -> list[Record]:
@@ -54,6 +55,18 @@ def summarise(records: list[Record]) -> dict[str, tuple[float, float] | None]:
     return found
 
 
+def above(records: list[Record], others: list[Record]) -> tuple[float, float] | None:
+    """How far a method's mean is above another's, over the seeds that both have in full; None where there is none."""
+
+    def by_seed(runs: list[Record]) -> dict[int, float]:
+        found = {seed: summarise([r for r in runs if r["seed"] == seed])["mean"] for seed in {r["seed"] for r in runs}}
+        return {seed: mean[0] for seed, mean in found.items() if mean is not None}
+
+    ours, theirs = by_seed(records), by_seed(others)
+    differences = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    return mean_and_error(differences) if differences else None
+
+
 def format_table(records: list[Record]) -> str:
     """One line per method as Markdown: accuracies, then what the method costs.
 
@@ -64,7 +77,7 @@ def format_table(records: list[Record]) -> str:
         raise ValueError("there are no runs to tabulate")
     groups = list(dict.fromkeys(task.group for task in TASKS.values()))
     columns = [c for g in groups for c in ([n for n, t in TASKS.items() if t.group == g] + [g])] + ["mean"]
-    heads = [f"**{c}**" if c in (*groups, "mean") else c for c in columns]
+    heads = [f"**{c}**" if c in (*groups, "mean") else c for c in columns] + ["above LoRA"]
     costs = ["CPU s per run", "kept for backward (MiB)", "file (kB)"]
     lines = [
         f"| method | parameters | {' | '.join(heads)} | {' | '.join(costs)} | runs |",
@@ -80,13 +93,17 @@ def format_table(records: list[Record]) -> str:
             f"{statistics.median(r['saved_for_backward_bytes'] for r in own) / 2**20:.1f}",
             f"{statistics.median(r['file_bytes'] for r in own) / 1e3:.0f}",
         ]
-        cells = [f"{own[0]['adapter_parameters']:,}", *(_cell(summary[c]) for c in columns), *costs, str(len(own))]
+        reference = "lora_small" if name in _SMALL else "lora"
+        compared = above(own, [r for r in records if r["method"] == reference]) if name != reference else None
+        accuracies = [*(_cell(summary[c]) for c in columns), _cell(compared)]
+        cells = [f"{own[0]['adapter_parameters']:,}", *accuracies, *costs, str(len(own))]
         lines.append(f"| {method.title} | {' | '.join(cells)} |")
     seeds = sorted({r["seed"] for r in records})
     lines += [
         "",
         f"Test accuracy in percent, mean ± standard error over seeds {', '.join(map(str, seeds))}; a group is the mean "
-        "of its tasks, the mean that of the groups. Parameters are those besides the head; the last columns but one "
-        "are medians over runs.",
+        "of its tasks, the mean that of the groups. Above LoRA: the means' difference seed by seed, to the LoRA of the "
+        "same budget, of the larger one where there is none. Parameters are those besides the head; the last columns "
+        "but one are medians over runs.",
     ]
     return "\n".join(lines) + "\n"

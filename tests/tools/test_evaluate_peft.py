@@ -236,6 +236,10 @@ def test_table(tmp_path):
     np.testing.assert_allclose(got["mean"], (np.mean(group_means), np.linalg.norm(group_errors) / 3))
     text = table.format_table(read)
     assert f"{values['digits'].mean():.1f} ± {values['digits'].std(ddof=1) / np.sqrt(5):.1f}" in text
+    better = [{**r, "method": "fourierft", "test_accuracy": r["test_accuracy"] + r["seed"]} for r in records]
+    np.testing.assert_allclose(table.above(better, records), (2.0, np.std(range(5), ddof=1) / np.sqrt(5)))
+    assert "| 2.0 ± 0.7 |" in table.format_table(records + better)
+    assert table.above(better, [r for r in records if r["task"] != "stain"]) is None
     partial = table.summarise([r for r in records if r["task"] != "stain"])
     assert partial["stain"] is partial["specialised"] is partial["mean"] is None and partial["natural"] is not None
     assert "| - |" in table.format_table([r for r in records if r["task"] != "stain"])
