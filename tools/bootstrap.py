@@ -19,7 +19,7 @@ from environment.compiled_mmcv import install_mmcv
 from environment.lock import only_one_setup
 from environment.machine import check_disk, check_interpreter, choose_interpreter, find_compiler, probe
 from environment.project import MMCV, ROOT, TOOLS, VENV, VENV_PYTHON, WORK, SetupError, clock, locked, say
-from environment.state import can_update, empty_venv, is_current, made_from, no_longer_locked, write_stamp
+from environment.state import can_update, empty_venv, is_current, made_from, no_longer_locked, refuse_link, write_stamp
 
 BUILD_TOOLS = ("ninja", "pip", "setuptools", "wheel")
 SOURCE_ONLY = ("onedl-mmdetection", "onedl-mmsegmentation")
@@ -30,6 +30,7 @@ def set_up(environ: Mapping[str, str]) -> None:
     requested = environ.get("PYTHON", "")
     if is_current(requested):
         return
+    refuse_link()
     with only_one_setup() as lock:
         if is_current(requested):
             return

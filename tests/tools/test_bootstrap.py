@@ -262,6 +262,14 @@ def test_environment_of_someone_else_is_left_alone(finished, tmp_path):
     assert (tmp_path / ".venv/bin/python").exists()
 
 
+def test_environment_of_another_checkout_is_left_alone(finished, tmp_path):
+    theirs = (tmp_path / ".venv").rename(tmp_path / "theirs")
+    (tmp_path / ".venv").symlink_to(theirs)
+    finished.project.LOCK_FILE.write_text("")  # so that it is not current
+    assert f"is a link to {theirs}" in fail(finished, finished.bootstrap.set_up, {})
+    assert (theirs / "bin/python").exists()
+
+
 def test_packages_that_left_the_lock_are_known(finished, tmp_path):
     assert finished.state.no_longer_locked() == []
     lock = tmp_path / "requirements.lock"

@@ -69,6 +69,15 @@ def no_longer_locked() -> list[str]:
     return [name for name in read_stamp().get("locked", []) if name not in locked()]
 
 
+def refuse_link() -> None:
+    """Stop where `.venv` leads elsewhere: what is there belongs to another checkout."""
+    if VENV.is_symlink():
+        raise SetupError(
+            f"{VENV} is a link to {os.readlink(str(VENV))}, which this set-up would change: remove the link and run "
+            "the command again."
+        )
+
+
 def empty_venv(origin: Mapping[str, Any]) -> None:
     """Leave nothing in `.venv` but the stamp, which says that it is being changed."""
     if VENV.exists() and any(VENV.iterdir()) and not STAMP.exists():
