@@ -16,7 +16,7 @@ from torch.amp.autocast_mode import is_autocast_available
 from spectral_ops import _fused
 from spectral_ops._checks import check_floating, check_quantity, check_sizes, has_values, normalise_dims
 from spectral_ops.eigenvalues import BOUNDARIES, LAPLACIANS, Boundary, Laplacian, laplacian_eigenvalues
-from spectral_ops.transforms import Backend, dctn, dstn, idctn, idstn
+from spectral_ops.transforms import Backend, Kind, transform
 
 __all__ = ["Grid", "GridOptions", "Quantity", "SpectralOperator", "apply_gain", "superpose"]
 
@@ -134,55 +134,64 @@ def superpose(
     """
     if not terms:
         raise ValueError("terms must hold at least one pair of field and gain")
+    if boundary not in BOUNDARIES:
+        raise ValueError(f"boundary must be one of {BOUNDARIES}, got {boundary!r}")
     fields, gains = zip(*terms, strict=True)
-    return _combine(fields, [gains], dims, boundary, backend)[0]
+    _check_fields(fields)
+    over = normalise_dims(dims, fields[0].ndim)
+    sizes = check_sizes([fields[0].shape[d] for d in over], "transformed sizes")
+    return _combine(fields, [gains], over, sizes, boundary, backend)[0]
+
+
+def _check_fields(fields: Sequence[Tensor]) -> None:
+    x = fields[0]
+    for field in fields:
+        check_floating(field)
+        if field.shape != x.shape or field.dtype != x.dtype:
+            raise ValueError(
+                f"fields must share shape and dtype, got {tuple(x.shape)} {x.dtype} and {tuple(field.shape)} "
+                f"{field.dtype}"
+            )
 
 
 def _combine(
     fields: Sequence[Tensor],
     rows: Sequence[Sequence[Tensor]],
-    dims: int | Sequence[int],
+    dims: tuple[int, ...],
+    sizes: tuple[int, ...],
     boundary: Boundary,
     backend: Backend = "auto",
 ) -> list[Tensor]:
-    """For each row of gains the sum of the fields times them; one forward transform per field, an inverse per row."""
-    if boundary not in BOUNDARIES:
-        raise ValueError(f"boundary must be one of {BOUNDARIES}, got {boundary!r}")
-    forward, inverse = (dctn, idctn) if boundary == "neumann" else (dstn, idstn)
-    for x in fields:
-        check_floating(x)
+    """For each row of gains the sum of the fields times them; one forward transform per field, an inverse per row.
+
+    Gains are checked here; fields and their ``dims``, none negative, of ``sizes``, were.
+    """
     x = fields[0]
-    for other in fields[1:]:
-        if other.shape != x.shape or other.dtype != x.dtype:
-            raise ValueError(
-                f"fields must share shape and dtype, got {tuple(x.shape)} {x.dtype} and {tuple(other.shape)} "
-                f"{other.dtype}"
-            )
-    over, products = normalise_dims(dims, x.ndim), _product_dtype(x)
+    kind: Kind = "cosine" if boundary == "neumann" else "sine"
+    products = _product_dtype(x)
     if FUSED and backend == "auto" and len(fields) == len(rows) == 1:
-        check_floating(rows[0][0], "gain")
-        gain = _align(rows[0][0], x, over)
-        if _fused.fits(x, gain, over, products):
+        gain = _align(rows[0][0], x, dims)
+        if _fused.fits(x, gain, dims, products):
             return [_fused.apply(x, gain[0], boundary, products)]
     half = products == torch.float16
-    spectra = [forward(field, over, backend=backend) for field in fields]
+    spectra = [transform(kind, field, dims, sizes, backend) for field in fields]
     if half:  # a gain and the amplitudes it gives may be beyond float16 where the field is not, as Poisson's low modes
         spectra = [spectrum.float() for spectrum in spectra]
     results = []
     for gains in rows:
         total = None
         for spectrum, gain in zip(spectra, gains, strict=True):
-            check_floating(gain, "gain")
-            term = spectrum * _align(gain, x, over).to(spectrum.dtype)
+            term = spectrum * _align(gain, x, dims).to(spectrum.dtype)
             total = term if total is None else total + term
         assert total is not None
         with _no_autocast(x.device.type) if half else contextlib.nullcontext():
-            results.append(inverse(total, over, backend=backend).to(x.dtype))
+            results.append(transform(kind, total, dims, sizes, backend, inverse=True).to(x.dtype))
     return results
 
 
 def _align(gain: Tensor, x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """View a gain ``([B,] *sizes [, C])`` so that it broadcasts against ``x``."""
+    check_floating(gain, "gain")
     k = len(dims)
     others = [d for d in range(x.ndim) if d not in dims]
     layout = {k: list(dims), k + 1: [*dims, *others[-1:]], k + 2: [*others[:1], *dims, *others[-1:]]}.get(gain.ndim, [])
@@ -197,8 +206,8 @@ def _align(gain: Tensor, x: Tensor, dims: tuple[int, ...]) -> Tensor:
                 f"gain of shape {tuple(gain.shape)} does not broadcast to an input of shape {tuple(x.shape)} "
                 f"transformed over dims {dims}: {size} against {x.shape[d]} in dimension {d}"
             )
-    order = sorted(range(len(layout)), key=layout.__getitem__)
-    gain = gain.permute(order)
+    if layout != sorted(layout):
+        gain = gain.permute(sorted(range(len(layout)), key=layout.__getitem__))
     missing = [d for d in range(x.ndim) if d not in layout]
     for d in missing:
         gain = gain.unsqueeze(d)
@@ -373,17 +382,16 @@ class SpectralOperator(nn.Module, ABC):
             check_floating(pooled, "pooled")
             if pooled.ndim not in (1, 2):
                 raise ValueError(f"pooled must have shape (C) or (B, C), got {tuple(pooled.shape)}")
-        if embedding is not None:
-            check_floating(embedding, "embedding")
-        if embedding is not None and tuple(embedding.shape[:-1]) != sizes:
-            raise ValueError(f"embedding must have shape (*{sizes}, C), got {tuple(embedding.shape)}")
+        _check_embedding(embedding, sizes)
         if device is None:
             owned: Tensor | None = next((t for t in (*self.parameters(), *self.buffers())), None)
             device = torch.device("cpu") if owned is None else owned.device
-        device = torch.device(device)
-        with _no_autocast(device.type):
-            gain = self._gain(Grid(sizes, dtype, device, embedding, pooled))
-        return gain.squeeze(-1) if gain.shape[-1] == 1 and gain.ndim == len(sizes) + 1 else gain
+        return self._gain_on(Grid(sizes, dtype, torch.device(device), embedding, pooled))
+
+    def _gain_on(self, grid: Grid) -> Tensor:
+        with _no_autocast(grid.device.type):
+            gain = self._gain(grid)
+        return gain.squeeze(-1) if gain.shape[-1] == 1 and gain.ndim == len(grid.sizes) + 1 else gain
 
     def forward(self, x: Tensor, *, embedding: Tensor | None = None) -> Tensor:
         """Apply the operator over ``dims``.
@@ -406,17 +414,16 @@ class SpectralOperator(nn.Module, ABC):
         self, fields: Sequence[Tensor], rows: Sequence[Sequence[SpectralOperator]], embedding: Tensor | None
     ) -> list[Tensor]:
         """For each row of operators on this one's grid the sum of what they make of the fields."""
+        _check_fields(fields)
         x = fields[0]
-        check_floating(x)
         dims = normalise_dims(self.dims, x.ndim)
-        sizes = [x.shape[d] for d in dims]
+        sizes = check_sizes([x.shape[d] for d in dims], "transformed sizes")
+        _check_embedding(embedding, sizes)
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         pooled = _pool(x, dims) if self.input_conditioned else None
-        gains = [
-            [op.gain(sizes, embedding=embedding, pooled=pooled, dtype=dtype, device=x.device) for op in row]
-            for row in rows
-        ]
-        return _combine(fields, gains, dims, self.boundary)
+        grid = Grid(sizes, dtype, x.device, embedding, pooled)
+        gains = [[op._gain_on(grid) for op in row] for row in rows]
+        return _combine(fields, gains, dims, sizes, self.boundary)
 
     # -- algebra; the nodes live in composition.py, which needs this class ------------------------------------------
 
@@ -457,6 +464,14 @@ class SpectralOperator(nn.Module, ABC):
         }
         arguments += [f"{k}={v!r}" for k, v in self.grid_options.items() if v != defaults[k]]
         return f"{type(self).__name__}({', '.join(arguments)})"
+
+
+def _check_embedding(embedding: Tensor | None, sizes: tuple[int, ...]) -> None:
+    if embedding is None:
+        return
+    check_floating(embedding, "embedding")
+    if tuple(embedding.shape[:-1]) != sizes:
+        raise ValueError(f"embedding must have shape (*{sizes}, C), got {tuple(embedding.shape)}")
 
 
 def _pool(x: Tensor, dims: tuple[int, ...]) -> Tensor:

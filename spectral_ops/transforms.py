@@ -101,6 +101,8 @@ def _matmul_along(x: Tensor, matrix: Tensor, dim: int) -> Tensor:
     tail = x.shape[dim + 1 :]
     if all(isinstance(n, int) for n in (x.shape[dim], *tail)) and SLENDER * math.prod(tail) < x.shape[dim]:
         return torch.matmul(x.movedim(dim, -1), matrix.mT).movedim(-1, dim)
+    if len(tail) == 1:
+        return torch.matmul(matrix, x)
     return torch.unflatten(torch.matmul(matrix, x.flatten(dim + 1)), -1, tail)
 
 
@@ -118,15 +120,18 @@ def _fits(sizes: tuple[int, ...], modes: tuple[int, ...]) -> bool:
 
 def _takes_fft(backend: Backend, x: Tensor, n: int) -> bool:
     """Whether a dimension of ``n`` samples goes through torch-dct. Traced graphs keep to products unless told."""
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
-    if x.numel() == 0:
-        return False  # there is nothing to compute, and torch-dct cannot view it
     if backend == "auto":
-        return not tracing() and n >= FFT_FROM.get(x.device.type, n + 1) and _has_torch_dct()
-    if backend == "fft" and not _has_torch_dct():
+        start = FFT_FROM.get(x.device.type)
+        chosen = start is not None and not tracing() and n >= start and _has_torch_dct()
+    elif backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
+    else:
+        chosen = backend == "fft"
+    if chosen and x.numel() == 0:
+        return False  # there is nothing to compute, and torch-dct cannot view it
+    if chosen and not _has_torch_dct():
         raise ModuleNotFoundError("backend='fft' needs torch-dct: pip install torch-dct, or use backend='matmul'")
-    return backend == "fft"
+    return chosen
 
 
 def _has_torch_dct() -> bool:
@@ -142,15 +147,7 @@ def _analyse(
     kept = sizes if modes is None else _per_dim(modes, len(dims), "modes")
     if not _fits(sizes, kept):
         raise ValueError(f"modes must be at most the transformed sizes {sizes}, got {kept}")
-    y = x
-    for dim, n, m in zip(dims, sizes, kept, strict=True):
-        if _takes_fft(backend, x, n):
-            from spectral_ops._fft import analyse
-
-            y = analyse(kind, y, dim, m)
-        else:
-            y = _matmul_along(y, _basis(kind, n, m, x.dtype, x.device), dim)
-    return y.to(x.dtype)
+    return transform(kind, x, dims, kept, backend)
 
 
 def _synthesise(
@@ -162,14 +159,24 @@ def _synthesise(
     samples = modes if sizes is None else _per_dim(sizes, len(dims), "sizes")
     if not _fits(samples, modes):
         raise ValueError(f"sizes must be at least the number of modes {modes}, got {samples}")
-    y = x
-    for dim, n, m in zip(dims, samples, modes, strict=True):
-        if _takes_fft(backend, x, n):
-            from spectral_ops._fft import synthesise
+    return transform(kind, x, dims, samples, backend, inverse=True)
 
-            y = synthesise(kind, y, dim, n)
+
+def transform(
+    kind: Kind, x: Tensor, dims: tuple[int, ...], sizes: tuple[int, ...], backend: Backend, *, inverse: bool = False
+) -> Tensor:
+    """The transforms of this module without their checks: along ``dims``, none negative, to ``sizes``."""
+    y = x
+    for dim, size in zip(dims, sizes, strict=True):
+        before = x.shape[dim]
+        if _takes_fft(backend, x, size if inverse else before):
+            from spectral_ops import _fft
+
+            y = (_fft.synthesise if inverse else _fft.analyse)(kind, y, dim, size)
+        elif inverse:
+            y = _matmul_along(y, _basis(kind, size, before, x.dtype, x.device).mT, dim)
         else:
-            y = _matmul_along(y, _basis(kind, n, m, x.dtype, x.device).mT, dim)
+            y = _matmul_along(y, _basis(kind, before, size, x.dtype, x.device), dim)
     return y.to(x.dtype)
 
 
