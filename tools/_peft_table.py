@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from _peft_methods import METHODS
 from _peft_tasks import TASKS
 
 Record = dict[str, Any]
+ALL = tuple(TASKS)
 _SMALL = {name for name, method in METHODS.items() if "small" in method.budget.values()}
 
 
@@ -37,17 +39,18 @@ def _cell(value: tuple[float, float] | None) -> str:
     return f"{value[0]:.1f}" + ("" if math.isnan(value[1]) else f" ± {value[1]:.1f}")
 
 
-def summarise(records: list[Record]) -> dict[str, tuple[float, float] | None]:
+def summarise(records: list[Record], tasks: Sequence[str] = ALL) -> dict[str, tuple[float, float] | None]:
     """Test accuracy of one method by task, group and ``"mean"``, the mean of the groups' means.
 
-    The errors are those over seeds, not over choices of images. None where a task has no run, and for its group.
+    The errors are those over seeds, not over choices of images. None where one of ``tasks`` has no run, and for its
+    group.
     """
     found: dict[str, tuple[float, float] | None] = {}
     groups: dict[str, list[tuple[float, float] | None]] = {}
-    for name, task in TASKS.items():
+    for name in tasks:
         values = [r["test_accuracy"] for r in records if r["task"] == name]
         found[name] = mean_and_error(values) if values else None
-        groups.setdefault(task.group, []).append(found[name])
+        groups.setdefault(TASKS[name].group, []).append(found[name])
     for group, parts in groups.items():
         found[group] = None if None in parts else mean_of([p for p in parts if p is not None])
     means = [found[group] for group in groups]
@@ -55,11 +58,12 @@ def summarise(records: list[Record]) -> dict[str, tuple[float, float] | None]:
     return found
 
 
-def above(records: list[Record], others: list[Record]) -> tuple[float, float] | None:
+def above(records: list[Record], others: list[Record], tasks: Sequence[str] = ALL) -> tuple[float, float] | None:
     """How far a method's mean is above another's, over the seeds that both have in full; None where there is none."""
 
     def by_seed(runs: list[Record]) -> dict[int, float]:
-        found = {seed: summarise([r for r in runs if r["seed"] == seed])["mean"] for seed in {r["seed"] for r in runs}}
+        seeds = {r["seed"] for r in runs}
+        found = {seed: summarise([r for r in runs if r["seed"] == seed], tasks)["mean"] for seed in seeds}
         return {seed: mean[0] for seed, mean in found.items() if mean is not None}
 
     ours, theirs = by_seed(records), by_seed(others)
@@ -67,16 +71,17 @@ def above(records: list[Record], others: list[Record]) -> tuple[float, float] | 
     return mean_and_error(differences) if differences else None
 
 
-def format_table(records: list[Record]) -> str:
-    """One line per method as Markdown: accuracies, then what the method costs.
+def format_table(records: list[Record], tasks: Sequence[str] = ALL) -> str:
+    """One line per method as Markdown: accuracies in these tasks, then what the method costs.
 
     Raises:
         ValueError: There is no record.
     """
+    records = [r for r in records if r["task"] in tasks]
     if not records:
         raise ValueError("there are no runs to tabulate")
-    groups = list(dict.fromkeys(task.group for task in TASKS.values()))
-    columns = [c for g in groups for c in ([n for n, t in TASKS.items() if t.group == g] + [g])] + ["mean"]
+    groups = list(dict.fromkeys(TASKS[name].group for name in tasks))
+    columns = [c for g in groups for c in ([n for n in tasks if TASKS[n].group == g] + [g])] + ["mean"]
     heads = [f"**{c}**" if c in (*groups, "mean") else c for c in columns] + ["above LoRA"]
     costs = ["CPU s per run", "kept for backward (MiB)", "file (kB)"]
     lines = [
@@ -87,14 +92,14 @@ def format_table(records: list[Record]) -> str:
         own = [r for r in records if r["method"] == name]
         if not own:
             continue
-        summary = summarise(own)
+        summary = summarise(own, tasks)
         costs = [
             f"{statistics.median(r['train_cpu_seconds'] for r in own):.1f}",
             f"{statistics.median(r['saved_for_backward_bytes'] for r in own) / 2**20:.1f}",
             f"{statistics.median(r['file_bytes'] for r in own) / 1e3:.0f}",
         ]
         reference = "lora_small" if name in _SMALL else "lora"
-        compared = above(own, [r for r in records if r["method"] == reference]) if name != reference else None
+        compared = above(own, [r for r in records if r["method"] == reference], tasks) if name != reference else None
         accuracies = [*(_cell(summary[c]) for c in columns), _cell(compared)]
         cells = [f"{own[0]['adapter_parameters']:,}", *accuracies, *costs, str(len(own))]
         lines.append(f"| {method.title} | {' | '.join(cells)} |")
@@ -103,7 +108,7 @@ def format_table(records: list[Record]) -> str:
         "",
         f"Test accuracy in percent, mean ± standard error over seeds {', '.join(map(str, seeds))}; a group is the mean "
         "of its tasks, the mean that of the groups. Above LoRA: the means' difference seed by seed, to the LoRA of the "
-        "same budget, of the larger one where there is none. Parameters are those besides the head; the last columns "
+        "same budget, the larger one for what has none. Parameters are those besides the head; the last columns "
         "but one are medians over runs.",
     ]
     return "\n".join(lines) + "\n"

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python tools/evaluate_peft.py [--backbone vit] [--methods lora ...] [--tasks digits ...]
                                                     [--seeds 0 1 2 3 4] [--jobs 1] [--out work_dirs/peft]
-    python tools/evaluate_peft.py --table [--backbone vit] [--out work_dirs/peft]
+    python tools/evaluate_peft.py --table [...]    # of the runs that are there and asked for, as Markdown
 
 The tasks and the guard against leakage are in ``_peft_tasks``, the backbones and their pre-training (done here where
 its checkpoint is missing) in ``_pretrain``, the methods and their budgets in ``_peft_methods``.
@@ -14,7 +14,7 @@ then sees the test images once. Seeds change the new head, the adapter's start a
 the same.
 
 Each run is one JSON file; what is there is not run again, so a stopped sweep goes on where it was. Seed 0 comes first,
-since the others use its learning rate. ``--table`` writes OUT/BACKBONE.md.
+since the others use its learning rate.
 """
 
 from __future__ import annotations
@@ -248,13 +248,11 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, choices=(1, 2), default=1, help="processes of one thread each")
     parser.add_argument("--out", type=Path, default=ROOT / "work_dirs" / "peft")
-    parser.add_argument("--table", action="store_true", help="tabulate the runs that are there and stop")
+    parser.add_argument("--table", action="store_true", help="print the table of the runs that are there and stop")
     args = parser.parse_args()
     if args.table:
-        records = [r for r in read_records(args.out / args.backbone) if r["method"] in args.methods]
-        table = format_table(records)
-        (args.out / f"{args.backbone}.md").write_text(table)
-        print(table)
+        asked = [r for r in read_records(args.out / args.backbone) if r["method"] in args.methods]
+        print(format_table([r for r in asked if r["seed"] in args.seeds], args.tasks), end="")
         return
     torch.set_num_threads(1)
     if not (args.out / "checkpoints" / f"{args.backbone}.json").is_file():

@@ -243,5 +243,10 @@ def test_table(tmp_path):
     partial = table.summarise([r for r in records if r["task"] != "stain"])
     assert partial["stain"] is partial["specialised"] is partial["mean"] is None and partial["natural"] is not None
     assert "| - |" in table.format_table([r for r in records if r["task"] != "stain"])
+    chosen = ["digits", "stain"]
+    expected = (values["digits"].mean() + values["stain"].mean()) / 2
+    np.testing.assert_allclose(table.summarise(read, chosen)["mean"][0], expected)
+    head, _, line = table.format_table(read, chosen).splitlines()[:3]
+    assert "| digits | **natural** | stain | **specialised** | **mean** |" in head and f" {expected:.1f} ±" in line
     with pytest.raises(ValueError, match="no runs"):
         table.format_table([])
