@@ -51,7 +51,7 @@ class _Learned(nn.Module):
 
     def forward(self, grid: Grid) -> Tensor:
         value = self.minimum + F.softplus(self.raw.to(grid.dtype))
-        return value.repeat_interleave(self.width) if self.per_head else value.repeat(self.heads)
+        return (value[:, None] if self.per_head else value).expand(self.heads, self.width).flatten()
 
     def extra_repr(self) -> str:
         return f"{'per head' if self.per_head else 'per channel'}, shape={tuple(self.raw.shape)}"

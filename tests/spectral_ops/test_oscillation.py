@@ -181,6 +181,22 @@ def test_values_and_gradients_stay_finite_at_any_time(dtype):
             assert all(torch.isfinite(p.grad).all() for p in y.parameters()), (time, damping)
 
 
+@pytest.mark.parametrize("kind", [Wave, Plate])
+def test_no_damping_is_damping_of_nothing(kind):
+    values = [torch.tensor([0.0, 1e-3, 0.8, 30.0], dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    nothing = torch.zeros(4, dtype=torch.float64)
+    for damping in (0.0, 0):
+        plain, general = (kind(*map(torch.nn.Parameter, values), a) for a in (damping, nothing))
+        gains = [operator.gain((5, 7), dtype=torch.float64) for operator in (plain, general)]
+        torch.testing.assert_close(*gains, rtol=0, atol=1e-11)
+        weight = torch.randn_like(gains[0])
+        grads = [
+            torch.autograd.grad(gain, list(operator.parameters()), weight)
+            for gain, operator in zip(gains, (plain, general), strict=True)
+        ]
+        torch.testing.assert_close(*grads, rtol=1e-9, atol=1e-9)
+
+
 def test_gradients_with_respect_to_everything(draw):
     inputs = [v.requires_grad_() for v in (draw(2, 2, 3), draw(2, 2, 3), *(draw(2).exp() for _ in range(3)))]
     for kind in (Wave, Plate):
