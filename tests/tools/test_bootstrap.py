@@ -392,10 +392,13 @@ def test_commands_of_a_killed_setup_are_ended(tool, tmp_path, capsys):
 
 
 def test_running_command_is_noted_and_holds_the_lock(tool, runner, tmp_path):
-    runner.run("some.log", ["sh", "-c", f"echo $$; cat {tmp_path}/.setup/lock; ls -l /proc/self/fd"])
+    lock = tmp_path / ".setup/lock"
+    # The note is written once the command runs, which on a busy machine may be a moment after its first words.
+    waits = f"n=0; until [ -s {lock} ] || [ $n = 200 ]; do n=$((n + 1)); sleep 0.05; done"
+    runner.run("some.log", ["sh", "-c", f"echo $$; {waits}; cat {lock}; ls -l /proc/self/fd"])
     group, noted, *descriptors = (tmp_path / ".setup/some.log").read_text().splitlines()
     assert noted.startswith(f"{os.getpid()} {group}")
-    assert any(line.endswith(f"{tmp_path}/.setup/lock") for line in [noted, *descriptors])
+    assert any(line.endswith(str(lock)) for line in [noted, *descriptors])
 
 
 def test_folder_that_cannot_be_written(tool, tmp_path):
