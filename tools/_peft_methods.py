@@ -103,7 +103,7 @@ METHODS: dict[str, Method] = {
     "moppa_ungated": _variant("no gates", _own(num_heads=1, init="released")),
     "moppa_routed": _variant("routes from the input", _own(num_heads=1, router="input")),
     "moppa_gated": Method("MoPPA released, gates", {}, _own(physics="released"), variant=True),
-    "moppa_ssf": _variant("+ SSF", _own(ssf=True)),
+    "moppa_ssf": Method("MoPPA exact + SSF", {}, _own(ssf=True), variant=True),
     "moppa_all": Method(
         "MoPPA released + rescale + SSF", {}, _own(physics="released", init="released", rescale=True, ssf=True),
         variant=True,
