@@ -46,11 +46,6 @@ class Precomputed(SpectralOperator):
         super().__init__(**options)
         self.source = source
 
-    @property
-    def input_conditioned(self) -> bool:
-        """See :attr:`SpectralOperator.input_conditioned`; what has a stored gain is not."""
-        return not self._buffers and super().input_conditioned
-
     @staticmethod
     def _name(sizes: Sequence[int]) -> str:
         return "gain_" + "x".join(map(str, sizes))

@@ -122,13 +122,10 @@ def _takes_fft(backend: Backend, x: Tensor, n: int) -> bool:
     """Whether a dimension of ``n`` samples goes through torch-dct. Traced graphs keep to products unless told."""
     if backend == "auto":
         start = FFT_FROM.get(x.device.type)
-        chosen = start is not None and not tracing() and n >= start and _has_torch_dct()
-    elif backend not in BACKENDS:
+        return start is not None and not tracing() and n >= start and x.numel() > 0 and _has_torch_dct()
+    if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
-    else:
-        chosen = backend == "fft"
-    if chosen and x.numel() == 0:
-        return False  # there is nothing to compute, and torch-dct cannot view it
+    chosen = backend == "fft" and x.numel() > 0  # else there is nothing to compute, and torch-dct cannot view it
     if chosen and not _has_torch_dct():
         raise ModuleNotFoundError("backend='fft' needs torch-dct: pip install torch-dct, or use backend='matmul'")
     return chosen
