@@ -15,8 +15,8 @@ from spectral_ops import ChannelLinear
 
 __all__ = ["packed"]
 
-#: What a packed copy may be off by, relative to the norm of the output. Rounding is a thousand times below.
-TOLERANCE = 1e-3
+#: What a packed copy may be off by, relative to the norm of the output. Rounding is far below: 1e-6 and 6e-3.
+TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 
 
 class _Packed(nn.Module):
@@ -36,28 +36,30 @@ class _Packed(nn.Module):
         if x.requires_grad and torch.is_grad_enabled():
             raise RuntimeError("a packed model has no gradients: take the model that it was packed from")
         with torch.autocast("cpu", enabled=False):
-            result: Tensor = operator(x.float(), self.weight, self.bias, *arguments, self.fused, [], "none")
-        return result
+            result: Tensor = operator(
+                x.to(self.weight.dtype), self.weight, self.bias, *arguments, self.fused, [], "none"
+            )
+        return result if torch.is_autocast_enabled("cpu") else result.to(x.dtype)
 
 
 class _PackedLinear(_Packed):
-    def __init__(self, layer: nn.Linear, shape: torch.Size, fused: str) -> None:
+    def __init__(self, layer: nn.Linear, shape: torch.Size, fused: str, dtype: torch.dtype) -> None:
         super().__init__()
         self.in_features, self.out_features = layer.in_features, layer.out_features
-        self.bias, self.fused = _data(layer.bias), fused
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(_data(layer.weight), shape[:-1].numel())
+        self.bias, self.fused = _data(layer.bias, dtype), fused
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(_data(layer.weight, dtype), shape[:-1].numel())
 
     def forward(self, x: Tensor) -> Tensor:
         return self._forward(torch.ops.mkldnn._linear_pointwise, x)
 
 
 class _PackedConv2d(_Packed):
-    def __init__(self, layer: nn.Conv2d, shape: torch.Size, fused: str) -> None:
+    def __init__(self, layer: nn.Conv2d, shape: torch.Size, fused: str, dtype: torch.dtype) -> None:
         super().__init__()
         self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
-        self.bias, self.fused = _data(layer.bias), fused
+        self.bias, self.fused = _data(layer.bias, dtype), fused
         self.arguments = [list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups]
-        weight = layer.weight.detach().contiguous(memory_format=torch.channels_last)
+        weight = layer.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
         self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.arguments, list(shape))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,31 +69,33 @@ class _PackedConv2d(_Packed):
 _PACKED = {nn.Linear: _PackedLinear, ChannelLinear: _PackedLinear, nn.Conv2d: _PackedConv2d}
 
 
-def _data(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach()
+def _data(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if tensor is None else tensor.detach().to(dtype)
 
 
-def packed(model: nn.Module, images: Tensor) -> nn.Module:
-    """A copy of a model for float32 inference on the CPU, faster most of all on small batches.
+def packed(model: nn.Module, images: Tensor, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """A copy of a model for inference on the CPU, faster most of all on small batches.
 
     The weights of its linears and convolutions are kept in the blocked layout of oneDNN's kernels, which otherwise make
     it anew in every call, and the GELU of an MLP is computed by the kernel of its first layer. The copy computes what
-    the model does, to rounding and under autocast too, on images of every size; it is compared with the model on the
-    example before it is returned. These are the operators that torch.compile emits when it freezes weights; nothing is
-    compiled here. Networks of timm can be packed, too. For vHeat precompute the gains first, by
+    the model does, to rounding, on images of every size; it is compared with the model on the example before it is
+    returned. In bfloat16 it is what the model is under autocast, to be called there too, and the weights, which
+    autocast rounds in every call, are kept rounded. These are the operators that torch.compile emits when it freezes
+    weights; nothing is compiled here. Networks of timm can be packed, too. For vHeat precompute the gains first, by
     ``model.reparameterize``.
 
     Args:
         model: In eval mode, float32, on the CPU. It is left as it is.
         images: An example of the input, which the layouts are chosen for.
+        dtype: Of the linears and convolutions, ``torch.float32``, under autocast too, or ``torch.bfloat16``.
 
     Returns:
         The copy. It has no gradients, and can be neither copied nor saved.
 
     Raises:
-        ValueError: The model is in training mode, or not float32 on the CPU.
-        RuntimeError: This build of torch has no oneDNN, or the packed copy does not run, as where a layer's weight is
-            used by others, or computes something else.
+        ValueError: The model is in training mode, or not float32 on the CPU, or ``dtype`` is another one.
+        RuntimeError: This build of torch has no oneDNN, or the processor no bfloat16 that it can use; or the packed
+            copy does not run, as where a layer's weight is used by others, or computes something else.
 
     Example:
         >>> import timm
@@ -103,35 +107,39 @@ def packed(model: nn.Module, images: Tensor) -> nn.Module:
     """
     if not torch.backends.mkldnn.is_available():
         raise RuntimeError("packing needs a torch built with oneDNN (torch.backends.mkldnn.is_available())")
+    if dtype not in TOLERANCES:
+        raise ValueError(f"dtype must be torch.float32 or torch.bfloat16, got {dtype}")
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise RuntimeError("packing in bfloat16 needs a processor that oneDNN can use it on (x86: AVX-512 or newer)")
     if model.training:
         raise ValueError("model must be in eval mode, call model.eval() first: a packed copy cannot be trained")
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
             raise ValueError(f"model must be float32 on the CPU, got {name} in {parameter.dtype} on {parameter.device}")
     result = copy.deepcopy(model).requires_grad_(False)
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         expected = model(images)
-        result = _replaced(result, _input_shapes(result, images))
+        result = _replaced(result, _input_shapes(result, images), dtype)
         try:
             found = result(images)
         except Exception as error:
             raise RuntimeError(f"a packed copy of {type(model).__name__} does not run: {error}") from error
     for ours, theirs in zip(tree_leaves(found), tree_leaves(expected), strict=True):
-        if isinstance(theirs, Tensor) and not (ours - theirs).norm() <= TOLERANCE * theirs.norm():
+        if isinstance(theirs, Tensor) and not (ours - theirs).norm() <= TOLERANCES[dtype] * theirs.norm():
             raise RuntimeError(f"a packed copy of {type(model).__name__} computes something else")
     return result
 
 
-def _replaced(model: nn.Module, shapes: dict[nn.Module, torch.Size]) -> nn.Module:
+def _replaced(model: nn.Module, shapes: dict[nn.Module, torch.Size], dtype: torch.dtype) -> nn.Module:
     """The model with the layers packed that these shapes go into, each once, wherever it stands."""
     made: dict[nn.Module, nn.Module] = {}
     for mlp in model.modules():
         if type(mlp) in (Mlp, timm.layers.Mlp) and mlp.fc1 in shapes and plain_gelu(mlp.act):
-            made[mlp.fc1] = _PACKED[type(mlp.fc1)](mlp.fc1, shapes[mlp.fc1], "gelu")
+            made[mlp.fc1] = _PACKED[type(mlp.fc1)](mlp.fc1, shapes[mlp.fc1], "gelu", dtype)
             mlp.act = nn.Identity()
     for layer, shape in shapes.items():
         if layer not in made:
-            made[layer] = _PACKED[type(layer)](layer, shape, "none")
+            made[layer] = _PACKED[type(layer)](layer, shape, "none", dtype)
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             parent._modules[name] = made.get(child, child)

@@ -265,17 +265,20 @@ def _networks(size: str, image: int, batch: int, amp: bool = False, series: bool
         public.precompute(stage_sizes(image))
         net.reparameterize([image])
         models = {"ours": net, "public": public}
-        if device.type == "cpu" and not amp:
-            models["ours, packed"] = packed(net, x)
+        packs = device.type == "cpu" and (not amp or torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        dtype = torch.bfloat16 if amp else torch.float32
+        if packs:
+            models["ours, packed"] = packed(net, x, dtype=dtype)
         models |= {title: _peer(name, image).eval().to(device) for title, name in PEERS[size].items()}
-        if device.type == "cpu" and not amp:
-            models |= {f"{title}, packed": packed(models[title], x) for title in ("public", "Swin", "ConvNeXt")}
+        if packs:
+            titles = ("public", "Swin", "ConvNeXt")
+            models |= {f"{title}, packed": packed(models[title], x, dtype=dtype) for title in titles}
         runs = {title: _inference(lambda m=m: m(x), amp, device) for title, m in models.items()}
         if amp:
             runs["public, float32"] = _inference(lambda: public(x), False, device)
         return runs, exact
 
-    compared = ("ours", "public") + (("public, float32",) if amp else ("ours, packed", "public, packed"))
+    compared = ("ours", "public", "ours, packed", "public, packed", "public, float32")
     side, rounds = (image if series else None), (3 if image > 1024 else None)
     return Case(f"{size}, {image} px, batch {batch}", make, compared, True, side, rounds)
 

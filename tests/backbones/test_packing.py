@@ -12,6 +12,17 @@ from torch import nn
 
 from backbones import packed, packing
 
+needs_bfloat16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN uses no bfloat16 on this processor"
+)
+TIMM = [
+    ("convnext_atto", {}),
+    ("pvt_v2_b0", {}),
+    ("vit_tiny_patch16_224", {"depth": 2, "img_size": 64}),
+    ("swin_tiny_patch4_window7_224", {"embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2), "img_size": 56}),
+    ("resnet10t", {}),
+]
+
 
 def _error(ours, theirs):
     return ((ours - theirs).norm() / theirs.norm()).item()
@@ -30,16 +41,7 @@ def test_equals_the_network_on_every_size(post, stored, make_net, randomise):
             assert _error(fast(images), net(images)) < 1e-5
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("convnext_atto", {}),
-        ("pvt_v2_b0", {}),
-        ("vit_tiny_patch16_224", {"depth": 2, "img_size": 64}),
-        ("swin_tiny_patch4_window7_224", {"embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2), "img_size": 56}),
-        ("resnet10t", {}),
-    ],
-)
+@pytest.mark.parametrize(("name", "options"), TIMM)
 def test_equals_networks_of_timm(name, options, randomise):
     net = randomise(timm.create_model(name, num_classes=7, **options)).eval()
     images = torch.randn(2, 3, options.get("img_size", 64), options.get("img_size", 64))
@@ -48,6 +50,21 @@ def test_equals_networks_of_timm(name, options, randomise):
         assert _error(fast(images), net(images)) < 1e-5
     left = [m for m in fast.modules() if isinstance(m, nn.Linear)]
     assert not left and any(isinstance(m, nn.Linear) for m in net.modules())
+
+
+@needs_bfloat16
+@pytest.mark.parametrize(("name", "options"), [("vheat_nano", {}), *TIMM])
+def test_bfloat16_equals_the_network_under_autocast(name, options, randomise):
+    net = randomise(timm.create_model(name, num_classes=7, **options)).eval()
+    images = torch.randn(2, 3, options.get("img_size", 64), options.get("img_size", 64))
+    fast = packed(net, images, dtype=torch.bfloat16)
+    with torch.no_grad():
+        exact, alone = net(images), fast(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded, found = net(images), fast(images)
+    assert found.dtype == rounded.dtype and alone.dtype == torch.float32
+    assert 1e-5 < _error(found, exact) < 2 * _error(rounded, exact)
+    assert 1e-5 < _error(alone, exact) < 2 * _error(rounded, exact)
 
 
 def test_the_model_is_left_as_it_is(net, randomise):
@@ -104,7 +121,7 @@ def test_modules_of_other_kinds(make):
 def test_a_copy_that_does_not_run_or_differs_is_not_returned(monkeypatch):
     with pytest.raises(RuntimeError, match="a packed copy of _Reader does not run"):
         packed(_Reader().eval(), torch.randn(3, 8))
-    monkeypatch.setattr(packing, "_data", lambda tensor: None if tensor is None else 2 * tensor.detach())
+    monkeypatch.setattr(packing, "_data", lambda tensor, dtype: None if tensor is None else 2 * tensor.detach())
     with pytest.raises(RuntimeError, match="a packed copy of Linear computes something else"):
         packed(nn.Linear(8, 8).eval(), torch.randn(3, 8))
 
@@ -136,11 +153,19 @@ def test_without_onednn(net, monkeypatch):
         packed(net.eval(), torch.randn(1, 3, 64, 64))
 
 
+def test_without_bfloat16(net, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(RuntimeError, match="in bfloat16 needs a processor"):
+        packed(net.eval(), torch.randn(1, 3, 64, 64), dtype=torch.bfloat16)
+
+
 def test_what_cannot_be_packed(net):
     images = torch.randn(1, 3, 64, 64)
     with pytest.raises(ValueError, match=r"must be in eval mode, call model.eval\(\) first"):
         packed(net.train(), images)
     net.eval()
+    with pytest.raises(ValueError, match=r"dtype must be torch.float32 or torch.bfloat16, got torch.float16"):
+        packed(net, images, dtype=torch.float16)
     with pytest.raises(ValueError, match=r"float32 on the CPU, got stem\.conv1\.weight in torch\.float64 on cpu"):
         packed(copy.deepcopy(net).double(), images)
     fast = packed(net, images)
