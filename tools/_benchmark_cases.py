@@ -265,7 +265,8 @@ def _networks(size: str, image: int, batch: int, amp: bool = False, series: bool
         public.precompute(stage_sizes(image))
         net.reparameterize([image])
         models = {"ours": net, "public": public}
-        packs = device.type == "cpu" and (not amp or torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        packs = device.type == "cpu" and torch.backends.mkldnn.is_available()
+        packs = packs and (not amp or torch.ops.mkldnn._is_mkldnn_bf16_supported())
         dtype = torch.bfloat16 if amp else torch.float32
         if packs:
             models["ours, packed"] = packed(net, x, dtype=dtype)

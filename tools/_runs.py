@@ -52,4 +52,6 @@ def evaluate(task: str, folder: Path) -> dict[str, float]:
 def _metrics(task: str, log: Path) -> dict[str, float]:
     last = read_records(log)[-1]
     scale = 100 if task == "detection" else 1
+    if task == "detection" and not METRICS[task].keys() & last.keys():  # so mmdet reports that nothing was detected
+        return dict.fromkeys(METRICS[task].values(), 0.0)
     return {ours: scale * last[theirs] for theirs, ours in METRICS[task].items()}

@@ -32,7 +32,7 @@ from typing import Any
 from _files import write_json
 from _peft_table import mean_and_error
 from _runs import METRICS, evaluate, schedule, train, write_changed
-from _search import next_rate
+from _search import best_rate, next_rate
 from compare_backbones import BACKBONES, measure
 from demo import CONFIGS, ROOT, say
 from make_digit_scenes import default_out, make_digit_scenes
@@ -210,7 +210,7 @@ class Sweep:
     def measure(self, task: str, method: str, seed: int) -> dict[str, Any]:
         """The record of a method: the metrics on the test scenes, with the learning rate that was best."""
         search = self.search(task, method)
-        run = Run(task, method, seed, max(sorted(search), key=search.__getitem__, default=METHODS[method].rates[0]))
+        run = Run(task, method, seed, best_rate(search) if search else METHODS[method].rates[0])
         record = {name: value for name, value in self.attempt(run).items() if name in ("seconds", "MB", "iterations")}
         folder = run.folder(self.out)
         result = folder / "test.json"

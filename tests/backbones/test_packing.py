@@ -13,7 +13,8 @@ from torch import nn
 from backbones import packed, packing
 
 needs_bfloat16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN uses no bfloat16 on this processor"
+    not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+    reason="oneDNN uses no bfloat16 on this processor",
 )
 TIMM = [
     ("convnext_atto", {}),
@@ -79,6 +80,77 @@ def test_the_model_is_left_as_it_is(net, randomise):
         for parameter in net.parameters():
             parameter.add_(0.5)
         assert torch.equal(fast(images), expected)
+
+
+class _Outputs(nn.Module):
+    """Gives what rounding changes, and what it may not."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x):
+        y = self.layer(input=x)
+        return {"y": y, "largest": y.argmax(1), "positive": y > 0, "masked": y.masked_fill(y > 0, float("-inf"))}
+
+
+def test_outputs_of_all_kinds():
+    model, x = _Outputs().eval(), torch.randn(3, 8)
+    fast = packed(model, x)
+    with torch.no_grad():
+        found, expected = fast(x), model(x)
+    assert torch.allclose(found["y"], expected["y"], atol=1e-5)
+    assert all(torch.equal(found[name], expected[name]) for name in ("largest", "positive"))
+
+
+class _Cancels(nn.Module):
+    """What float32 cannot tell from zero."""
+
+    def __init__(self, x):
+        super().__init__()
+        self.layer = nn.Linear(256, 256)
+        exact = nn.functional.linear(x.double(), self.layer.weight.double(), self.layer.bias.double())
+        self.register_buffer("exact", exact.detach().float())
+
+    def forward(self, x):
+        return self.layer(x) - self.exact
+
+
+def test_outputs_that_are_all_rounding(monkeypatch):
+    x = torch.randn(4, 256)
+    model = _Cancels(x).eval()
+    assert isinstance(packed(model, x), _Cancels)
+    monkeypatch.setattr(packing, "TOLERANCES", {torch.float32: (1e-3, 1e-9)})
+    with pytest.raises(RuntimeError, match="computes something else"):
+        packed(model, x)
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("seed", [0, 2, 5])
+def test_bfloat16_of_a_single_small_output(seed):
+    torch.manual_seed(seed)
+    net = timm.create_model("vtail_nano", num_classes=1).eval()
+    packed(net, torch.randn(1, 3, 64, 64), dtype=torch.bfloat16)
+
+
+class _Exact(nn.Module):
+    """Has a layer that autocast does not round."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        with torch.autocast("cpu", enabled=False):
+            return self.last(x), self.first(x).float()
+
+
+@needs_bfloat16
+def test_layers_that_autocast_leaves_in_float32():
+    model, x = _Exact().eval(), torch.randn(3, 8)
+    fast = packed(model, x, dtype=torch.bfloat16)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert all(_error(ours, theirs) < 1e-6 for ours, theirs in zip(fast(x), model(x), strict=True))
 
 
 class _Between(nn.Module):
@@ -172,5 +244,8 @@ def test_what_cannot_be_packed(net):
     for use in (fast.state_dict, lambda: copy.deepcopy(fast), lambda: pickle.dumps(fast), lambda: packed(fast, images)):
         with pytest.raises(RuntimeError, match="take the model that it was packed from"):
             use()
+    for wrong in (images.to(torch.uint8), images.double()):
+        with pytest.raises(RuntimeError, match=r"takes float32, or what autocast makes of it, got torch\."):
+            fast(wrong)
     with pytest.raises(RuntimeError, match="a packed model has no gradients"):
         fast(images.requires_grad_())
