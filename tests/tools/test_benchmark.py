@@ -178,7 +178,24 @@ def test_a_slow_case_is_measured_again_and_then_fails(monkeypatch, tmp_path):
     _Clock(monkeypatch, (12.0, 20.0), (10.0, 19.5))  # the second look is fine
     _main(monkeypatch, tmp_path, "--check")
     _Clock(monkeypatch, *[(12.0, 20.0)] * 4)
-    with pytest.raises(SystemExit, match=r"g, c: other took 2\.00 times as long as ours, now 1\.67"):
+    with pytest.raises(SystemExit, match=r"g, c: other took at least 2\.00 times as long as ours, now 1\.67"):
+        _main(monkeypatch, tmp_path, "--check")
+
+
+def test_the_last_three_recordings_count(monkeypatch, tmp_path):
+    for other in (15.0, 18.0, 22.0):
+        _Clock(monkeypatch, (10.0, other))
+        _main(monkeypatch, tmp_path, "--update")
+    _Clock(monkeypatch, (10.0, 14.5))
+    _main(monkeypatch, tmp_path, "--check")
+    _Clock(monkeypatch, (10.0, 20.0))
+    _main(monkeypatch, tmp_path, "--update")
+    (record,) = (tmp_path / "records").glob("*.json")
+    kept = json.loads(record.read_text())["groups"]["g"]
+    assert kept["cases"]["c"]["other"]["milliseconds"] == 20.0
+    assert [cases["c"]["other"] for cases in kept["earlier"]] == [{"milliseconds": 22.0}, {"milliseconds": 18.0}]
+    _Clock(monkeypatch, *[(10.0, 14.5)] * 4)
+    with pytest.raises(SystemExit, match=r"g, c: other took at least 1\.80 times as long as ours, now 1\.45"):
         _main(monkeypatch, tmp_path, "--check")
 
 
