@@ -15,6 +15,7 @@ from spectral_ops import ChannelLinear
 
 __all__ = ["packed"]
 
+#: What a layer is called with, and the dtype it is packed in.
 _Call = tuple[torch.Size, torch.dtype]
 
 #: What a packed copy may be off by, relative to the norm of the output; and, for outputs that are small differences of
@@ -145,7 +146,8 @@ def _equal(found: Any, expected: Any, model: nn.Module, images: Tensor, alone: f
     with torch.autocast("cpu", torch.bfloat16):
         coarse = _numbers(model(images))
     changes = [(a - b).norm() for a, b in zip(coarse, exact, strict=True)]
-    return all(error <= rounded * change for error, change in zip(off, changes, strict=True))
+    allowed = [max(alone * theirs.norm(), rounded * change) for theirs, change in zip(expected, changes, strict=True)]
+    return all(error <= limit for error, limit in zip(off, allowed, strict=True))
 
 
 def _numbers(output: Any) -> list[Tensor]:
@@ -171,8 +173,8 @@ def _replaced(model: nn.Module, calls: dict[nn.Module, _Call]) -> nn.Module:
 
 
 def _calls(model: nn.Module, images: Tensor, dtype: torch.dtype) -> dict[nn.Module, _Call]:
-    """What every layer that can be packed is called with, the shape of its input, and its dtype, ``dtype`` but where
-    the model turns autocast off; layers whose weight is used in other ways are not called."""
+    """How every layer that can be packed is called, in ``dtype`` but where the model turns autocast off; layers whose
+    weight is used in other ways are not called."""
     calls: dict[nn.Module, _Call] = {}
 
     def note(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
