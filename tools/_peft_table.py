@@ -14,7 +14,6 @@ from _peft_tasks import TASKS
 
 Record = dict[str, Any]
 ALL = tuple(TASKS)
-_SMALL = {name for name, method in METHODS.items() if "small" in method.budget.values()}
 
 
 def read_records(folder: Path) -> list[Record]:
@@ -98,7 +97,7 @@ def format_table(records: list[Record], tasks: Sequence[str] = ALL) -> str:
             f"{statistics.median(r['saved_for_backward_bytes'] for r in own) / 2**20:.1f}",
             f"{statistics.median(r['file_bytes'] for r in own) / 1e3:.0f}",
         ]
-        reference = "lora_small" if name in _SMALL else "lora"
+        reference = "lora_small" if method.budget.get(own[0]["backbone"]) == "small" else "lora"
         compared = above(own, [r for r in records if r["method"] == reference], tasks) if name != reference else None
         accuracies = [*(_cell(summary[c]) for c in columns), _cell(compared)]
         cells = [f"{own[0]['adapter_parameters']:,}", *accuracies, *costs, str(len(own))]

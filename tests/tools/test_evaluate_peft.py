@@ -198,7 +198,14 @@ def test_table(tmp_path):
     rng = np.random.default_rng(0)
     values = {name: rng.uniform(20, 90, 5) for name in tasks.TASKS}
     records = [
-        {"method": "lora", "task": t, "seed": s, "test_accuracy": float(v), "adapter_parameters": 8448}
+        {
+            "backbone": "vit",
+            "method": "lora",
+            "task": t,
+            "seed": s,
+            "test_accuracy": float(v),
+            "adapter_parameters": 8448,
+        }
         | {"train_cpu_seconds": 1.0, "saved_for_backward_bytes": 2**20, "file_bytes": 5000}
         for t, own in values.items()
         for s, v in enumerate(own)
@@ -223,6 +230,12 @@ def test_table(tmp_path):
     better = [{**r, "method": "fourierft", "test_accuracy": r["test_accuracy"] + r["seed"]} for r in records]
     np.testing.assert_allclose(table.above(better, records), (2.0, np.std(range(5), ddof=1) / np.sqrt(5)))
     assert "| 2.0 ± 0.7 |" in table.format_table(records + better)
+    for backbone, compared in (
+        ("vit", False),
+        ("vheat", True),
+    ):  # of the small budget in the one, the large in the other
+        rows = [{**r, "backbone": backbone, "method": "moppa_released"} for r in better]
+        assert ("| 2.0 ± 0.7 |" in table.format_table(records + rows)) == compared
     assert table.above(better, [r for r in records if r["task"] != "stain"]) is None
     partial = table.summarise([r for r in records if r["task"] != "stain"])
     assert partial["stain"] is partial["specialised"] is partial["mean"] is None and partial["natural"] is not None
