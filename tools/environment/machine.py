@@ -30,6 +30,9 @@ import json, os, platform, sys, sysconfig
 from importlib.util import find_spec
 header = os.path.join(sysconfig.get_paths()["include"], "Python.h")
 path = getattr(sys, "_base_executable", None) or sys.executable
+if path == sys.executable and sys.prefix != sys.base_prefix:  # Python 3.10 does not know where its base is
+    base = os.path.join(sys.base_prefix, "bin", "python%d.%d" % sys.version_info[:2])
+    path = base if os.path.exists(base) else path
 print(json.dumps([path, platform.python_version(), os.path.exists(header), find_spec("ensurepip") is not None]))
 """
 
