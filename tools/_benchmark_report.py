@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,15 @@ class Pair(NamedTuple):
     case: str
     ours: str
     other: str
+
+
+class Slower(NamedTuple):
+    """A contender of ours, and the part that is left of its speed."""
+
+    group: str
+    case: str
+    ours: str
+    left: float
 
 
 def format_tables(record: Record) -> str:
@@ -143,6 +153,14 @@ def replace(old: Record, new: Record) -> dict[str, Any]:
     return groups
 
 
-def regressions(now: dict[Pair, float], reference: dict[Pair, float], tolerance: float) -> list[Pair]:
-    """Where we are slower than in the reference, beside the same contender."""
-    return [pair for pair, ratio in now.items() if pair in reference and ratio < reference[pair] * (1 - tolerance)]
+def regressions(now: dict[Pair, float], reference: dict[Pair, float], tolerance: float) -> list[Slower]:
+    """Which of ours are slower than in the reference, in the median beside the others of their case.
+
+    A contender of ours that became slower did so beside all of them; one of them that became faster is of no concern.
+    """
+    changes: dict[tuple[str, str, str], list[float]] = {}
+    for pair, ratio in now.items():
+        if pair in reference:
+            changes.setdefault(pair[:3], []).append(ratio / reference[pair])
+    medians = {contender: statistics.median(values) for contender, values in changes.items()}
+    return [Slower(*contender, median) for contender, median in medians.items() if median < 1 - tolerance]

@@ -7,10 +7,11 @@ the time, in bold that time over ours (above 1 we are faster), peak memory of te
 float64. Writes record.json, record.md and plots to --out. All groups take about 35 minutes on two cores, which should
 have nothing else to do.
 
---check compares the ratio of each contender to each of ours with docs/benchmarks/MACHINE.json and fails where one is
-more than 5 % worse than the lowest of the last three recordings there; such cases are measured again first, twice as
-long, up to three times, and count by their best. --update puts this run's groups into that record, its tables and
-plots. Ratios carry over to other machines only in part, so there is one record for each type of machine.
+--check compares the ratio of each contender to each of ours with the lowest of the last three recordings in
+docs/benchmarks/MACHINE.json, and fails where one of ours is more than 5 % worse, in the median over the others of its
+case; such cases are measured again first, twice as long, up to three times, and count by their best. --update puts
+this run's groups into that record, its tables and plots. Ratios carry over to other machines only in part, so there is
+one record for each type of machine.
 """
 
 from __future__ import annotations
@@ -79,15 +80,14 @@ def check(record: dict[str, Any], path: Path, device: torch.device, rounds: int,
         return [f"there is no record of this type of machine, {path.name}; make one with --update"]
     best, reference = ratios(record), lowest_ratios(json.loads(path.read_text()))
     for _ in range(RETRIES):
-        for group, title in dict.fromkeys(pair[:2] for pair in regressions(best, reference, TOLERANCE)):
+        for group, title in dict.fromkeys(slower[:2] for slower in regressions(best, reference, TOLERANCE)):
             print(f"again: {group}, {title}", flush=True)
             case = next(case for case in groups(device)[group].cases if case.name == title)
             again = ratios({"groups": {group: {"cases": {title: measure(case, device, 2 * rounds, seconds)}}}})
             best |= {pair: max(ratio, best[pair]) for pair, ratio in again.items()}
     return [
-        f"{pair.group}, {pair.case}: {pair.other} took at least {reference[pair]:.2f} times as long as {pair.ours}, "
-        f"now {best[pair]:.2f}"
-        for pair in regressions(best, reference, TOLERANCE)
+        f"{slower.group}, {slower.case}: {slower.ours} has {slower.left:.2f} of its speed beside the others"
+        for slower in regressions(best, reference, TOLERANCE)
     ]
 
 
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.05, help="least time of a sample")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=ROOT / "work_dirs" / "benchmark")
-    parser.add_argument("--check", action="store_true", help="fail where a ratio is 5 %% worse than the record's")
+    parser.add_argument("--check", action="store_true", help="fail where one of ours is 5 %% slower than in the record")
     parser.add_argument("--update", action="store_true", help="put this run's groups into the record")
     args = parser.parse_args()
     device = torch.device(args.device)
