@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import _runs
 import dense_transfer as tool
 import make_digit_scenes as scenes
 import pytest
@@ -195,6 +196,14 @@ def test_the_rate_is_chosen_with_seed_0_and_runs_are_not_repeated(tmp_path, monk
     assert sweep.search("segmentation", "frozen") == {}  # nothing to choose
     with pytest.raises(ValueError, match="of 600 iterations, not 20: give another --out"):
         tool.Sweep(tmp_path, tmp_path / "pretrained", 20).measure("segmentation", "lora", 1)
+
+
+def test_nothing_detected_is_an_ap_of_zero(tmp_path):
+    log = tmp_path / "scalars.json"
+    log.write_text('{"loss": 1.0, "step": 200}\n{"data_time": 0.1, "step": 200}\n')
+    assert _runs._metrics("detection", log) == {"box AP": 0.0, "mask AP": 0.0}
+    with pytest.raises(KeyError):
+        _runs._metrics("segmentation", log)
 
 
 def test_pretraining_is_the_comparisons_run(tmp_path, monkeypatch):
