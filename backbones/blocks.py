@@ -13,8 +13,17 @@ from torch.nn.modules.module import _has_any_global_hook
 from spectral_ops import ChannelLinear, SpectralMixer, SpectralOperator
 from spectral_ops._memory import lean
 
-__all__ = ["NORM_PLACEMENTS", "Downsample", "Mlp", "NormPlacement", "SpectralBlock", "Stem", "halved", "hooked"]
-__all__ += ["plain_gelu"]
+__all__ = [
+    "NORM_PLACEMENTS",
+    "Downsample",
+    "Mlp",
+    "NormPlacement",
+    "SpectralBlock",
+    "Stem",
+    "halved",
+    "hooked",
+    "plain_gelu",
+]
 
 NormPlacement = Literal["pre", "post"]
 NORM_PLACEMENTS: tuple[NormPlacement, ...] = ("pre", "post")

@@ -148,7 +148,12 @@ def test_a_run_is_recorded_and_not_repeated(out, monkeypatch):
     tested = []
     accuracy = tool.accuracy
     monkeypatch.setattr(tool, "accuracy", lambda *a: tested.append(a[2]) or accuracy(*a))
-    monkeypatch.setattr(tool, "next_rate", lambda search, *_, below: ([1e-3, 1e-2, None])[len(search)])
+
+    def next_rate(search, start, factor, below):
+        assert (start, factor, below) == (SETTINGS.lrs, SETTINGS.factor, False)
+        return [*start, None][len(search)]
+
+    monkeypatch.setattr(tool, "next_rate", next_rate)
     cells = [tool.Cell("vit", "moppa_rescale", "digits", seed) for seed in (1, 0)]
     with pytest.raises(FileNotFoundError, match="run seed 0"):
         tool.run(cells[0], out, SETTINGS)
@@ -198,15 +203,8 @@ def test_table(tmp_path):
     rng = np.random.default_rng(0)
     values = {name: rng.uniform(20, 90, 5) for name in tasks.TASKS}
     records = [
-        {
-            "backbone": "vit",
-            "method": "lora",
-            "task": t,
-            "seed": s,
-            "test_accuracy": float(v),
-            "adapter_parameters": 8448,
-        }
-        | {"train_cpu_seconds": 1.0, "saved_for_backward_bytes": 2**20, "file_bytes": 5000}
+        {"backbone": "vit", "method": "lora", "task": t, "seed": s, "test_accuracy": float(v)}
+        | {"adapter_parameters": 8448, "train_cpu_seconds": 1.0, "saved_for_backward_bytes": 2**20, "file_bytes": 5000}
         for t, own in values.items()
         for s, v in enumerate(own)
     ]
@@ -230,10 +228,8 @@ def test_table(tmp_path):
     better = [{**r, "method": "fourierft", "test_accuracy": r["test_accuracy"] + r["seed"]} for r in records]
     np.testing.assert_allclose(table.above(better, records), (2.0, np.std(range(5), ddof=1) / np.sqrt(5)))
     assert "| 2.0 ± 0.7 |" in table.format_table(records + better)
-    for backbone, compared in (
-        ("vit", False),
-        ("vheat", True),
-    ):  # of the small budget in the one, the large in the other
+    # Of the small budget in a ViT, whose LoRA is not there, of the large one in a vHeat.
+    for backbone, compared in (("vit", False), ("vheat", True)):
         rows = [{**r, "backbone": backbone, "method": "moppa_released"} for r in better]
         assert ("| 2.0 ± 0.7 |" in table.format_table(records + rows)) == compared
     assert table.above(better, [r for r in records if r["task"] != "stain"]) is None
