@@ -13,10 +13,6 @@ Record = dict[str, Any]
 OWN = ("ours", "matmul (ours)", "MoPPA", "vheat", "vwave", "vtail", "vpoisson", "vmix")
 
 
-#: How many recordings a record remembers beside its own: single ones differ by more than what is to be found.
-EARLIER = 2
-
-
 class Pair(NamedTuple):
     """Two contenders of a case, one of ours and another."""
 
@@ -126,31 +122,6 @@ def ratios(record: Record) -> dict[Pair, float]:
                         pair = Pair(group_name, title, name, other)
                         found[pair] = case[other]["milliseconds"] / case[name]["milliseconds"]
     return found
-
-
-def lowest_ratios(record: Record) -> dict[Pair, float]:
-    """As ``ratios``, the lowest of a record and of those it replaced."""
-    found = ratios(record)
-    for name, group in record["groups"].items():
-        for cases in group.get("earlier", []):
-            for pair, ratio in ratios({"groups": {name: {"cases": cases}}}).items():
-                if pair in found:
-                    found[pair] = min(ratio, found[pair])
-    return found
-
-
-def replace(old: Record, new: Record) -> dict[str, Any]:
-    """The groups of a record with those of a new one in their place, which keep the times of the last two before."""
-    groups = dict(old["groups"])
-    for name, group in new["groups"].items():
-        if name in groups:
-            times = {
-                title: {contender: {"milliseconds": found["milliseconds"]} for contender, found in case.items()}
-                for title, case in groups[name]["cases"].items()
-            }
-            group = {**group, "earlier": [times, *groups[name].get("earlier", [])][:EARLIER]}
-        groups[name] = group
-    return groups
 
 
 def regressions(now: dict[Pair, float], reference: dict[Pair, float], tolerance: float) -> list[Slower]:

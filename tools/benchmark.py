@@ -7,11 +7,10 @@ the time, in bold that time over ours (above 1 we are faster), peak memory of te
 float64. Writes record.json, record.md and plots to --out. All groups take about 35 minutes on two cores, which should
 have nothing else to do.
 
---check compares the ratio of each contender to each of ours with the lowest of the last three recordings in
-docs/benchmarks/MACHINE.json, and fails where one of ours is more than 5 % worse, in the median over the others of its
-case; such cases are measured again first, twice as long, up to three times, and count by their best. --update puts
-this run's groups into that record, its tables and plots. Ratios carry over to other machines only in part, so there is
-one record for each type of machine.
+--check compares the ratio of each contender to each of ours with docs/benchmarks/MACHINE.json, and fails where one of
+ours is more than 5 % worse, in the median over the others of its case; such cases are measured again first, twice as
+long, up to three times, and count by their best. --update puts this run's groups into that record, its tables and
+plots. Ratios carry over to other machines only in part, so there is one record for each type of machine.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from typing import Any
 import torch
 from _benchmark_cases import Case, groups
 from _benchmark_measure import alternate, as_record, environment, peak_memory, relative_error
-from _benchmark_report import format_tables, lowest_ratios, plot, ratios, regressions, replace, series
+from _benchmark_report import format_tables, plot, ratios, regressions, series
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "benchmarks"
@@ -78,7 +77,7 @@ def check(record: dict[str, Any], path: Path, device: torch.device, rounds: int,
     """What became slower against the record of this type of machine, after a second and third look."""
     if not path.is_file():
         return [f"there is no record of this type of machine, {path.name}; make one with --update"]
-    best, reference = ratios(record), lowest_ratios(json.loads(path.read_text()))
+    best, reference = ratios(record), ratios(json.loads(path.read_text()))
     for _ in range(RETRIES):
         for group, title in dict.fromkeys(slower[:2] for slower in regressions(best, reference, TOLERANCE)):
             print(f"again: {group}, {title}", flush=True)
@@ -120,7 +119,7 @@ def main() -> None:
     write(record, args.out, "record")
     if args.update:
         if path.is_file():
-            kept = replace(json.loads(path.read_text()), record)
+            kept = json.loads(path.read_text())["groups"] | record["groups"]
             record["groups"] = {name: kept[name] for name in known if name in kept}
         write(record, RECORDS, path.stem)
     print(f"wrote {args.out}")

@@ -191,23 +191,6 @@ def test_a_slow_case_is_measured_again_and_then_fails(monkeypatch, tmp_path):
         _main(monkeypatch, tmp_path, "--check")
 
 
-def test_the_last_three_recordings_count(monkeypatch, tmp_path):
-    for other in (15.0, 18.0, 22.0):
-        _Clock(monkeypatch, (10.0, other))
-        _main(monkeypatch, tmp_path, "--update")
-    _Clock(monkeypatch, (10.0, 14.5))
-    _main(monkeypatch, tmp_path, "--check")
-    _Clock(monkeypatch, (10.0, 20.0))
-    _main(monkeypatch, tmp_path, "--update")
-    (record,) = (tmp_path / "records").glob("*.json")
-    kept = json.loads(record.read_text())["groups"]["g"]
-    assert kept["cases"]["c"]["other"]["milliseconds"] == 20.0
-    assert [cases["c"]["other"] for cases in kept["earlier"]] == [{"milliseconds": 22.0}, {"milliseconds": 18.0}]
-    _Clock(monkeypatch, *[(10.0, 14.5)] * 4)
-    with pytest.raises(SystemExit, match=r"g, c: ours has 0\.81 of its speed beside the others"):
-        _main(monkeypatch, tmp_path, "--check")
-
-
 def test_a_machine_without_a_record_is_told_so(monkeypatch, tmp_path):
     _Clock(monkeypatch, (10.0, 20.0))
     with pytest.raises(SystemExit, match="no record of this type of machine"):
