@@ -2,14 +2,14 @@
 
 from backbones.archs import ARCHS
 from backbones.blocks import SpectralBlock
-from backbones.checkpoint import LoadReport, load_checkpoint, read_weights
-from backbones.convert import Conversion, convert_checkpoint, to_official
+from backbones.weights.loading import LoadReport, load_checkpoint, read_weights
+from backbones.weights.conversion import Conversion, convert_checkpoint, to_official
 from backbones.families import FAMILIES, Family, heat_operator
-from backbones.identify import network_like
-from backbones.model_cards import PUBLISHED, Published
+from backbones.weights.identification import network_like
+from backbones.weights.cards import PUBLISHED, Published
 from backbones.network import SpectralNet, stage_sizes
 from backbones.packing import packed
-from backbones.safe_load import read_checkpoint
+from backbones.weights.reading import read_checkpoint
 
 __all__ = [
     "ARCHS",

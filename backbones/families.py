@@ -17,8 +17,8 @@ from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
 from backbones.archs import ARCHS
-from backbones.model_cards import PUBLISHED, pretrained_cfg
-from backbones.pretrained import build
+from backbones.weights.cards import PUBLISHED, pretrained_cfg
+from backbones.weights.pretrained import build
 from spectral_ops import (
     Bounded,
     FractionalHeat,

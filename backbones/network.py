@@ -324,7 +324,7 @@ class SpectralNet(nn.Module):
 
     def load_pretrained(self, path: str | os.PathLike[str]) -> None:
         """timm's hook for ``pretrained=True, pretrained_cfg_overlay=dict(file=PATH)``."""
-        from backbones.pretrained import load_file
+        from backbones.weights.pretrained import load_file
 
         load_file(self, path)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backbones import SpectralNet
-from backbones.convert import to_official
+from backbones.weights.conversion import to_official
 
 __all__ = ["PublicBlock", "PublicHeat", "PublicVHeat", "decay", "public_dct2", "public_idct2"]
 

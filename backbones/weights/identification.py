@@ -20,7 +20,7 @@ def network_like(state: Mapping[str, Tensor]) -> SpectralNet:
     without classifier in the file has none.
 
     Args:
-        state: As :func:`~backbones.checkpoint.read_weights` returns it.
+        state: As :func:`~backbones.weights.loading.read_weights` returns it.
 
     Raises:
         ValueError: It lacks what the sizes are read from.

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from backbones.archs import ARCHS
-from backbones.convert import convert_checkpoint, strip_prefixes
+from backbones.weights.conversion import convert_checkpoint, strip_prefixes
 from backbones.network import SpectralNet
-from backbones.safe_load import read_checkpoint
+from backbones.weights.reading import read_checkpoint
 from spectral_ops import Precomputed, resize_embedding
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 
@@ -52,7 +52,7 @@ def load_checkpoint(
     """Load an official vHeat file, or one of this project, into a network.
 
     Reads classification and dense files, in train and in precomputed form, of official and of own names, also as the
-    backbone of a whole detector or segmentor. The file is read safely (:func:`~backbones.safe_load.read_checkpoint`).
+    backbone of a whole detector or segmentor. The file is read safely (:func:`~backbones.weights.reading.read_checkpoint`).
     A file in precomputed form puts its gains in the place of the physics: the network then runs at its grid only.
 
     Args:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from backbones import convert_checkpoint, to_official
-from backbones.convert import strip_prefixes
+from backbones.weights.conversion import strip_prefixes
 
 FORMS = [{}, {"post": True}, {"precomputed": True}, {"dense": True}, {"post": True, "precomputed": True, "dense": True}]
 _ids = ["-".join(form) or "plain" for form in FORMS]

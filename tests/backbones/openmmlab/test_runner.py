@@ -8,7 +8,7 @@ from mmengine.model import BaseModel
 from torch import nn
 from torch.utils.data import Dataset
 
-from backbones.openmmlab_runner import SafeRunner
+from backbones.openmmlab.runner import SafeRunner
 
 
 class Toy(BaseModel):

@@ -10,10 +10,10 @@ from typing import Any
 from timm.models import build_model_with_cfg, load_pretrained, resolve_pretrained_cfg
 from torch import Tensor, nn
 
-from backbones.checkpoint import describe, listed, own_names, place_gains, read_weights, unwrap
-from backbones.model_cards import get_weights
+from backbones.weights.loading import describe, listed, own_names, place_gains, read_weights, unwrap
+from backbones.weights.cards import get_weights
 from backbones.network import SpectralNet
-from backbones.safe_load import harmless_globals
+from backbones.weights.reading import harmless_globals
 from spectral_ops import SpectralOperator, resize_embedding
 
 __all__ = ["build", "checkpoint_filter_fn", "load_file"]

@@ -24,7 +24,7 @@ from mmengine.registry import HOOKS, RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 
-from backbones.safe_load import read_checkpoint
+from backbones.weights.reading import read_checkpoint
 
 __all__ = ["SafeCheckpointHook", "SafeRunner"]
 

@@ -138,4 +138,4 @@ def test_init_cfg_without_a_file_says_so():
 def test_docstring_example():
     import doctest
 
-    assert doctest.testmod(backbones.openmmlab).failed == 0
+    assert doctest.testmod(backbones.openmmlab.networks).failed == 0

@@ -1,12 +1,4 @@
-"""The backbones in OpenMMLab: importing this module registers them, once, in mmengine's root registry.
-
-In a config::
-
-    custom_imports = dict(imports=["backbones.openmmlab"])
-    model = dict(backbone=dict(type="VHeat", arch="tiny", img_size=512, out_indices=(0, 1, 2, 3)))
-
-mmdet and mmseg look names up in the root registry too, so one registration serves both.
-"""
+"""The spectral networks as backbones of OpenMMLab: maps of several stages, frozen stages, weights by ``init_cfg``."""
 
 from __future__ import annotations
 
@@ -18,16 +10,13 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from backbones import openmmlab_layer_decay as openmmlab_layer_decay  # registers what our configs name
-from backbones import openmmlab_runner as openmmlab_runner
-from backbones import openmmlab_timm as openmmlab_timm
 from backbones.archs import ARCHS
-from backbones.checkpoint import load_checkpoint
+from backbones.weights.loading import load_checkpoint
 from backbones.families import FAMILIES, Family, operator_options
 from backbones.network import SpectralNet
 from spectral_ops import SpectralOperator
 
-__all__ = ["DenseSpectralNet"]
+__all__ = ["CLASSES", "DenseSpectralNet"]
 
 
 class DenseSpectralNet(SpectralNet):
@@ -182,5 +171,6 @@ def _define(family: Family) -> type[DenseSpectralNet]:
     return cls
 
 
-_CLASSES = {family.title: _define(family) for family in FAMILIES.values()}
-globals().update(_CLASSES)
+#: The class of every family by its name in configs.
+CLASSES = {family.title: _define(family) for family in FAMILIES.values()}
+globals().update(CLASSES)
