@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from adapters.affine import Rescale, ScaleShift, rescaled
 from adapters.unit import MoPPAUnit
-from spectral_ops._memory import lean
+from spectral_ops.recompute import recomputed
 
 __all__ = ["MoPPALayer"]
 
@@ -102,13 +102,12 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         scales = [scale for rescale in rescales for scale in (rescale.row, rescale.column)]
         half = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else weight.dtype
 
-        def make(weight: Tensor, *scales: Tensor) -> Tensor:
+        def product(x: Tensor, bias: Tensor | None, weight: Tensor, *scales: Tensor) -> Tensor:
             for row, column in zip(scales[::2], scales[1::2], strict=True):
                 weight = rescaled(weight, row, column)
-            return weight.to(half)  # what the product would make of it, and keep
+            return F.linear(x, weight.to(half), bias)  # the dtype that the product would make it, and keep
 
-        bias = None if bias is None else bias.to(weight.dtype)
-        return lean(lambda made: F.linear(x, made, bias), make(weight, *scales), make, weight, *scales)
+        return recomputed(product, x, None if bias is None else bias.to(weight.dtype), weight, *scales)
 
     # -- PEFT's contract --------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from adapters.priors import ReleasedTau
 from adapters.router import Router
 from spectral_ops import Grid, Identity, Mixture, Scaled, SpectralOperator, apply_gain
-from spectral_ops._memory import may_hook
+from spectral_ops.recompute import may_checkpoint
 
 __all__ = ["LAYOUTS", "Layout", "MoPPAUnit", "TokenGrid"]
 
@@ -196,7 +196,7 @@ class MoPPAUnit(nn.Module):
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         # A gain is made in dozens of small steps, each as large as a sample's map: backward makes it again instead of
         # keeping them.
-        again = learning and may_hook()
+        again = learning and may_checkpoint()
         device, left_out = x.device, self.router.left_out
         versions = self._versions() if again else ()
 

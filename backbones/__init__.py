@@ -2,22 +2,27 @@
 
 from backbones.archs import ARCHS
 from backbones.blocks import SpectralBlock
-from backbones.weights.loading import LoadReport, load_checkpoint, read_weights
-from backbones.weights.conversion import Conversion, convert_checkpoint, to_official
-from backbones.families import FAMILIES, Family, heat_operator
-from backbones.weights.identification import network_like
-from backbones.weights.cards import PUBLISHED, Published
+from backbones.families import FAMILIES, Family
 from backbones.network import SpectralNet, stage_sizes
+from backbones.operators import OPERATORS, heat_operator
 from backbones.packing import packed
+from backbones.place import Place, spectral_blocks
+from backbones.registration import register
+from backbones.weights.cards import PUBLISHED, Published
+from backbones.weights.conversion import Conversion, convert_checkpoint, to_official
+from backbones.weights.identification import network_like
+from backbones.weights.loading import LoadReport, load_checkpoint, read_weights
 from backbones.weights.reading import read_checkpoint
 
 __all__ = [
     "ARCHS",
     "FAMILIES",
+    "OPERATORS",
     "PUBLISHED",
     "Conversion",
     "Family",
     "LoadReport",
+    "Place",
     "Published",
     "SpectralBlock",
     "SpectralNet",
@@ -28,6 +33,8 @@ __all__ = [
     "packed",
     "read_checkpoint",
     "read_weights",
+    "register",
+    "spectral_blocks",
     "stage_sizes",
     "to_official",
 ]

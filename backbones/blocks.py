@@ -1,19 +1,25 @@
-"""The layers of the hierarchical network: stem, downsampling, block. Channels-last maps in and out."""
+"""The layers of the hierarchical network: stem, downsampling, block. Channels-last maps in and out.
+
+Each takes ``visible``, a mask of the map it works on, by which masked pre-training hides cells: hidden cells are zero
+wherever a layer mixes cells, so nothing of them is seen. Without a mask nothing is computed differently.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from timm.layers import DropPath, LayerScale
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
-from torch.nn.modules.module import _has_any_global_hook
 
 from spectral_ops import ChannelLinear, SpectralMixer, SpectralOperator
-from spectral_ops._memory import lean
+from spectral_ops.mixer import shown
+from spectral_ops.recompute import hooked, linear_behind
 
 __all__ = [
+    "MIN_IMAGE_SIZE",
     "NORM_PLACEMENTS",
     "Downsample",
     "Mlp",
@@ -21,9 +27,12 @@ __all__ = [
     "SpectralBlock",
     "Stem",
     "halved",
-    "hooked",
     "plain_gelu",
+    "visible_at_half_size",
 ]
+
+#: The smallest image side: the last of four stages, at stride 32, still has one cell.
+MIN_IMAGE_SIZE = 32
 
 NormPlacement = Literal["pre", "post"]
 NORM_PLACEMENTS: tuple[NormPlacement, ...] = ("pre", "post")
@@ -34,22 +43,56 @@ def halved(size: int) -> int:
     return (size + 1) // 2
 
 
+def visible_at_half_size(visible: Tensor) -> Tensor:
+    """The mask of a map of half the size: a cell is visible where any of the cells it covers is.
+
+    Args:
+        visible: Bool, ``(B, H, W, 1)``.
+
+    Returns:
+        Bool, ``(B, H', W', 1)`` with the sizes of :func:`halved`.
+    """
+    cells = F.max_pool2d(visible.permute(0, 3, 1, 2).float(), 2, 2, ceil_mode=True)
+    return cells.permute(0, 2, 3, 1) > 0
+
+
+def _checked(x: Tensor, in_chans: int) -> Tensor:
+    """The images, if they are images of the right kind. One node of a torch.fx graph."""
+    if x.ndim != 4 or x.shape[1] != in_chans:
+        raise ValueError(f"images must have shape (B, {in_chans}, H, W), got {tuple(x.shape)}")
+    if min(x.shape[2], x.shape[3]) < MIN_IMAGE_SIZE:
+        raise ValueError(f"images must be at least {MIN_IMAGE_SIZE} px high and wide, got {tuple(x.shape)}")
+    return x
+
+
+fx.wrap("_checked")
+
+
 class Stem(nn.Module):
-    """Two strided convolutions, ``(B, in_chans, H, W) -> (B, H/4, W/4, C)``: the map of the first stage."""
+    """Two strided convolutions, ``(B, in_chans, H, W) -> (B, H/4, W/4, C)``: the map of the first stage.
+
+    Raises:
+        ValueError: The images have other channels, or are smaller than 32 px.
+    """
 
     def __init__(self, in_chans: int, channels: int) -> None:
         super().__init__()
+        self.in_chans = in_chans
         self.conv1 = nn.Conv2d(in_chans, channels // 2, 3, stride=2, padding=1)
         self.norm1 = nn.LayerNorm(channels // 2, eps=1e-6)
         self.act = nn.GELU()
         self.conv2 = nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Images ``(B, in_chans, H, W)`` to a map; ``visible`` is a bool mask ``(B, 1, H, W)`` of the pixels."""
+        x = shown(_checked(x, self.in_chans), visible)
+        visible = None if visible is None else visible_at_half_size(visible.permute(0, 2, 3, 1))
         # The only change of layout in the network; the convolutions keep channels-last from here on.
         x = x.contiguous(memory_format=torch.channels_last)
-        x = self.act(self.norm1(self.conv1(x).permute(0, 2, 3, 1)))
-        return self.norm2(self.conv2(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        x = shown(self.act(self.norm1(self.conv1(x).permute(0, 2, 3, 1))), visible)
+        x = self.norm2(self.conv2(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        return x if visible is None else shown(x, visible_at_half_size(visible))
 
 
 class Downsample(nn.Module):
@@ -62,12 +105,6 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
-
-
-def hooked(module: nn.Module) -> bool:
-    """Whether hooks have a hand in what a module returns."""
-    own = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(own) or _has_any_global_hook()
 
 
 def plain_gelu(act: nn.Module) -> bool:
@@ -86,10 +123,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.fc1(x)
-        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            a = self.act(x)
-            return lean(self.fc2, a, F.gelu, x) if plain_gelu(self.act) else self.fc2(a)
-        return self.fc2(self.act(x))
+        return linear_behind(self.fc2, F.gelu, x) if plain_gelu(self.act) else self.fc2(self.act(x))
 
 
 class SpectralBlock(nn.Module):
@@ -100,7 +134,8 @@ class SpectralBlock(nn.Module):
 
     Args:
         channels: C.
-        operator: The spectral operator of the mixer, over ``dims=(1, 2)``.
+        mixer: The token mixer, a :class:`~spectral_ops.SpectralMixer` around an operator or a variant of it; an
+            operator alone is put into one.
         mlp_ratio: Hidden width of the MLP over C.
         norm_placement: ``"pre"`` or ``"post"``.
         layer_scale: Initial value of the learnable per-channel scale of each branch; None for no scale.
@@ -116,7 +151,7 @@ class SpectralBlock(nn.Module):
     def __init__(
         self,
         channels: int,
-        operator: SpectralOperator,
+        mixer: SpectralMixer | SpectralOperator,
         *,
         mlp_ratio: float = 4.0,
         norm_placement: NormPlacement = "pre",
@@ -128,16 +163,29 @@ class SpectralBlock(nn.Module):
             raise ValueError(f"norm_placement must be one of {NORM_PLACEMENTS}, got {norm_placement!r}")
         self.pre_norm = norm_placement == "pre"
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.mixer = SpectralMixer(channels, operator)
+        self.mixer = mixer if isinstance(mixer, SpectralMixer) else SpectralMixer(channels, mixer)
         self.scale1 = LayerScale(channels, layer_scale) if layer_scale is not None else nn.Identity()
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
         self.mlp = Mlp(channels, int(channels * mlp_ratio))
         self.scale2 = LayerScale(channels, layer_scale) if layer_scale is not None else nn.Identity()
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
-    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+    def shares(self, sizes: Sequence[int] | None = None) -> tuple[str, ...]:
+        """Which learned maps of its stage it takes, see :meth:`spectral_ops.SpectralMixer.shares`."""
+        return self.mixer.shares(sizes)
+
+    def forward(self, x: Tensor, *, visible: Tensor | None = None, **maps: Tensor) -> Tensor:
+        """The map ``(B, H, W, C)`` after both branches.
+
+        Args:
+            x: The map before.
+            visible: Bool mask ``(B, H, W, 1)``; cells where it is False are zero behind the block, too.
+            **maps: The learned maps named by :meth:`shares`, for the mixer.
+        """
+        if visible is not None:
+            maps = {**maps, "visible": visible}
         if self.pre_norm:
-            x = x + self.drop_path(self.scale1(self.mixer(self.norm1(x), embedding)))
-            return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))))
-        x = x + self.drop_path(self.scale1(self.norm1(self.mixer(x, embedding))))
-        return x + self.drop_path(self.scale2(self.norm2(self.mlp(x))))
+            x = x + self.drop_path(self.scale1(self.mixer(self.norm1(x), **maps)))
+            return shown(x + self.drop_path(self.scale2(self.mlp(self.norm2(x)))), visible)
+        x = x + self.drop_path(self.scale1(self.norm1(self.mixer(x, **maps))))
+        return shown(x + self.drop_path(self.scale2(self.norm2(self.mlp(x)))), visible)

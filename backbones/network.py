@@ -1,10 +1,11 @@
 """The hierarchical network of the family: one class, any spectral operator as its token mixer."""
 
-# No `from __future__ import annotations`: torch.fx and TorchScript read the annotation of the images as a type.
+from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from timm.layers import ClassifierHead, get_device_dtype, register_notrace_module
@@ -12,15 +13,14 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, fx, nn
 from torch.utils.checkpoint import checkpoint
 
-from backbones.blocks import Downsample, NormPlacement, SpectralBlock, Stem, halved
-from spectral_ops import ChannelLinear, Precomputed, Softmax, SpectralEmbedding, SpectralMixer, SpectralOperator
+from backbones.blocks import MIN_IMAGE_SIZE, Downsample, NormPlacement, Stem, halved, visible_at_half_size
+from backbones.deployment import Site, precompute, restore
+from backbones.place import BlockFactory, OperatorFactory, Place, spectral_blocks
+from spectral_ops import ChannelLinear, Softmax, SpectralEmbedding, SpectralMixer
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
-from spectral_ops.scripting import with_modules
+from spectral_ops.mixer import shown
 
 __all__ = ["MIN_IMAGE_SIZE", "SpectralNet", "SpectralStage", "stage_sizes"]
-
-#: The smallest image side: the last stage, at stride 32, still has one cell.
-MIN_IMAGE_SIZE = 32
 
 # What decides by the size of its input, so that torch.fx keeps it whole; timm's tracing knows these.
 register_notrace_module(ChannelLinear)
@@ -50,52 +50,55 @@ def stage_sizes(image: int | Sequence[int], stages: int = 4) -> list[tuple[int, 
     return sizes
 
 
-def _checked(x: Tensor, in_chans: int) -> Tensor:
-    """The images, if they are images of the right kind. One node of a torch.fx graph; nothing in TorchScript."""
-    if not torch.jit.is_scripting():
-        if x.ndim != 4 or x.shape[1] != in_chans:
-            raise ValueError(f"images must have shape (B, {in_chans}, H, W), got {tuple(x.shape)}")
-        if min(x.shape[2], x.shape[3]) < MIN_IMAGE_SIZE:
-            raise ValueError(f"images must be at least {MIN_IMAGE_SIZE} px high and wide, got {tuple(x.shape)}")
-    return x
-
-
-fx.wrap("_checked")
+def _shares(block: nn.Module, sizes: Sequence[int] | None) -> tuple[str, ...]:
+    """The learned maps that a block takes; one that says nothing about them takes none."""
+    return block.shares(sizes) if hasattr(block, "shares") else ()
 
 
 class SpectralStage(nn.Module):
-    """Blocks of one width that share one spectral embedding; the map is halved first unless it is the first stage."""
+    """Blocks of one width; the map is halved first unless it is the first stage.
+
+    Args:
+        blocks: See :data:`~backbones.place.BlockFactory`.
+        downsample: What halves the map, None in the first stage.
+        maps: The learned maps that the blocks share, by name, each called with a grid ``(H, W)``. They become
+            attributes; ``embedding`` is None where there is no such map.
+    """
 
     def __init__(
-        self, blocks: Sequence[SpectralBlock], downsample: Downsample | None, embedding: SpectralEmbedding | None
+        self, blocks: Sequence[nn.Module], downsample: Downsample | None, maps: Mapping[str, nn.Module]
     ) -> None:
         super().__init__()
         self.downsample = downsample if downsample is not None else nn.Identity()
-        self.embedding = embedding
+        self.learned = tuple(maps)
+        for name, learned in {"embedding": None, **maps}.items():
+            setattr(self, name, learned)
         self.blocks = nn.ModuleList(blocks)
         self.grad_checkpointing = False
 
-    def _needs_embedding(self, sizes: list[int]) -> bool:
-        stored = [block.mixer.operator for block in self.blocks if isinstance(block.mixer.operator, Precomputed)]
-        if len(stored) < len(self.blocks) or isinstance(sizes[0], fx.Proxy):  # a torch.fx graph serves every size
-            return True
-        return not all(operator.covers(sizes) for operator in stored)
+    def maps(self, sizes: Sequence[int], names: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """The learned maps on a grid: all, or those of these names that there are."""
+        return {name: getattr(self, name)(sizes) for name in self.learned if names is None or name in names}
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.downsample(x)
-        embedding: Tensor | None = None
-        if self.embedding is not None:
-            sizes = [x.shape[1], x.shape[2]]
-            needed = True
-            if not torch.jit.is_scripting():
-                needed = self._needs_embedding(sizes)
-            if needed:
-                embedding = self.embedding(sizes)
-        for block in self.blocks:
-            if self.grad_checkpointing and not torch.jit.is_scripting():
-                x = checkpoint(block, x, embedding, use_reentrant=False)
-            else:
-                x = block(x, embedding)
+    def prune_maps(self) -> None:
+        """Drop the learned maps that no block takes."""
+        taken = {name for block in self.blocks for name in _shares(block, None)}
+        for name in set(self.learned) - taken:
+            setattr(self, name, None)
+        self.learned = tuple(name for name in self.learned if name in taken)
+
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """The map of the stage, ``(B, H, W, C)``; ``visible`` is a bool mask ``(B, H, W, 1)`` of it."""
+        x = shown(self.downsample(x), visible)
+        sizes = x.shape[1:3]
+        known = None if isinstance(x, fx.Proxy) else sizes  # a torch.fx graph serves every size
+        taken = [_shares(block, known) for block in self.blocks]
+        maps = self.maps(sizes, [name for names in taken for name in names])
+        for block, names in zip(self.blocks, taken, strict=True):
+            given = {name: maps[name] for name in names if name in maps}
+            if visible is not None:
+                given["visible"] = visible
+            x = checkpoint(block, x, use_reentrant=False, **given) if self.grad_checkpointing else block(x, **given)
         return x
 
 
@@ -103,7 +106,8 @@ class SpectralNet(nn.Module):
     """Hierarchical vision backbone whose blocks mix tokens with a spectral operator.
 
     Args:
-        operator: Called with a width C for every block; returns the operator (over ``dims=(1, 2)``) of that block.
+        operator: Called with a width C for every block; returns the operator (over ``dims=(1, 2)``) of that block. A
+            sequence has such a function for each stage. None where ``block`` is given.
         dims: Width of each stage.
         depths: Number of blocks of each stage.
         norm_placement: ``"pre"`` or ``"post"``, see :class:`~backbones.blocks.SpectralBlock`.
@@ -119,6 +123,11 @@ class SpectralNet(nn.Module):
         drop_rate: Dropout before the classifier.
         init_std: Standard deviation of the linears' initial weights; None takes 1 / sqrt(inputs), which keeps the
             signal's scale in narrow networks, where 0.02 leaves gated branches almost silent.
+        block: What the blocks are instead, called with the :class:`~backbones.place.Place` of each. It decides on norms
+            and MLPs, too, so ``norm_placement``, ``layer_scale`` and ``mlp_ratio`` must be left alone.
+        stem: Instead of :class:`~backbones.blocks.Stem`, which it is called like.
+        maps: Further learned maps that the blocks of a stage can share, by name: each called with ``(sizes, channels)``
+            for every stage that has a block which ``shares`` it. ``"embedding"`` is there already.
         device, dtype: Of the parameters. A network made on ``"meta"`` comes to life by
             ``net.to_empty(device="cpu")`` and :meth:`init_weights` or ``load_state_dict``.
 
@@ -136,7 +145,7 @@ class SpectralNet(nn.Module):
 
     def __init__(
         self,
-        operator: Callable[[int], SpectralOperator],
+        operator: OperatorFactory | Sequence[OperatorFactory] | None = None,
         *,
         dims: Sequence[int],
         depths: Sequence[int],
@@ -151,6 +160,9 @@ class SpectralNet(nn.Module):
         drop_path_rate: float = 0.0,
         drop_rate: float = 0.0,
         init_std: float | None = 0.02,
+        block: BlockFactory | None = None,
+        stem: nn.Module | None = None,
+        maps: Mapping[str, Callable[[tuple[int, int], int], nn.Module]] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -165,6 +177,11 @@ class SpectralNet(nn.Module):
             raise ValueError(f"drop_path_rate must be in [0, 1), got {drop_path_rate}")
         if init_std is not None and init_std < 0:
             raise ValueError(f"init_std must be None or >= 0, got {init_std}")
+        if block is None:
+            options = {"mlp_ratio": mlp_ratio, "norm_placement": norm_placement, "layer_scale": layer_scale}
+            block = spectral_blocks(_one_or_each(operator, len(dims)), **options)
+        elif operator is not None or (mlp_ratio, norm_placement, layer_scale) != (4.0, "pre", None):
+            raise ValueError("block= decides on operator, mlp_ratio, norm_placement and layer_scale: leave them alone")
         self.in_chans = in_chans
         self.num_classes = num_classes
         self.num_features = dims[-1]
@@ -174,25 +191,18 @@ class SpectralNet(nn.Module):
         ]
         sizes = stage_sizes(_pair(img_size, "img_size"), len(dims))
         rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").split(list(depths))
+        makers = {"embedding": partial(SpectralEmbedding, rule=embed_resize), **(maps or {})}
         with contextlib.nullcontext() if device is None else torch.device(device):
-            self.stem = Stem(in_chans, dims[0])
+            self.stem = Stem(in_chans, dims[0]) if stem is None else stem
             self.stages = nn.Sequential()
             for i, dim in enumerate(dims):
-                blocks = [
-                    SpectralBlock(
-                        dim,
-                        operator(dim),
-                        mlp_ratio=mlp_ratio,
-                        norm_placement=norm_placement,
-                        layer_scale=layer_scale,
-                        drop_path=rate,
-                    )
-                    for rate in rates[i].tolist()
-                ]
-                conditioned = any(block.mixer.operator.embedding_conditioned for block in blocks)
+                blocks = [block(Place(i, j, dim, sizes[i], rate)) for j, rate in enumerate(rates[i].tolist())]
                 downsample = Downsample(dims[i - 1], dim) if i > 0 else None
-                embedding = SpectralEmbedding(sizes[i], dim, embed_resize) if conditioned else None
-                self.stages.append(SpectralStage(blocks, downsample, embedding))
+                shared = dict.fromkeys(name for each in blocks for name in _shares(each, None))
+                if unknown := set(shared) - set(makers):
+                    raise ValueError(f"blocks of stage {i} share {sorted(unknown)}, maps makes {sorted(makers)}")
+                learned = {name: makers[name](sizes[i], dim) for name in shared}
+                self.stages.append(SpectralStage(blocks, downsample, learned))
             self.norm = nn.LayerNorm(dims[-1], eps=1e-5)
             self.head = ClassifierHead(dims[-1], num_classes, global_pool, drop_rate, input_fmt=self.output_fmt)
             self.head_hidden_size = self.head.num_features
@@ -215,18 +225,30 @@ class SpectralNet(nn.Module):
 
     # -- forward ----------------------------------------------------------------------------------------------------
 
-    def forward_stages(self, x: Tensor, last: int | None = None) -> list[Tensor]:
-        """The channels-last output of each stage up to ``last``, before the next stage's downsampling."""
-        x = self.stem(_checked(x, self.in_chans))
+    def parts(self) -> list[nn.Module]:
+        """Stem and stages, from the input on."""
+        return [self.stem, *self.stages]
+
+    def forward_stages(self, x: Tensor, last: int | None = None, *, visible: Tensor | None = None) -> list[Tensor]:
+        """The channels-last output of each stage up to ``last``, before the next stage's downsampling.
+
+        Args:
+            x: Images.
+            last: Index of the last stage to run; all by default.
+            visible: Bool, ``(B, 1, H, W)``: the pixels that the network sees, for masked pre-training. Nothing of the
+                others reaches a map. A cell of a map is visible where any of its pixels is, and zero elsewhere.
+        """
+        masks = _masks(x, visible, len(self.stages))
+        x = self.stem(x) if visible is None else self.stem(x, visible)
         features = []
-        for stage in self.stages[: None if last is None else last + 1]:
-            x = stage(x)
+        for stage, mask in zip(self.stages[: None if last is None else last + 1], masks, strict=False):
+            x = stage(x) if mask is None else stage(x, mask)
             features.append(x)
         return features
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Normed map of the last stage, ``(B, H/32, W/32, C)``."""
-        return self.norm(self.stages(self.stem(_checked(x, self.in_chans))))
+    def forward_features(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Normed map of the last stage, ``(B, H/32, W/32, C)``; ``visible`` as in :meth:`forward_stages`."""
+        return self.norm(self.forward_stages(x, visible=visible)[-1])
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool and classify a map of :meth:`forward_features`; ``pre_logits`` stops before the classifier."""
@@ -306,8 +328,9 @@ class SpectralNet(nn.Module):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Parameter groups by depth, for layer-wise learning-rate decay."""
+        shared = "|".join(["downsample", "embedding", *{name: None for stage in self.stages for name in stage.learned}])
         fine = [
-            (r"^stages\.(\d+)\.(?:downsample|embedding)", (0,)),
+            (rf"^stages\.(\d+)\.(?:{shared})", (0,)),
             (r"^stages\.(\d+)\.blocks\.(\d+)", None),
             (r"^norm", (99999,)),
         ]
@@ -317,11 +340,6 @@ class SpectralNet(nn.Module):
         """Weights of mixtures, beside the usual one-dimensional tensors; embeddings are decayed, as published."""
         return {f"{name}.logits" for name, module in self.named_modules() if isinstance(module, Softmax)}
 
-    def __prepare_scriptable__(self) -> "SpectralNet":
-        """What ``torch.jit.script`` compiles: containers of its own, for torch exchanges modules in them."""
-        stages = [with_modules(stage, blocks=nn.ModuleList(map(with_modules, stage.blocks))) for stage in self.stages]
-        return with_modules(self, stages=nn.Sequential(*stages))
-
     def load_pretrained(self, path: str | os.PathLike[str]) -> None:
         """timm's hook for ``pretrained=True, pretrained_cfg_overlay=dict(file=PATH)``."""
         from backbones.weights.pretrained import load_file
@@ -330,11 +348,24 @@ class SpectralNet(nn.Module):
 
     # -- deployment -------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
+    def sites(self, image: int | Sequence[int]) -> Iterator[Site]:
+        """Every mixer with the grid and the learned maps it works on for images of a size."""
+        for stage, sizes in zip(self.stages, stage_sizes(image, len(self.stages)), strict=True):
+            maps = stage.maps(sizes)
+            for module in stage.modules():
+                if isinstance(module, SpectralMixer):
+                    yield Site(module, sizes, maps)
+
+    def prune_maps(self) -> None:
+        """Drop the learned maps that no block takes."""
+        for stage in self.stages:
+            stage.prune_maps()
+
     def reparameterize(self, sizes: Sequence[int | tuple[int, int]], *, keep_source: bool = True) -> None:
         """Precompute the gains for images of these sizes; other sizes keep working through the physics.
 
-        Calling it again adds sizes. :meth:`unreparameterize` undoes it exactly.
+        Calling it again adds sizes. :meth:`unreparameterize` undoes it exactly. Later changes of the weights are not
+        seen at these sizes.
 
         Args:
             sizes: Image sizes in pixels, each an int or ``(H, W)``.
@@ -344,36 +375,41 @@ class SpectralNet(nn.Module):
         Raises:
             ValueError: The network holds gains only, or a gain depends on the input. Nothing is changed then.
         """
-        found = []
-        for image in sizes:  # all gains first, so that one that cannot be computed leaves the network as it was
-            for stage, grid in zip(self.stages, stage_sizes(image, len(self.stages)), strict=True):
-                embedding = None if stage.embedding is None else stage.embedding(grid)
-                for block in stage.blocks:
-                    operator = block.mixer.operator
-                    source = operator.source if isinstance(operator, Precomputed) else operator
-                    if source is None:
-                        raise ValueError("this network holds gains only: there is no physics to compute others from")
-                    if source.input_conditioned:
-                        raise ValueError(f"the gain of {source!r} depends on the input and cannot be precomputed")
-                    device = block.norm1.weight.device  # an operator of constants has no device of its own
-                    found.append((block.mixer, grid, source.gain(grid, embedding=embedding, device=device)))
-        for mixer, grid, gain in found:
-            if not isinstance(mixer.operator, Precomputed):
-                mixer.operator = Precomputed(mixer.operator)
-            mixer.operator.store(grid, gain)
-        if not keep_source:
-            for stage in self.stages:
-                stage.embedding = None
-                for block in stage.blocks:
-                    block.mixer.operator.source = None
+        precompute(self, sizes, keep_source=keep_source)
 
     def unreparameterize(self) -> None:
-        """Undo :meth:`reparameterize`."""
-        mixers = [block.mixer for stage in self.stages for block in stage.blocks]
-        if any(isinstance(m.operator, Precomputed) and m.operator.source is None for m in mixers):
-            raise ValueError(
-                "this network holds gains only (keep_source=False or a precomputed file): nothing to restore"
-            )
-        for mixer in mixers:
-            if isinstance(mixer.operator, Precomputed):
-                mixer.operator = mixer.operator.source
+        """Undo :meth:`reparameterize`.
+
+        Raises:
+            ValueError: The network holds gains only.
+        """
+        restore(self)
+
+
+def _one_or_each(
+    operator: OperatorFactory | Sequence[OperatorFactory] | None, stages: int
+) -> OperatorFactory | Sequence[OperatorFactory]:
+    """The operators of all stages, checked."""
+    makers = [operator] if callable(operator) or not isinstance(operator, Sequence) else list(operator)
+    for make in makers:
+        if not callable(make):
+            raise TypeError(f"operator must be a function from a width to an operator, or one per stage, got {make!r}")
+    if operator is not makers[0] and len(makers) != stages:
+        raise ValueError(f"operator has {len(makers)} entries for {stages} stages")
+    return operator
+
+
+def _masks(x: Tensor, visible: Tensor | None, stages: int) -> list[Tensor | None]:
+    """Which cells of each stage's map are visible."""
+    if visible is None:
+        return [None] * stages
+    if visible.dtype != torch.bool or visible.shape != (len(x), 1, *x.shape[2:]):
+        raise ValueError(
+            f"visible must be bool of shape {(len(x), 1, *x.shape[2:])}, got {visible.dtype} {tuple(visible.shape)}"
+        )
+    masks = []
+    mask = visible_at_half_size(visible.permute(0, 2, 3, 1))
+    for _ in range(stages):
+        mask = visible_at_half_size(mask)
+        masks.append(mask)
+    return masks

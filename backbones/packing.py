@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from backbones.blocks import Mlp, hooked, plain_gelu
+from backbones.blocks import Mlp, plain_gelu
 from spectral_ops import ChannelLinear
+from spectral_ops.recompute import hooked
 
 __all__ = ["packed"]
 

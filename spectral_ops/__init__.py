@@ -1,14 +1,17 @@
 """PDE solution operators that are diagonal under the discrete cosine transform, as composable PyTorch modules."""
 
+from spectral_ops._kernels import use_kernels
+from spectral_ops.apply import apply_gain, superpose
 from spectral_ops.composition import Mixture, Product, Scaled, Sum
 from spectral_ops.eigenvalues import laplacian_eigenvalues
 from spectral_ops.embedding import SpectralEmbedding, resize_embedding
 from spectral_ops.evolution import Oscillation, Relaxation, SourceResponse, VelocityResponse
+from spectral_ops.grid import Grid, GridOptions
 from spectral_ops.heat import Biharmonic, FractionalHeat, Heat, ReactionDiffusion
 from spectral_ops.identity import Identity
 from spectral_ops.linear import ChannelLinear
 from spectral_ops.mixer import SpectralMixer
-from spectral_ops.operator import Grid, GridOptions, SpectralOperator, apply_gain, superpose
+from spectral_ops.operator import SpectralOperator
 from spectral_ops.poisson import Poisson
 from spectral_ops.precomputed import Precomputed
 from spectral_ops.quantities import Bounded, FromEmbedding, InputRouter, Softmax, Softplus, SoftplusEmbedding
@@ -61,4 +64,5 @@ __all__ = [
     "resize_embedding",
     "sine_basis",
     "superpose",
+    "use_kernels",
 ]

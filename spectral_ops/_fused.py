@@ -1,6 +1,6 @@
 """The operator as one kernel on the GPU: where it applies, and what autograd, tracing and export see of it.
 
-Off unless ``spectral_ops.operator.FUSED`` is set. The kernels are in :mod:`spectral_ops._fused_triton`, which is
+Off unless ``use_kernels(fused=True)`` is. The kernels are in :mod:`spectral_ops._fused_triton`, which is
 imported when one runs for the first time, so this package needs no Triton.
 """
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from torch import Tensor, nn
 
-from spectral_ops.operator import Grid, Quantity, SpectralOperator, _describe
-from spectral_ops.quantities import Constant, InputRouter, Softmax
+from spectral_ops.grid import Grid, Quantity
+from spectral_ops.operator import SpectralOperator, describe_quantity
+from spectral_ops.quantities import Constant
 
 __all__ = ["Mixture", "Product", "Scaled", "Sum", "Wrapper"]
 
@@ -30,11 +30,8 @@ class _Expression(SpectralOperator):
         super().__init__(**terms[0].grid_options)
         self.terms: Sequence[SpectralOperator] = nn.ModuleList(terms)  # type: ignore[assignment]
 
-    def multiplier(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
-        raise TypeError(f"{type(self).__name__} combines the gains of its terms and has no multiplier of its own")
-
     def _gains(self, grid: Grid) -> list[Tensor]:
-        return [term._gain(grid) for term in self.terms]
+        return [term.raw_gain(grid) for term in self.terms]
 
 
 class Wrapper(_Expression):
@@ -64,7 +61,7 @@ class Sum(_Expression):
     def __init__(self, *terms: SpectralOperator) -> None:
         super().__init__(*(part for term in terms for part in (term.terms if isinstance(term, Sum) else (term,))))
 
-    def _gain(self, grid: Grid) -> Tensor:
+    def raw_gain(self, grid: Grid) -> Tensor:
         first, *rest = self._gains(grid)
         for gain in rest:
             first = first + gain
@@ -80,28 +77,28 @@ class Product(_Expression):
     def __init__(self, *terms: SpectralOperator) -> None:
         super().__init__(*(part for term in terms for part in (term.terms if isinstance(term, Product) else (term,))))
 
-    def _gain(self, grid: Grid) -> Tensor:
+    def raw_gain(self, grid: Grid) -> Tensor:
         total: Tensor | None = None
         for term in reversed(self.terms):  # in the order they are applied
-            if total is not None and term.input_conditioned:
-                gain = term._gain(self._after(total, grid))
-            else:
-                gain = term._gain(grid)
+            gain = term.raw_gain(grid if total is None else self._after(total, grid))
             total = gain if total is None else gain * total
         assert total is not None
         return total
 
     def _after(self, gain: Tensor, grid: Grid) -> Grid:
         """The grid with the mean that the input has once ``gain`` is applied: the mean is the constant mode."""
-        if grid.pooled is None:
-            return grid
-        if self.boundary != "neumann":
-            raise ValueError(
-                f"{self!r}: behind cold walls an operator conditioned on its input can only be the first one applied, "
-                f"the rightmost, because the mean of what reaches the others is not one mode"
-            )
-        constant = gain.flatten(-len(grid.sizes) - 1, -2)[..., 0, :]
-        return replace(grid, pooled=grid.pooled * constant)
+
+        def pooled() -> Tensor | None:
+            if grid.pooled is None:
+                return None
+            if self.boundary != "neumann":
+                raise ValueError(
+                    f"{self!r}: behind cold walls an operator conditioned on its input can only be the first one "
+                    f"applied, the rightmost, because the mean of what reaches the others is not one mode"
+                )
+            return grid.pooled * gain.flatten(-len(grid.sizes) - 1, -2)[..., 0, :]
+
+        return grid.with_pooled(pooled)
 
     def __repr__(self) -> str:
         return " @ ".join(f"({t!r})" if isinstance(t, (Sum, Scaled)) else repr(t) for t in self.terms)
@@ -114,12 +111,12 @@ class Scaled(_Expression):
         super().__init__(operator)
         self.add_quantity("factor", factor)
 
-    def _gain(self, grid: Grid) -> Tensor:
+    def raw_gain(self, grid: Grid) -> Tensor:
         return self._quantity("factor", grid) * self._gains(grid)[0]
 
     def __repr__(self) -> str:
         (term,) = self.terms
-        return f"{_describe(self.factor)} * " + (f"({term!r})" if isinstance(term, Sum) else repr(term))
+        return f"{describe_quantity(self.factor)} * " + (f"({term!r})" if isinstance(term, Sum) else repr(term))
 
 
 class Mixture(_Expression):
@@ -128,7 +125,8 @@ class Mixture(_Expression):
     Args:
         operators: The K operators.
         weights: K floats, or ``(K, ...)`` with the rest broadcastable to ``(*sizes, C)`` as a tensor, an
-            ``nn.Parameter``, or a module mapping the :class:`Grid` to such a tensor.
+            ``nn.Parameter``, or a module mapping the :class:`Grid` to such a tensor, of which an attribute ``count``
+            says K where it has one.
 
     Raises:
         ValueError: The first dimension of ``weights`` is not K.
@@ -148,8 +146,8 @@ class Mixture(_Expression):
             self._check((len(weights.values),))
         if isinstance(weights, Tensor):
             self._check(tuple(weights.shape))
-        elif isinstance(weights, (Softmax, InputRouter)):
-            self._check((weights.count,))
+        elif isinstance(count := getattr(weights, "count", None), int):
+            self._check((count,))
         self.add_quantity("weights", weights)
 
     def _check(self, shape: tuple[int, ...]) -> None:
@@ -159,7 +157,7 @@ class Mixture(_Expression):
                 f"got shape {shape}"
             )
 
-    def _gain(self, grid: Grid) -> Tensor:
+    def raw_gain(self, grid: Grid) -> Tensor:
         weights = self._quantity("weights", grid)
         self._check(tuple(weights.shape))
         first, *rest = (w * gain for w, gain in zip(weights.unbind(0), self._gains(grid), strict=True))
@@ -168,4 +166,7 @@ class Mixture(_Expression):
         return first
 
     def __repr__(self) -> str:
-        return f"Mixture([{', '.join(map(repr, self.terms))}], weights={_describe(self.weights)})"
+        return f"Mixture([{', '.join(map(repr, self.terms))}], weights={describe_quantity(self.weights)})"
+
+
+SpectralOperator.nodes.update(product=Product, sum=Sum, scaled=Scaled)

@@ -47,11 +47,6 @@ def resize_embedding(values: Tensor, sizes: Sequence[int], rule: ResizeRule = "b
     height, width = sizes
     if not torch.compiler.is_compiling() and tuple(values.shape[:2]) == sizes:
         return values  # as both rules do, but a comparison would fix symbolic sizes
-    return resized(values, height, width, rule)
-
-
-def resized(values: Tensor, height: int, width: int, rule: str) -> Tensor:
-    """:func:`resize_embedding` without checks, in the part of Python that TorchScript compiles."""
     if rule == "pad":
         return F.pad(values, [0, 0, 0, width, 0, height])[:height, :width]
     grid = values.permute(2, 0, 1).unsqueeze(0)
@@ -91,12 +86,6 @@ class SpectralEmbedding(nn.Module):
         # Interpolation runs in float32 at least: the CPU has no bicubic kernel for every half dtype.
         weight = self.weight if self.weight.dtype == torch.float64 else self.weight.float()
         return resize_embedding(weight, sizes, self.rule)
-
-    def __prepare_scriptable__(self) -> nn.Module:
-        """What ``torch.jit.script`` compiles."""
-        from spectral_ops.scripting import ScriptedEmbedding
-
-        return ScriptedEmbedding(self)
 
     def extra_repr(self) -> str:
         height, width, channels = self.weight.shape

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from spectral_ops._functions import oscillator, phi1
 from spectral_ops.composition import Wrapper
-from spectral_ops.operator import Grid, GridOptions, Quantity, SpectralOperator
+from spectral_ops.grid import Grid, GridOptions, Pooled, Quantity
+from spectral_ops.operator import SpectralOperator
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -29,11 +30,11 @@ class Relaxation(SpectralOperator):
 
     Args:
         time: t >= 0; ``inf`` keeps only the modes that do not decay.
-        **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
+        **options: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.SpectralOperator`.
     """
 
-    def __init__(self, time: Quantity = 1.0, **grid: Unpack[GridOptions]) -> None:
-        super().__init__(**grid)
+    def __init__(self, time: Quantity = 1.0, **options: Unpack[GridOptions]) -> None:
+        super().__init__(**options)
         self.add_quantity("time", time, minimum=0.0, endless=True)
 
     @abstractmethod
@@ -53,19 +54,21 @@ class Relaxation(SpectralOperator):
         rate = self.rate(eigenvalues, **quantities)
         return rate.clamp(max=torch.finfo(rate.dtype).max)
 
-    def forward(self, x: Tensor, *, embedding: Tensor | None = None, source: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, *, embedding: Tensor | None = None, pooled: Pooled = None, source: Tensor | None = None
+    ) -> Tensor:
         """The field at the end; see :meth:`SpectralOperator.forward`.
 
         Args:
             x: The field at the beginning.
-            embedding: See :meth:`gain`.
+            embedding, pooled: See :meth:`SpectralOperator.forward`.
             source: f, constant in time, of the shape and dtype of ``x``. It costs one more forward transform.
                 Quantities predicted from the input are predicted from ``x`` for both.
         """
         terms: list[tuple[Tensor, SpectralOperator]] = [(x, self)]
         if source is not None:
             terms.append((source, self.source_response()))
-        return self._superpose(terms, embedding)
+        return self._superpose(terms, embedding, pooled)
 
     def source_response(self) -> SourceResponse:
         """The operator from a steady source f to what it adds to the field; it shares this one's quantities."""
@@ -94,7 +97,7 @@ class SourceResponse(Wrapper):
             raise TypeError(f"evolution must be a Relaxation such as Heat, got {type(evolution).__name__}")
         super().__init__(evolution)
 
-    def _gain(self, grid: Grid) -> Tensor:
+    def raw_gain(self, grid: Grid) -> Tensor:
         evolution = self.inner
         assert isinstance(evolution, Relaxation)
         if evolution._endless:
@@ -120,11 +123,11 @@ class Oscillation(SpectralOperator):
     Args:
         time: t, of either sign; with damping, negative times grow.
         damping: a >= 0, in 1 / time.
-        **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
+        **options: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.SpectralOperator`.
     """
 
-    def __init__(self, time: Quantity = 1.0, damping: Quantity = 0.0, **grid: Unpack[GridOptions]) -> None:
-        super().__init__(**grid)
+    def __init__(self, time: Quantity = 1.0, damping: Quantity = 0.0, **options: Unpack[GridOptions]) -> None:
+        super().__init__(**options)
         self.add_quantity("time", time)
         self.add_quantity("damping", damping, minimum=0.0)
 
@@ -153,19 +156,21 @@ class Oscillation(SpectralOperator):
             "velocity to velocity": velocity,
         }
 
-    def forward(self, x: Tensor, *, embedding: Tensor | None = None, velocity: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, *, embedding: Tensor | None = None, pooled: Pooled = None, velocity: Tensor | None = None
+    ) -> Tensor:
         """The field at the end; see :meth:`SpectralOperator.forward`.
 
         Args:
             x: The field at the beginning.
-            embedding: See :meth:`gain`.
+            embedding, pooled: See :meth:`SpectralOperator.forward`.
             velocity: u_t at the beginning, of the shape and dtype of ``x``. It costs one more forward transform.
                 Quantities predicted from the input are predicted from ``x`` for both.
         """
         terms: list[tuple[Tensor, SpectralOperator]] = [(x, self)]
         if velocity is not None:
             terms.append((velocity, self.velocity_response()))
-        return self._superpose(terms, embedding)
+        return self._superpose(terms, embedding, pooled)
 
     def step(self, x: Tensor, velocity: Tensor, *, embedding: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Field and velocity at the end, from both at the beginning."""
@@ -206,7 +211,7 @@ class VelocityResponse(Wrapper):
         super().__init__(oscillation)
         self.kind = kind
 
-    def _gain(self, grid: Grid) -> Tensor:
+    def raw_gain(self, grid: Grid) -> Tensor:
         oscillation = self.inner
         assert isinstance(oscillation, Oscillation)
         eigenvalues, quantities = oscillation._evaluate(grid)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spectral_ops._functions import power
 from spectral_ops.evolution import Relaxation
-from spectral_ops.operator import GridOptions, Quantity
+from spectral_ops.grid import GridOptions, Quantity
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -31,7 +31,7 @@ class Heat(Relaxation):
     Args:
         diffusivity: k >= 0, in cells squared per unit of time.
         time: t >= 0; ``inf`` gives the limit.
-        **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
+        **options: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.SpectralOperator`.
 
     Source:
         Fourier, "Théorie analytique de la chaleur" (1822); as a token mixer: Wang et al., "Building Vision Models
@@ -45,8 +45,8 @@ class Heat(Relaxation):
         (torch.Size([2, 3, 32, 48]), True)
     """
 
-    def __init__(self, diffusivity: Quantity = 1.0, time: Quantity = 1.0, **grid: Unpack[GridOptions]) -> None:
-        super().__init__(time, **grid)
+    def __init__(self, diffusivity: Quantity = 1.0, time: Quantity = 1.0, **options: Unpack[GridOptions]) -> None:
+        super().__init__(time, **options)
         self.add_quantity("diffusivity", diffusivity, minimum=0.0)
 
     def rate(self, eigenvalues: Tensor, *, diffusivity: Tensor) -> Tensor:  # type: ignore[override]
@@ -64,7 +64,7 @@ class FractionalHeat(Relaxation):
         diffusivity: k >= 0, in cells^(2 s) per unit of time.
         order: s >= 0.
         time: t >= 0; ``inf`` gives the limit, the mean or, behind cold walls, 0.
-        **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
+        **options: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.SpectralOperator`.
 
     Source:
         Kwaśnicki, "Ten equivalent definitions of the fractional Laplace operator", 2017 (the spectral definition).
@@ -81,9 +81,9 @@ class FractionalHeat(Relaxation):
         diffusivity: Quantity = 1.0,
         order: Quantity = 0.5,
         time: Quantity = 1.0,
-        **grid: Unpack[GridOptions],
+        **options: Unpack[GridOptions],
     ) -> None:
-        super().__init__(time, **grid)
+        super().__init__(time, **options)
         self.add_quantity("diffusivity", diffusivity, minimum=0.0)
         self.add_quantity("order", order, minimum=0.0)
 
@@ -100,7 +100,7 @@ class Biharmonic(Relaxation):
     Args:
         stiffness: kappa >= 0, in cells^4 per unit of time.
         time: t >= 0; ``inf`` gives the limit, the mean or, behind cold walls, 0.
-        **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
+        **options: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.SpectralOperator`.
 
     Source:
         Mullins, "Theory of thermal grooving", 1957 (surface diffusion, linearised).
@@ -111,8 +111,8 @@ class Biharmonic(Relaxation):
         torch.Size([1, 4, 20, 20])
     """
 
-    def __init__(self, stiffness: Quantity = 1.0, time: Quantity = 1.0, **grid: Unpack[GridOptions]) -> None:
-        super().__init__(time, **grid)
+    def __init__(self, stiffness: Quantity = 1.0, time: Quantity = 1.0, **options: Unpack[GridOptions]) -> None:
+        super().__init__(time, **options)
         self.add_quantity("stiffness", stiffness, minimum=0.0)
 
     def rate(self, eigenvalues: Tensor, *, stiffness: Tensor) -> Tensor:  # type: ignore[override]
@@ -130,7 +130,7 @@ class ReactionDiffusion(Relaxation):
         diffusivity: k >= 0, in cells squared per unit of time.
         reaction: r >= 0, in 1 / time.
         time: t >= 0; ``inf`` gives zero, or what does not decay.
-        **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
+        **options: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.SpectralOperator`.
 
     Source:
         Fisher, "The wave of advance of advantageous genes", 1937, linearised at the stable state.
@@ -146,9 +146,9 @@ class ReactionDiffusion(Relaxation):
         diffusivity: Quantity = 1.0,
         reaction: Quantity = 0.1,
         time: Quantity = 1.0,
-        **grid: Unpack[GridOptions],
+        **options: Unpack[GridOptions],
     ) -> None:
-        super().__init__(time, **grid)
+        super().__init__(time, **options)
         self.add_quantity("diffusivity", diffusivity, minimum=0.0)
         self.add_quantity("reaction", reaction, minimum=0.0)
 

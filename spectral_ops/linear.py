@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import platform
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_ops._constants import tracing
+from spectral_ops._kernels import SETTINGS
 
 __all__ = ["ChannelLinear", "channel_linear"]
 
-_CONVOLVES = platform.machine().lower() in ("x86_64", "amd64") and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 _PLAIN = (Tensor, nn.Parameter)
 
 
@@ -29,9 +27,10 @@ class ChannelLinear(nn.Linear):
     """``nn.Linear`` over the last dimension, the channels of a map.
 
     On x86 CPUs a contiguous float32 map ``(H, W, C)`` or ``(B, H, W, C)`` goes through a 1x1 convolution, forward and
-    backward, which can be twice as fast (docs/performance.md). Everything else, graphs that are traced, exported or
-    scripted included, is the plain product. Parameters and state dict are those of ``nn.Linear``; tools that look for
-    that type exactly, as ``torch.ao.quantization.quantize_dynamic`` does, have to be told of this one.
+    backward, which can be twice as fast (docs/performance.md; ``use_kernels(convolved=False)`` turns it off).
+    Everything else, graphs that are traced or exported included, is the plain product. Parameters and state dict are
+    those of ``nn.Linear``; tools that look for that type exactly, as ``torch.ao.quantization.quantize_dynamic`` does,
+    have to be told of this one.
 
     Example:
         >>> layer = ChannelLinear(8, 16)
@@ -41,9 +40,7 @@ class ChannelLinear(nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            return channel_linear(x, self.weight, self.bias)
-        return F.linear(x, self.weight, self.bias)
+        return channel_linear(x, self.weight, self.bias)
 
 
 def _prefers_convolution(x: Tensor, weight: Tensor) -> bool:
@@ -54,7 +51,7 @@ def _prefers_convolution(x: Tensor, weight: Tensor) -> bool:
     """
     return (
         not tracing()
-        and _CONVOLVES
+        and SETTINGS.convolved
         and type(x) in _PLAIN  # nor what torch.fx traces with
         and type(weight) in _PLAIN
         and x.layout == weight.layout == torch.strided

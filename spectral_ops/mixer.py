@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spectral_ops._memory import lean
 from spectral_ops.linear import ChannelLinear
 from spectral_ops.operator import SpectralOperator
-from spectral_ops.scripting import TracedOperator, with_modules
+from spectral_ops.precomputed import Precomputed
+from spectral_ops.recompute import linear_behind
 
-__all__ = ["SpectralMixer"]
+__all__ = ["SpectralMixer", "shown"]
+
+
+def shown(x: Tensor, visible: Tensor | None) -> Tensor:
+    """A map with zeros where cells are not ``visible``, or as it is where no mask is given."""
+    return x if visible is None else torch.where(visible, x, 0.0)
+
+
+def _visible_mean(x: Tensor, visible: Tensor) -> Tensor:
+    """The mean ``(B, C)`` over the visible cells of a map that is zero elsewhere."""
+    return x.sum((1, 2)) / visible.sum((1, 2)).clamp(min=1)
 
 
 def _gated(y: Tensor, z: Tensor) -> Tensor:
-    return lean(y.mul, F.silu(z), F.silu, z)
+    return y * F.silu(z)
 
 
 class SpectralMixer(nn.Module):
@@ -60,15 +73,27 @@ class SpectralMixer(nn.Module):
         self.norm = nn.LayerNorm(channels, eps=norm_eps)
         self.proj = ChannelLinear(channels, channels)
 
-    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        x = self.dwconv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        y, z = self.norm(self.operator(self.value(x), embedding=embedding)), self.gate(x)
-        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            gated = _gated(y, z)
-            kept = y.requires_grad and z.requires_grad  # by the product in any case
-            return lean(self.proj, gated, _gated, y, z) if kept else self.proj(gated)
-        return self.proj(y * F.silu(z))  # type: ignore[no-any-return]
+    def shares(self, sizes: Sequence[int] | None = None) -> tuple[str, ...]:
+        """Which of the learned maps that the layers of a stage share this one takes by keyword.
 
-    def __prepare_scriptable__(self) -> nn.Module:
-        """What ``torch.jit.script`` compiles: this layer, its operator traced."""
-        return with_modules(self, operator=TracedOperator(self.operator, like=self.value.weight[0]))
+        Args:
+            sizes: The grid of a call: the answer is then what it may take there, at no cost, and nothing where a gain
+                is stored. None asks for what it needs on any grid.
+        """
+        if sizes is None:
+            return ("embedding",) if self.operator.embedding_conditioned else ()
+        return () if isinstance(self.operator, Precomputed) and self.operator.covers(sizes) else ("embedding",)
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None, *, visible: Tensor | None = None) -> Tensor:
+        """Mix the cells of a map.
+
+        Args:
+            x: ``(B, H, W, C)``.
+            embedding: Spectral embedding ``(H, W, C)`` for operators whose quantities are predicted from one.
+            visible: Bool, ``(B, H, W, 1)``. Cells where it is False are empty: nothing of them reaches another cell.
+        """
+        x = self.dwconv(shown(x, visible).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        value = shown(self.value(x), visible)  # its bias would reach every cell through the operator
+        pooled = None if visible is None else functools.partial(_visible_mean, value, visible)
+        mixed = self.norm(self.operator(value, embedding=embedding, pooled=pooled))
+        return linear_behind(self.proj, _gated, mixed, self.gate(x))

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from spectral_ops._checks import check_floating, check_sizes
+from spectral_ops.apply import apply_gain
 from spectral_ops.eigenvalues import laplacian_eigenvalues
-from spectral_ops.operator import SpectralOperator, apply_gain
+from spectral_ops.operator import SpectralOperator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

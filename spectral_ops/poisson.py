@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from spectral_ops.operator import GridOptions, Quantity, SpectralOperator
+from spectral_ops.grid import GridOptions, Quantity
+from spectral_ops.operator import SpectralOperator
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -28,7 +29,7 @@ class Poisson(SpectralOperator):
 
     Args:
         screening: s >= 0, in 1 / cells.
-        **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
+        **options: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.SpectralOperator`.
 
     Source:
         Buzbee, Golub and Nielson, "On direct methods for solving Poisson's equations", 1970.
@@ -40,8 +41,8 @@ class Poisson(SpectralOperator):
         (torch.Size([1, 1, 24, 32]), True)
     """
 
-    def __init__(self, screening: Quantity = 0.0, **grid: Unpack[GridOptions]) -> None:
-        super().__init__(**grid)
+    def __init__(self, screening: Quantity = 0.0, **options: Unpack[GridOptions]) -> None:
+        super().__init__(**options)
         self.add_quantity("screening", screening, minimum=0.0)
 
     def multiplier(self, eigenvalues: Tensor, *, screening: Tensor) -> Tensor:  # type: ignore[override]

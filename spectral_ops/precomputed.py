@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from spectral_ops._checks import check_floating, check_sizes
-from spectral_ops.operator import Grid, GridOptions, SpectralOperator
+from spectral_ops.grid import Grid, GridOptions
+from spectral_ops.operator import SpectralOperator
 
 __all__ = ["Precomputed"]
 
@@ -24,7 +25,7 @@ class Precomputed(SpectralOperator):
 
     Args:
         source: The operator the gains come from, or None.
-        grid: Grid options (dims, ...); by default those of ``source``.
+        options: Grid options (dims, ...); by default those of ``source``.
 
     Example:
         >>> from spectral_ops import Heat
@@ -36,14 +37,12 @@ class Precomputed(SpectralOperator):
         True
     """
 
-    def __init__(self, source: SpectralOperator | None = None, grid: GridOptions | None = None) -> None:
+    def __init__(self, source: SpectralOperator | None = None, options: GridOptions | None = None) -> None:
         if source is not None and not isinstance(source, SpectralOperator):
             raise TypeError(f"source must be a SpectralOperator or None, got {type(source).__name__}")
-        if (source is None) == (grid is None):
+        if (source is None) == (options is None):
             raise ValueError("Precomputed takes either a source operator or grid options, not both or neither")
-        options = source.grid_options if source is not None else grid
-        assert options is not None
-        super().__init__(**options)
+        super().__init__(**(source.grid_options if source is not None else options or {}))
         self.source = source
 
     @staticmethod
@@ -88,10 +87,7 @@ class Precomputed(SpectralOperator):
         """The grids with a stored gain."""
         return [tuple(map(int, name.removeprefix("gain_").split("x"))) for name in self._buffers]
 
-    def multiplier(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
-        raise TypeError("Precomputed looks its gain up and has no multiplier of its own")
-
-    def _gain(self, grid: Grid) -> Tensor:
+    def raw_gain(self, grid: Grid) -> Tensor:
         stored = self._find(grid.sizes)
         exact = stored is not None and (grid.dtype == torch.float32 or stored.dtype == torch.float64)
         if stored is not None and (exact or self.source is None):
@@ -101,7 +97,7 @@ class Precomputed(SpectralOperator):
                 f"no gain is stored for a grid of {grid.sizes}, and there is no source operator to compute it from; "
                 f"stored: {self.stored_sizes}"
             )
-        return self.source._gain(grid)
+        return self.source.raw_gain(grid)
 
     def __repr__(self) -> str:
         return f"Precomputed({self.source!r}, sizes={self.stored_sizes})"

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_ops._checks import check_quantity
+from spectral_ops.grid import Grid
 from spectral_ops.linear import channel_linear
-from spectral_ops.operator import Grid
 
 __all__ = ["Bounded", "Constant", "FromEmbedding", "InputRouter", "Softmax", "Softplus", "SoftplusEmbedding"]
 
@@ -262,5 +262,9 @@ class SoftplusEmbedding(nn.Module):
 def _embedding(grid: Grid) -> Tensor:
     """The embedding handed to the call, in the dtype of the gain."""
     if grid.embedding is None:
-        raise ValueError("this operator needs a spectral embedding: call it as operator(x, embedding=...)")
+        sizes = ", ".join(map(str, grid.sizes))
+        raise ValueError(
+            f"a quantity is predicted from a spectral embedding ({sizes}, C) and none was given: call "
+            f"operator(x, embedding=...)"
+        )
     return grid.embedding.to(grid.dtype)

@@ -18,24 +18,20 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from spectral_ops._checks import check_dtype, check_floating, check_sizes, normalise_dims
 from spectral_ops._constants import constant, tracing
+from spectral_ops._kernels import SETTINGS, Backend
 
-__all__ = ["BACKENDS", "FFT_FROM", "Backend", "Kind", "cosine_basis", "dct", "dctn", "dst", "dstn", "idct", "idctn"]
+__all__ = ["BACKENDS", "Backend", "Kind", "cosine_basis", "dct", "dctn", "dst", "dstn", "idct", "idctn"]
 __all__ += ["idst", "idstn", "sine_basis"]
 
-Backend = Literal["auto", "matmul", "fft"]
-BACKENDS: tuple[Backend, ...] = ("auto", "matmul", "fft")
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 Kind = Literal["cosine", "sine"]
-
-#: ``backend="auto"`` takes the FFT for dimensions of at least this size, per type of device (others never), where
-#: torch-dct is installed. Assign to it to move the crossover. The value is measured: tools/benchmark_transforms.py.
-FFT_FROM: dict[str, int] = {"cpu": 1024}
 
 #: A product along a dimension more than this many times as long as all that lies behind it is slow; then the dimension
 #: is moved to the end first.
@@ -121,7 +117,9 @@ def _fits(sizes: tuple[int, ...], modes: tuple[int, ...]) -> bool:
 def _takes_fft(backend: Backend, x: Tensor, n: int) -> bool:
     """Whether a dimension of ``n`` samples goes through torch-dct. Traced graphs keep to products unless told."""
     if backend == "auto":
-        start = FFT_FROM.get(x.device.type)
+        backend = SETTINGS.transform
+    if backend == "auto":
+        start = SETTINGS.fft_from.get(x.device.type)
         return start is not None and not tracing() and n >= start and x.numel() > 0 and _has_torch_dct()
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
@@ -191,7 +189,8 @@ def dctn(
         dims: The dimensions to transform.
         modes: Keep only this many of the lowest modes along each of ``dims`` (rectangular bases, no zero-padding).
         backend: ``"matmul"``; ``"fft"`` through torch-dct, which computes float16 and bfloat16 in float32; or
-            ``"auto"``, the product below :data:`FFT_FROM` samples and while a graph is traced.
+            ``"auto"``, the product below 1,024 samples and while a graph is traced (:class:`~spectral_ops.use_kernels`
+            changes that).
 
     Returns:
         The spectrum, in the dtype of ``x``. Under autocast the products run in the autocast dtype.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from spectral_ops.evolution import Oscillation
-from spectral_ops.operator import GridOptions, Quantity
+from spectral_ops.grid import GridOptions, Quantity
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -33,7 +33,7 @@ class Wave(Oscillation):
         speed: c >= 0, in cells per unit of time.
         time: t, of either sign.
         damping: a >= 0, in 1 / time.
-        **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
+        **options: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.SpectralOperator`.
 
     Source:
         d'Alembert (1747); the telegraph equation with damping. As a token mixer: "WaveFormer", AAAI 2026.
@@ -53,9 +53,9 @@ class Wave(Oscillation):
         speed: Quantity = 1.0,
         time: Quantity = 1.0,
         damping: Quantity = 0.0,
-        **grid: Unpack[GridOptions],
+        **options: Unpack[GridOptions],
     ) -> None:
-        super().__init__(time, damping, **grid)
+        super().__init__(time, damping, **options)
         self.add_quantity("speed", speed, minimum=0.0)
 
     def frequency(self, eigenvalues: Tensor, *, speed: Tensor) -> Tensor:  # type: ignore[override]
@@ -73,7 +73,7 @@ class Plate(Oscillation):
         stiffness: kappa >= 0, in cells squared per unit of time.
         time: t, of either sign.
         damping: a >= 0, in 1 / time.
-        **grid: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.operator.SpectralOperator`.
+        **options: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.SpectralOperator`.
 
     Source:
         Germain (1821), Kirchhoff (1850).
@@ -89,9 +89,9 @@ class Plate(Oscillation):
         stiffness: Quantity = 1.0,
         time: Quantity = 1.0,
         damping: Quantity = 0.0,
-        **grid: Unpack[GridOptions],
+        **options: Unpack[GridOptions],
     ) -> None:
-        super().__init__(time, damping, **grid)
+        super().__init__(time, damping, **options)
         self.add_quantity("stiffness", stiffness, minimum=0.0)
 
     def frequency(self, eigenvalues: Tensor, *, stiffness: Tensor) -> Tensor:  # type: ignore[override]

@@ -16,7 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import backbones
-from backbones.families import DIFFUSIVITIES
+from backbones.operators import DIFFUSIVITIES
 
 IMAGE = 224
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "models.md"

@@ -4,7 +4,8 @@
 
 timm's tests are not part of the installed package. They are taken from the source distribution of the installed
 version, which pip downloads, or from ``--source``, a checkout of timm. Every test that runs over timm's list of models
-runs over the chosen models instead; arguments that are not known here go to pytest, such as ``-k backward`` or ``-x``.
+runs over the chosen models instead, but for those of torch.jit.script, which torch deprecates and these models refuse.
+Arguments that are not known here go to pytest, such as ``-k backward`` or ``-x``.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ class OnlyThese:
         return [name for name in self.original(filter, **options) if name.partition(".")[0] in self.names]
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        mine = [i for i in items if str(_parameters(i).get("model_name")).partition(".")[0] in self.names]
+        mine = [
+            i
+            for i in items
+            if str(_parameters(i).get("model_name")).partition(".")[0] in self.names and "torchscript" not in i.name
+        ]
         config.hook.pytest_deselected(items=[item for item in items if item not in mine])
         items[:] = mine
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from backbones.families import heat_operator
 from backbones.network import SpectralNet
+from backbones.operators import heat_operator
 
 __all__ = ["network_like"]
 

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from backbones.archs import ARCHS
-from backbones.weights.conversion import convert_checkpoint, strip_prefixes
+from backbones.deployment import gain_misfits, place_gains
 from backbones.network import SpectralNet
+from backbones.weights.conversion import convert_checkpoint, strip_prefixes
 from backbones.weights.reading import read_checkpoint
 from spectral_ops import Precomputed, resize_embedding
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 
-__all__ = ["LoadReport", "describe", "listed", "load_checkpoint", "own_names", "place_gains", "read_weights", "unwrap"]
+__all__ = ["LoadReport", "describe", "listed", "load_checkpoint", "own_names", "read_weights", "unwrap"]
 
 Weights = Literal["raw", "ema"]
 #: Where a training script keeps its tensors, the first that is there.
@@ -52,7 +53,7 @@ def load_checkpoint(
     """Load an official vHeat file, or one of this project, into a network.
 
     Reads classification and dense files, in train and in precomputed form, of official and of own names, also as the
-    backbone of a whole detector or segmentor. The file is read safely (:func:`~backbones.weights.reading.read_checkpoint`).
+    backbone of a whole detector or segmentor. The file is read safely (:func:`~backbones.read_checkpoint`).
     A file in precomputed form puts its gains in the place of the physics: the network then runs at its grid only.
 
     Args:
@@ -232,7 +233,7 @@ class _Plan:
             for name, value in self.values.items()
             if name not in self.targets
         ]
-        misfits += _gain_misfits(self.model, self.gains) if self.gains else []
+        misfits += gain_misfits(self.model, self.gains) if self.gains else []
         if not misfits:
             return
         hint = ""
@@ -248,54 +249,9 @@ class _Plan:
     def apply(self) -> None:
         """Change the model."""
         if self.gains:
-            _place(self.model, self.gains)
+            place_gains(self.model, self.gains)
         for name, value in self.values.items():
             self.targets[name].copy_(value)
-
-
-def place_gains(model: SpectralNet, gains: Mapping[str, Tensor]) -> None:
-    """Put the gains of a file in precomputed form in the place of a network's operators.
-
-    Raises:
-        ValueError: A block has none, or not of its width; nothing is changed.
-    """
-    misfits = _gain_misfits(model, gains)
-    if misfits:
-        raise ValueError(f"the gains do not fit the model: {listed(misfits)}")
-    _place(model, gains)
-
-
-def _gain_misfits(model: SpectralNet, gains: Mapping[str, Tensor]) -> list[str]:
-    """Each block of a stage must have gains, of its width and for the same grids."""
-    misfits = []
-    left = dict(gains)
-    for i, stage in enumerate(model.stages):
-        grids = {n.rpartition("_")[2] for n in gains if n.startswith(f"stages.{i}.")} or {"HxW"}
-        for j, block in enumerate(stage.blocks):
-            for grid in sorted(grids):
-                name = f"stages.{i}.blocks.{j}.mixer.operator.gain_{grid}"
-                channels = block.norm1.normalized_shape[0]
-                gain = left.pop(name, None)
-                if gain is None:
-                    misfits.append(f"{name}: missing in the file")
-                elif "x".join(map(str, gain.shape[:2])) != grid or gain.shape[2:] not in ((1,), (channels,)):
-                    misfits.append(f"{name}: {tuple(gain.shape)} in the file, {channels} channels in the model")
-                elif not gain.is_floating_point():
-                    misfits.append(f"{name}: of {gain.dtype} in the file")
-    return misfits + [f"{name}: {tuple(t.shape)} in the file, missing in the model" for name, t in left.items()]
-
-
-def _place(model: SpectralNet, gains: Mapping[str, Tensor]) -> None:
-    for i, stage in enumerate(model.stages):
-        for j, block in enumerate(stage.blocks):
-            weight = block.norm1.weight
-            operator = Precomputed(None, block.mixer.operator.grid_options)
-            start = f"stages.{i}.blocks.{j}.mixer.operator.gain_"
-            for name in [n for n in gains if n.startswith(start)]:
-                grid = [int(n) for n in name.removeprefix(start).split("x")]
-                operator.store(grid, gains[name].to(weight.device, weight.dtype))
-            block.mixer.operator = operator
-        stage.embedding = None
 
 
 def listed(misfits: list[str]) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 from timm.models import build_model_with_cfg, load_pretrained, resolve_pretrained_cfg
 from torch import Tensor, nn
 
-from backbones.weights.loading import describe, listed, own_names, place_gains, read_weights, unwrap
-from backbones.weights.cards import get_weights
+from backbones.deployment import gain_misfits, place_gains
 from backbones.network import SpectralNet
+from backbones.weights.cards import get_weights
+from backbones.weights.loading import describe, listed, own_names, read_weights, unwrap
 from backbones.weights.reading import harmless_globals
 from spectral_ops import SpectralOperator, resize_embedding
 
@@ -96,6 +97,8 @@ def checkpoint_filter_fn(checkpoint: Mapping[str, Any], model: SpectralNet) -> d
         raise ValueError(f"the weights are {theirs}, the model is {ours}")
     gains = {name: t for name, t in state.items() if ".operator.gain_" in name}
     if gains:
+        if misfits := gain_misfits(model, gains):
+            raise ValueError(f"the gains do not fit the model: {listed(misfits)}")
         place_gains(model, gains)
     for i, stage in enumerate(model.stages):
         name = f"stages.{i}.embedding.weight"

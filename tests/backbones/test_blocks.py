@@ -75,7 +75,7 @@ def test_norms_and_widths():
 def test_the_embedding_reaches_the_operator(x, randomise):
     block = randomise(SpectralBlock(8, Heat(diffusivity=FromEmbedding(8), dims=(1, 2)))).double()
     embedding = torch.randn(6, 5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    assert not torch.allclose(block(x, embedding), block(x, -embedding))
+    assert not torch.allclose(block(x, embedding=embedding), block(x, embedding=-embedding))
     with pytest.raises(ValueError, match="spectral embedding"):
         block(x)
 

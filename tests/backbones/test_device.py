@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import backbones  # noqa: F401 - registers the models
-from spectral_ops import operator
+from spectral_ops import use_kernels
 
 FAMILIES = ["vheat_nano", "vwave_nano", "vtail_nano", "vpoisson_nano", "vmix_nano"]
 
@@ -48,12 +48,12 @@ def test_the_host_never_waits(name):
     assert len(record.names) > 100 and not record.elsewhere
 
 
-def test_the_switch_of_the_fused_kernel(monkeypatch):
+def test_the_switch_of_the_fused_kernel():
     pytest.importorskip("triton")
     kernel, product = "spectral_ops.fused_gain.default", "aten.bmm.default"
     off = forward("vheat_nano", torch.bfloat16)
-    monkeypatch.setattr(operator, "FUSED", True)
-    on = forward("vheat_nano", torch.bfloat16)
+    with use_kernels(fused=True):
+        on = forward("vheat_nano", torch.bfloat16)
     blocks = sum(len(stage.blocks) for stage in timm.create_model("vheat_nano", device="meta").stages)
     assert (off.names.count(kernel), on.names.count(kernel)) == (0, blocks)
     assert off.names.count(product) - on.names.count(product) == 4 * blocks

@@ -6,7 +6,21 @@ import pytest
 import scipy.fft
 import torch
 
-from spectral_ops import Heat, Wave, dct, dctn, dst, dstn, idct, idctn, idst, idstn, laplacian_eigenvalues, sine_basis
+from spectral_ops import (
+    Heat,
+    Wave,
+    dct,
+    dctn,
+    dst,
+    dstn,
+    idct,
+    idctn,
+    idst,
+    idstn,
+    laplacian_eigenvalues,
+    sine_basis,
+    use_kernels,
+)
 from spectral_ops import transforms as module
 
 SIZES = (1, 2, 3, 4, 5, 8, 13, 31, 64, 97, 128, 257)
@@ -76,30 +90,30 @@ def test_one_dimension_and_empty_batches(draw):
 
 def test_auto_takes_the_fft_from_the_documented_size_on(monkeypatch, draw):
     taken = []
-    monkeypatch.setitem(module.FFT_FROM, "cpu", 8)
     monkeypatch.setattr("spectral_ops._fft.analyse", lambda kind, x, dim, modes: taken.append(x.shape[dim]) or x)
-    dctn(draw(2, 7, 8))
-    assert taken == [8]
-    dctn(draw(2, 7, 8), backend="matmul")
-    assert taken == [8]
-    monkeypatch.delitem(module.FFT_FROM, "cpu")
-    dctn(draw(2, 7, 8))
+    with use_kernels(fft_from={"cpu": 8}):
+        dctn(draw(2, 7, 8))
+        assert taken == [8]
+        dctn(draw(2, 7, 8), backend="matmul")
+        assert taken == [8]
+    with use_kernels(fft_from={}):
+        dctn(draw(2, 7, 8))
     assert taken == [8]
 
 
 def test_traced_graphs_hold_products_unless_told(monkeypatch, draw):
-    monkeypatch.setitem(module.FFT_FROM, "cpu", 2)
     monkeypatch.setattr("spectral_ops._fft.analyse", None)  # calling it would fail
     x = draw(3, 8)
     compiled = torch.compile(dct, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(x), dct(x, backend="matmul"))
+    with use_kernels(fft_from={"cpu": 2}):
+        torch.testing.assert_close(compiled(x), dct(x, backend="matmul"))
 
 
 def test_without_torch_dct(monkeypatch, draw):
     monkeypatch.setattr(module, "_has_torch_dct", lambda: False)
-    monkeypatch.setitem(module.FFT_FROM, "cpu", 2)
     x = draw(3, 8)
-    torch.testing.assert_close(dct(x), dct(x, backend="matmul"))
+    with use_kernels(fft_from={"cpu": 2}):
+        torch.testing.assert_close(dct(x), dct(x, backend="matmul"))
     with pytest.raises(ModuleNotFoundError, match="backend='fft' needs torch-dct: pip install torch-dct"):
         dct(x, backend="fft")
 

@@ -17,9 +17,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 import spectral_ops
-from spectral_ops import Heat, Precomputed, SpectralMixer, _fused, _fused_triton, apply_gain, operator, superpose
+from spectral_ops import Heat, Precomputed, SpectralMixer, _fused, _fused_triton, apply_gain, superpose, use_kernels
+from spectral_ops._kernels import SETTINGS
 
-DEFAULT = operator.FUSED
+DEFAULT = SETTINGS.fused
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 #: Relative to the norm of the exact result. Measured: up to 2.7e-7, 2.3e-4 and 7.0e-3, where matrix products of these
 #: dtypes are off by up to 2.8e-7, 4.9e-4 and 7.3e-3. (The interpreter computes TF32 in float32.)
@@ -40,7 +41,6 @@ def fused(kernels, monkeypatch):
     """Turn the kernel on for CPU tensors. What it writes to is poisoned; what lies behind that must stay so."""
     monkeypatch.setattr(spectral_ops, "_fused_triton", kernels)
     monkeypatch.setattr(_fused, "DEVICES", {"cpu"})
-    monkeypatch.setattr(operator, "FUSED", True)
     allowed = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = True
     record = SimpleNamespace(calls=0, margins=[])
@@ -53,7 +53,8 @@ def fused(kernels, monkeypatch):
         return buffer[:count].view(shape)
 
     monkeypatch.setattr(kernels, "torch", SimpleNamespace(empty=empty, float32=torch.float32, cuda=torch.cuda))
-    yield record
+    with use_kernels(fused=True):
+        yield record
     torch.backends.cuda.matmul.allow_tf32 = allowed
     assert all(margin.isnan().all() for margin in record.margins)
 
@@ -62,10 +63,9 @@ def distance(value, exact):
     return float((value.double() - exact).norm() / exact.norm())
 
 
-def exactly(monkeypatch, call, *tensors):
+def exactly(call, *tensors):
     """``call`` by matrix products in float64."""
-    with monkeypatch.context() as patch:
-        patch.setattr(operator, "FUSED", False)
+    with use_kernels(fused=False):
         return call(*(t.detach().double().requires_grad_(t.requires_grad) for t in tensors))
 
 
@@ -76,7 +76,7 @@ def test_equals_the_products(shape, dtype, draw, fused, monkeypatch):
     x = draw(2, *shape).to(dtype)
     for boundary, gain in (("neumann", draw(*shape)), ("dirichlet", draw(height, width)[..., None])):
         gain = gain.float()
-        exact = exactly(monkeypatch, lambda x, g, b=boundary: apply_gain(x, g, (1, 2), boundary=b), x, gain)
+        exact = exactly(lambda x, g, b=boundary: apply_gain(x, g, (1, 2), boundary=b), x, gain)
         result = apply_gain(x, gain, (1, 2), boundary=boundary)
         assert result.dtype == dtype and result.shape == x.shape and result.is_contiguous()
         assert distance(result, exact) < TOLERANCE[dtype]
@@ -95,7 +95,7 @@ def test_gradients_of_field_and_gain(gain_shape, dtype, draw, fused, monkeypatch
     def call(x, gain, weight):
         return torch.autograd.grad((apply_gain(x, gain, (1, 2)) * weight).sum(), (x, gain))
 
-    for value, exact in zip(call(x, gain, weight), exactly(monkeypatch, call, x, gain, weight), strict=True):
+    for value, exact in zip(call(x, gain, weight), exactly(call, x, gain, weight), strict=True):
         assert value.shape == exact.shape and distance(value, exact) < TOLERANCE[dtype]
     assert fused.calls == 3
     x = x.detach()
@@ -110,7 +110,7 @@ def test_second_derivatives(draw, fused, monkeypatch):
         first = torch.autograd.grad(apply_gain(x, gain, (1, 2)).pow(3).sum(), (x, gain), create_graph=True)
         return torch.autograd.grad(sum(g.sin().sum() for g in first), (x, gain))
 
-    for value, exact in zip(call(x, gain), exactly(monkeypatch, call, x, gain), strict=True):
+    for value, exact in zip(call(x, gain), exactly(call, x, gain), strict=True):
         assert distance(value, exact) < 1e-5
     assert fused.calls > 3
 
@@ -124,7 +124,7 @@ def test_amplitudes_beyond_float16(fused):
 
 def test_in_the_dtype_of_autocast(draw, fused, monkeypatch):
     x, gain = draw(2, 9, 8, 5).float(), draw(9, 8, 5).float()
-    exact = exactly(monkeypatch, lambda x, g: apply_gain(x, g, (1, 2)), x, gain)
+    exact = exactly(lambda x, g: apply_gain(x, g, (1, 2)), x, gain)
     for dtype in DTYPES[1:]:
         with torch.autocast("cpu", dtype):
             result = apply_gain(x, gain, (1, 2))
@@ -174,7 +174,7 @@ def test_falls_back_to_products(name, fused):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda patch: patch.setattr(operator, "FUSED", False),
+        lambda patch: patch.setattr(SETTINGS, "fused", False),
         lambda patch: patch.setattr(_fused, "_HAS_TRITON", False),
         lambda patch: patch.setattr(_fused, "DEVICES", {"cuda"}),
         lambda patch: setattr(torch.backends.cuda.matmul, "allow_tf32", False),
@@ -238,7 +238,7 @@ def test_switch_recompiles(fused):
     compiled = torch.compile(lambda x: apply_gain(x, GAIN, (1, 2)), fullgraph=True, backend="eager")
     calls = []
     for value in (True, False, True):
-        operator.FUSED = value
+        use_kernels(fused=value)
         compiled(X)
         calls.append(fused.calls)
     assert calls == [1, 1, 2]
@@ -280,7 +280,7 @@ def test_batched_gradients(fused, monkeypatch):
     def call(x, gain, vectors):
         return torch.autograd.grad(apply_gain(x, gain, (1, 2)), (x, gain), vectors, is_grads_batched=True)
 
-    for value, exact in zip(call(x, gain, vectors), exactly(monkeypatch, call, x, gain, vectors), strict=True):
+    for value, exact in zip(call(x, gain, vectors), exactly(call, x, gain, vectors), strict=True):
         assert distance(value, exact) < 1e-5
     assert fused.calls == 7
 

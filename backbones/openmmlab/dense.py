@@ -1,0 +1,92 @@
+"""What OpenMMLab asks of a backbone, for any network with timm's contract: dense outputs, frozen stages, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.logging import MMLogger
+from torch import Tensor, nn
+
+from backbones.weights.loading import load_checkpoint
+
+__all__ = ["Dense"]
+
+
+class Dense:
+    """Mixin that makes a classification network return normed maps of several stages, as necks expect them.
+
+    It stands before the network among the bases and is set up by :meth:`make_dense` once the network is. Of timm's
+    contract the network needs ``feature_info``, ``forward_intermediates`` and ``prune_intermediate_layers``, and beside
+    it ``parts()``, its stem and stages from the input on. All of that goes on working.
+
+    In OpenMMLab ``init_weights`` loads the checkpoint that ``init_cfg`` names, where timm's draws weights anew.
+    """
+
+    def make_dense(
+        self, out_indices: Sequence[int], *, frozen_stages: int = -1, init_cfg: Mapping[str, Any] | None = None
+    ) -> None:
+        """Drop what these outputs do not need, and add a norm to each.
+
+        Args:
+            out_indices: Stages to return, ascending.
+            frozen_stages: Freeze the stem and this many stages: -1 nothing, 0 the stem, i the stem and stages 1..i.
+            init_cfg: ``dict(type="Pretrained", checkpoint=PATH, resize="bicubic" | "pad" | None)``, or None.
+
+        Raises:
+            ValueError: An argument does not fit.
+        """
+        count = len(self.feature_info)
+        indices = tuple(out_indices)
+        if not indices or sorted(set(indices)) != list(indices) or not all(0 <= i < count for i in indices):
+            raise ValueError(f"out_indices must be ascending stages out of 0..{count - 1}, got {out_indices}")
+        if not -1 <= frozen_stages <= count:
+            raise ValueError(f"frozen_stages must be between -1 and {count}, got {frozen_stages}")
+        self.out_indices = indices
+        self.frozen_stages = frozen_stages
+        self.init_cfg = _checked_init_cfg(init_cfg)
+        self.prune_intermediate_layers(list(indices), prune_norm=True)
+        self.out_norms = nn.ModuleDict(
+            {str(i): nn.LayerNorm(self.feature_info[i]["num_chs"], eps=1e-5) for i in indices}
+        )
+        self._freeze()
+
+    def init_weights(self) -> None:
+        """Load ``init_cfg``'s checkpoint; called by OpenMMLab once the model is built."""
+        if self.init_cfg is None:
+            return
+        report = load_checkpoint(self, self.init_cfg["checkpoint"], resize=self.init_cfg.get("resize", "bicubic"))
+        MMLogger.get_current_instance().info(f"{type(self).__name__}: loaded {self.init_cfg['checkpoint']}; {report}")
+
+    def _freeze(self) -> None:
+        for part in self.parts()[: self.frozen_stages + 1]:
+            part.eval()
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Dense:
+        """As in torch, but frozen stages stay in evaluation mode."""
+        super().train(mode)
+        if hasattr(self, "frozen_stages"):
+            self._freeze()
+        return self
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Maps ``(B, C_i, H_i, W_i)``, one per output index, contiguous in that order."""
+        maps = self.forward_intermediates(x, list(self.out_indices), output_fmt="NHWC", intermediates_only=True)
+        # mmcv's RoIAlign reads the memory of its input as contiguous NCHW whatever the strides say, and convolutions
+        # pass a channels-last layout on: a permuted view would silently feed RoI heads with scrambled features.
+        return tuple(
+            norm(m).permute(0, 3, 1, 2).contiguous() for norm, m in zip(self.out_norms.values(), maps, strict=True)
+        )
+
+
+def _checked_init_cfg(init_cfg: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if init_cfg is None:
+        return None
+    accepted = {"checkpoint", "resize"}
+    if init_cfg.get("type") != "Pretrained" or not {"checkpoint"} <= set(init_cfg) - {"type"} <= accepted:
+        raise ValueError(
+            "init_cfg must be None or dict(type='Pretrained', checkpoint=PATH, resize='bicubic' | 'pad' | None), "
+            f"got {dict(init_cfg)}"
+        )
+    return dict(init_cfg)

@@ -1,0 +1,220 @@
+"""What a block is: a factory's answer to where it stands, one operator or one per stage, blocks of any kind."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import backbones
+from backbones import Place, SpectralNet, load_checkpoint, spectral_blocks
+from backbones.blocks import Mlp
+from backbones.operators import OPERATORS, heat_operator, operator_factories, wave_operator
+from spectral_ops import FractionalHeat, Heat, Softplus, SpectralMixer, Wave
+
+SIZES = {"dims": (8, 16, 16, 24), "depths": (1, 2, 1, 2), "num_classes": 3, "img_size": 64}
+
+
+class Attention(nn.Module):
+    """A block without a spectral operator, that says nothing of learned maps or masks."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.attn, self.mlp = nn.MultiheadAttention(channels, 4, batch_first=True), Mlp(channels, 2 * channels)
+
+    def forward(self, x):
+        tokens = self.norm1(x).flatten(1, 2)
+        x = x + self.attn(tokens, tokens, tokens, need_weights=False)[0].view_as(x)
+        return x + self.mlp(self.norm2(x))
+
+
+def hybrid(**options):
+    heat = spectral_blocks(heat_operator)
+    return SpectralNet(
+        block=lambda place: Attention(place.channels) if place.stage == 3 else heat(place), **{**SIZES, **options}
+    )
+
+
+def test_a_factory_is_told_where_each_block_stands():
+    places = []
+    heat = spectral_blocks(heat_operator)
+    SpectralNet(block=lambda place: (places.append(place), heat(place))[1], drop_path_rate=0.5, **SIZES)
+    assert [tuple(p)[:4] for p in places] == [
+        (0, 0, 8, (16, 16)),
+        (1, 0, 16, (8, 8)),
+        (1, 1, 16, (8, 8)),
+        (2, 0, 16, (4, 4)),
+        (3, 0, 24, (2, 2)),
+        (3, 1, 24, (2, 2)),
+    ]
+    assert [round(p.drop_path, 6) for p in places] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+def test_blocks_without_a_spectral_mixer_run_deploy_and_load(tmp_path, randomise):
+    net = randomise(hybrid()).eval()
+    x = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        expected = net(x)
+        assert net.stages[3].learned == () and net.stages[0].learned == ("embedding",)
+        net.reparameterize([(64, 96)])
+        torch.testing.assert_close(net(x), expected)
+        net.unreparameterize()
+        assert torch.equal(net(x), expected)
+        path = tmp_path / "hybrid.pth"
+        torch.save(net.state_dict(), path)
+        other = hybrid()
+        load_checkpoint(other, path)
+        assert torch.equal(other.eval()(x), expected)
+        net.reparameterize([(64, 96)], keep_source=False)
+        torch.testing.assert_close(net(x), expected)
+    net.train().set_grad_checkpointing()
+    net(x).sum().backward()
+    assert net.stages[3].blocks[1].attn.in_proj_weight.grad.any()
+
+
+@pytest.mark.parametrize("road", ["net", "timm"])
+def test_an_operator_for_each_stage(road):
+    kinds = ["wave", "wave", {"type": "heat", "diffusivity": "channel"}, "heat"]
+    if road == "net":
+        net = SpectralNet(operator_factories(kinds), **SIZES)
+    else:
+        net = timm.create_model("vheat_nano", operator=kinds, num_classes=3, img_size=64)
+    found = [{type(block.mixer.operator) for block in stage.blocks} for stage in net.stages]
+    assert found == [{Wave}, {Wave}, {Heat}, {Heat}]
+    assert isinstance(net.stages[2].blocks[0].mixer.operator.diffusivity, Softplus)
+    assert [stage.embedding is not None for stage in net.stages] == [False, False, False, True]
+    x = torch.randn(1, 3, 64, 64)
+    expected = net.eval()(x)
+    net.reparameterize([64])
+    torch.testing.assert_close(net(x), expected)
+
+
+def test_equal_widths_may_have_different_operators():
+    """A function of the width alone could not tell stages 1 and 2 of these sizes apart."""
+    net = SpectralNet([wave_operator, heat_operator, wave_operator, heat_operator], **SIZES)
+    kinds = [type(stage.blocks[0].mixer.operator) for stage in net.stages]
+    assert SIZES["dims"][1] == SIZES["dims"][2] and kinds == [Wave, Heat, Wave, Heat]
+
+
+class Guided(SpectralMixer):
+    """A mixer that takes a second learned map of its stage."""
+
+    def shares(self, sizes=None):
+        return (*super().shares(sizes), "guide")
+
+    def forward(self, x, embedding=None, *, guide, visible=None):
+        return super().forward(x + guide, embedding, visible=visible)
+
+
+class Cells(nn.Module):
+    """A learned map over cells."""
+
+    def __init__(self, sizes, channels):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(*sizes, channels))
+
+    def forward(self, sizes):
+        return nn.functional.interpolate(self.weight.permute(2, 0, 1)[None], size=list(sizes))[0].permute(1, 2, 0)
+
+
+def test_learned_maps_of_ones_own():
+    net = SpectralNet(block=spectral_blocks(heat_operator, mixer=Guided), maps={"guide": Cells}, **SIZES).eval()
+    x = torch.randn(1, 3, 64, 96)
+    assert net.stages[1].learned == ("embedding", "guide") and "stages.1.guide.weight" in net.state_dict()
+    expected = net(x)
+    net.stages[1].guide.weight.data.mul_(2)
+    assert not torch.allclose(net(x), expected)
+    net.stages[1].guide.weight.data.div_(2)
+    net.reparameterize([(64, 96)], keep_source=False)
+    torch.testing.assert_close(net(x), expected)
+    assert net.stages[1].learned == ("guide",) and net.stages[1].embedding is None
+    layers = timm.models.group_parameters(net, net.group_matcher())
+    assert layers["stages.1.guide.weight"] == layers["stages.1.downsample.conv.weight"]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: SpectralNet([heat_operator] * 3, **SIZES), ValueError, "operator has 3 entries for 4 stages"),
+        (lambda: SpectralNet(**SIZES), TypeError, "operator must be a function from a width to an operator.*got None"),
+        (
+            lambda: SpectralNet(Heat(0.5, dims=(1, 2)), block=spectral_blocks(heat_operator), **SIZES),
+            ValueError,
+            "block= decides on operator, mlp_ratio, norm_placement and layer_scale",
+        ),
+        (
+            lambda: SpectralNet(block=spectral_blocks(heat_operator, mixer=Guided), **SIZES),
+            ValueError,
+            r"blocks of stage 0 share \['guide'\], maps makes \['embedding'\]",
+        ),
+        (lambda: operator_factories("heta"), ValueError, "operator must be one of .*'heat'.*got 'heta'"),
+        (lambda: operator_factories(["heat", 3]), TypeError, "operator must be a name, a dict.*got 3"),
+        (lambda: operator_factories({"type": "wave", "speed": 2}), TypeError, "operator 'wave' has no option 'speed'"),
+        (lambda: operator_factories(Heat(0.5)), TypeError, "operator must be a name, a dict.*got Heat"),
+        (
+            lambda: timm.create_model("vheat_nano", operator="wave", diffusivity="free"),
+            TypeError,
+            r"operator= has options of its own: \['diffusivity'\] cannot be given beside it",
+        ),
+    ],
+)
+def test_errors(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_every_named_operator_makes_a_network():
+    for name in OPERATORS:
+        net = SpectralNet(operator_factories(name), dims=(8,), depths=(1,), num_classes=2)
+        assert net(torch.randn(1, 3, 32, 32)).shape == (1, 2)
+
+
+# -- families of one's own --------------------------------------------------------------------------------------------
+
+
+def cauchy(channels, order=0.5):
+    """Fractional heat, its diffusivity learned per channel."""
+    return FractionalHeat(Softplus(0.5, (channels,)), order, dims=(1, 2))
+
+
+@pytest.fixture
+def family():
+    """A family for one test: timm and this project forget it afterwards."""
+    from backbones import registration
+
+    made = backbones.register("vfractional", cauchy, source="arXiv:0000.00000")
+    yield made
+    del backbones.FAMILIES["vfractional"]
+    for arch in backbones.ARCHS:
+        name = f"vfractional_{arch}"
+        timm.models._registry._model_entrypoints.pop(name)
+        delattr(registration, name)
+
+
+def test_a_family_in_one_call(family):
+    assert (family.title, family.summary) == ("VFractional", "Fractional heat, its diffusivity learned per channel.")
+    assert {f"vfractional_{arch}" for arch in backbones.ARCHS} <= set(timm.list_models("vfractional*"))
+    net = timm.create_model("vfractional_nano", num_classes=2, order=0.7)
+    assert net.stages[0].blocks[0].mixer.operator.order == 0.7
+    assert net.pretrained_cfg["paper_ids"] == "arXiv:0000.00000" and net(torch.randn(1, 3, 64, 64)).shape == (1, 2)
+    maps = timm.create_model("vfractional_nano", features_only=True)(torch.randn(1, 3, 64, 64))
+    assert [m.shape[1] for m in maps] == [32, 64, 128, 256]
+    with pytest.raises(RuntimeError, match="No pretrained weights exist for vfractional_nano"):
+        timm.create_model("vfractional_nano", pretrained=True)
+
+
+def test_a_family_is_registered_once(family):
+    with pytest.raises(ValueError, match="'vfractional' .VFractional. cannot be registered: vfractional"):
+        backbones.register("vfractional", cauchy)
+    with pytest.raises(ValueError, match=r"'vother' .VHeat. cannot be registered: vheat exists already"):
+        backbones.register("vother", cauchy, title="VHeat")
+    with pytest.raises(ValueError, match="name must be an identifier, got 'v-other'"):
+        backbones.register("v-other", cauchy)
+    with pytest.raises(TypeError, match="operator must be a function from a width"):
+        backbones.register("vother", Heat(0.5, dims=(1, 2)).gain_of if False else lambda: None)
+
+
+def test_place_is_documented_by_its_fields():
+    assert Place._fields == ("stage", "index", "channels", "sizes", "drop_path")
