@@ -4,8 +4,8 @@ from backbones.archs import ARCHS
 from backbones.blocks import SpectralBlock
 from backbones.weights.loading import LoadReport, load_checkpoint, read_weights
 from backbones.weights.conversion import Conversion, convert_checkpoint, to_official
-from backbones.families import FAMILIES, Family, heat_operator
-from backbones.weights.identification import network_like
+from backbones.families import DIFFUSIVITIES, FAMILIES, Family, heat_operator
+from backbones.weights.identification import introduce, network_like
 from backbones.weights.cards import PUBLISHED, Published
 from backbones.network import SpectralNet, stage_sizes
 from backbones.packing import packed
@@ -31,3 +31,5 @@ __all__ = [
     "stage_sizes",
     "to_official",
 ]
+
+introduce(FAMILIES, {"diffusivity": DIFFUSIVITIES})  # weights can't import families, which are built with their help

@@ -3,7 +3,6 @@
 # No `from __future__ import annotations`: torch.fx and TorchScript read the annotation of the images as a type.
 
 import contextlib
-import os
 from collections.abc import Callable, Sequence
 
 import torch
@@ -321,12 +320,6 @@ class SpectralNet(nn.Module):
         """What ``torch.jit.script`` compiles: containers of its own, for torch exchanges modules in them."""
         stages = [with_modules(stage, blocks=nn.ModuleList(map(with_modules, stage.blocks))) for stage in self.stages]
         return with_modules(self, stages=nn.Sequential(*stages))
-
-    def load_pretrained(self, path: str | os.PathLike[str]) -> None:
-        """timm's hook for ``pretrained=True, pretrained_cfg_overlay=dict(file=PATH)``."""
-        from backbones.weights.pretrained import load_file
-
-        load_file(self, path)
 
     # -- deployment -------------------------------------------------------------------------------------------------
 
