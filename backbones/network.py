@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
@@ -339,12 +338,6 @@ class SpectralNet(nn.Module):
     def no_weight_decay(self) -> set[str]:
         """Weights of mixtures, beside the usual one-dimensional tensors; embeddings are decayed, as published."""
         return {f"{name}.logits" for name, module in self.named_modules() if isinstance(module, Softmax)}
-
-    def load_pretrained(self, path: str | os.PathLike[str]) -> None:
-        """timm's hook for ``pretrained=True, pretrained_cfg_overlay=dict(file=PATH)``."""
-        from backbones.weights.pretrained import load_file
-
-        load_file(self, path)
 
     # -- deployment -------------------------------------------------------------------------------------------------
 

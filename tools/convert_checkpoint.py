@@ -1,4 +1,4 @@
-"""Convert a vHeat checkpoint to safetensors under this project's names, or back to the official ones.
+"""Convert a checkpoint of vHeat or a relative to safetensors under this project's names, or back to the official ones.
 
     python tools/convert_checkpoint.py IN OUT.safetensors [--weights raw|ema] [--to own|official] [--list]
 
@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from backbones import SpectralNet, load_checkpoint, network_like, read_weights, to_official
+from spectral_ops import Precomputed
 
 
 def features(net: SpectralNet) -> list[torch.Tensor]:
@@ -27,11 +28,12 @@ def features(net: SpectralNet) -> list[torch.Tensor]:
 
 
 def net_grid(net: SpectralNet) -> tuple[int, int]:
-    """Map size of the first stage at the size of the network's embeddings or stored gains."""
+    """Map size of the first stage at the size of the network's embeddings or stored gains; 16 x 16 without either."""
     stage = net.stages[0]
     if stage.embedding is not None:
         return tuple(stage.embedding.weight.shape[:2])
-    return stage.blocks[0].mixer.operator.stored_sizes[0]
+    operator = stage.blocks[0].mixer.operator
+    return operator.stored_sizes[0] if isinstance(operator, Precomputed) else (16, 16)
 
 
 def loaded(path: Path, weights: str) -> SpectralNet:
@@ -45,7 +47,7 @@ def convert(source: Path, target: Path, weights: str = "raw", to: str = "own", l
     """Convert, verify, and say what was done.
 
     Raises:
-        ValueError: The file cannot be read or is not a whole vHeat; nothing is written.
+        ValueError: The file cannot be read or is not a whole network of this project; nothing is written.
         FileExistsError: ``target`` exists.
     """
     if target.exists():

@@ -1,4 +1,4 @@
-"""What OpenMMLab asks of a backbone, for any network with timm's contract: dense outputs, frozen stages, checkpoints."""
+"""What OpenMMLab asks of a backbone, for any network with timm's contract: maps, frozen stages, checkpoints."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Weights from files: read safely, given this project's names, compared with a network, and loaded.
 
-``reading`` opens files from strangers, ``conversion`` has the official names, ``identification`` tells the network a
-file belongs to, ``loading`` puts it into one, ``cards`` holds the published figures, and ``pretrained`` is timm's road.
+A file passes through ``reading`` (no code of it is run), ``containers`` (what training scripts put around the weights),
+``conversion`` (official names, by the tables of ``names`` and ``vheat_names``) and ``loading`` (how tensors go into a
+network). ``identification`` tells the network a file belongs to, ``cards`` holds the published figures, and
+``pretrained`` is timm's road.
 """

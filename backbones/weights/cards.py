@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PUBLISHED", "Published", "get_weights", "pretrained_cfg"]
+__all__ = ["PUBLISHED", "Published", "pretrained_cfg", "where_weights_are"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def pretrained_cfg(name: str, source: str) -> dict[str, Any]:
     return cfg
 
 
-def get_weights(name: str) -> str:
+def where_weights_are(name: str) -> str:
     """How to get a model's weights, and how to load them."""
     if name in PUBLISHED:
         start = (

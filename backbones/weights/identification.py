@@ -1,29 +1,153 @@
-"""From tensors to the network they belong to."""
+"""From tensors to the network they belong to: its family, by the tensors of its operators, and its size."""
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
+from backbones.archs import ARCHS
+from backbones.families import FAMILIES
 from backbones.network import SpectralNet
-from backbones.operators import heat_operator
+from backbones.operators import DIFFUSIVITIES
+from backbones.weights.conversion import TABLES
+from backbones.weights.messages import first_names
+from spectral_ops import SpectralOperator
 
-__all__ = ["network_like"]
+__all__ = ["describe", "network_like"]
+
+
+#: Values of those arguments of the families' operators that change what they learn.
+_OPTIONS: dict[str, Collection[Any]] = {"diffusivity": DIFFUSIVITIES}
+
+
+class _Kind(NamedTuple):
+    """A family, with the options of its operator where these are not the default."""
+
+    family: str
+    options: dict[str, Any]
+    operator: Callable[[int], SpectralOperator]
+
+
+def _kinds() -> Iterator[_Kind]:
+    for name, family in FAMILIES.items():
+        parameters = inspect.signature(family.operator).parameters
+        choices = [[(n, value) for value in _OPTIONS[n]] for n in parameters if n in _OPTIONS]
+        for chosen in itertools.product(*choices):
+            options = {n: value for n, value in chosen if value != parameters[n].default}
+            yield _Kind(name, options, partial(family.operator, **options))
+
+
+# -- what a state dict says -------------------------------------------------------------------------------------------
+
+
+class _Outline(NamedTuple):
+    """What the names and shapes of a spectral network's tensors tell.
+
+    Attributes:
+        dims, depths: Of the stages that there are.
+        learned: Names of the operators' tensors in each stage.
+        embedded: Whether some stage has a spectral embedding.
+        gains: Whether gains stand in the operators' place.
+    """
+
+    dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    learned: tuple[frozenset[str], ...]
+    embedded: bool
+    gains: bool
+
+    @property
+    def size(self) -> str | None:
+        found = (name for name, arch in ARCHS.items() if (self.dims, self.depths) == (arch["dims"], arch["depths"]))
+        return next(found, None)
+
+
+def _outline(state: Mapping[str, Tensor]) -> _Outline | None:
+    """None for tensors of something else."""
+    dims: dict[int, int] = {}
+    depths: dict[int, int] = {}
+    learned: dict[int, set[str]] = {}
+    embedded = gains = False
+    for name, tensor in state.items():
+        if match := re.fullmatch(r"stages\.(\d{1,2})\.blocks\.(\d{1,3})\.norm1\.weight", name):
+            stage, block = int(match.group(1)), int(match.group(2))
+            dims[stage], depths[stage] = tensor.numel(), max(depths.get(stage, 0), block + 1)
+        elif match := re.fullmatch(r"stages\.(\d{1,2})\.blocks\.\d{1,3}\.mixer\.operator\.(?:source\.)?(.+)", name):
+            if match.group(2).startswith("gain_"):
+                gains = True
+            else:
+                learned.setdefault(int(match.group(1)), set()).add(match.group(2))
+        embedded |= re.fullmatch(r"stages\.\d{1,2}\.embedding\.weight", name) is not None
+    if not dims or not any(table.recognises_ours(state) for table in TABLES):
+        return None
+    order = sorted(dims)
+    return _Outline(
+        tuple(dims[i] for i in order),
+        tuple(depths[i] for i in order),
+        tuple(frozenset(learned.get(i, ())) for i in order),
+        embedded,
+        gains,
+    )
+
+
+def _kind(learned: frozenset[str], embedded: bool, channels: int) -> _Kind | None:
+    """The kind of operator that learns these tensors; None where there is no such kind, or nothing to tell it by."""
+    for kind in _kinds() if learned or embedded else ():
+        with torch.device("meta"):
+            operator = kind.operator(channels)
+        # An embedding alone tells something only of an operator that learns nothing beside it.
+        if learned == set(operator.state_dict()) and (learned or operator.embedding_conditioned):
+            return kind
+    return None
+
+
+def _kind_of(found: _Outline) -> _Kind | None:
+    # Of all stages together, so that a file that lacks something is still known by the rest.
+    return _kind(frozenset().union(*found.learned), found.embedded, found.dims[0])
+
+
+def describe(state: Mapping[str, Tensor]) -> str:
+    """Which network a state dict under this project's names is of, as far as it can be told: ``"a vwave_tiny"``."""
+    found = _outline(state)
+    if found is None:
+        return f"no network of this project ({first_names(state)})"
+    kind = _kind_of(found)
+    if kind is not None:
+        size = f"_{found.size}" if found.size else f" of widths {found.dims} and depths {found.depths}"
+        options = "".join(f" with {name}={value!r}" for name, value in kind.options.items())
+        return f"a {kind.family}{size}{options}"
+    size = f"of size {found.size}" if found.size else f"of widths {found.dims} and depths {found.depths}"
+    learned = frozenset().union(*found.learned)
+    if not learned:
+        return f"a network {size} {'that holds gains only' if found.gains else 'whose operators learn nothing'}"
+    by_stage = [_kind(names, False, dim) for names, dim in zip(found.learned, found.dims, strict=True)]
+    if all(by_stage):
+        return f"a network {size} whose stages are {', '.join(kind.family for kind in by_stage if kind)}"
+    return f"a network {size} with an operator of no family ({first_names(sorted(learned))})"
+
+
+# -- its network ------------------------------------------------------------------------------------------------------
 
 
 def network_like(state: Mapping[str, Tensor]) -> SpectralNet:
-    """A fresh vHeat with the sizes of a state dict under this project's names, ready to load it.
+    """A fresh network of the family and sizes of a state dict under this project's names, ready to load it.
 
-    Widths, depths, norm placement, classes, input channels and the image size are read off names and shapes. A network
-    without classifier in the file has none.
+    Family, widths, depths, norm placement, classes, input channels and the image size are read off names and shapes. A
+    network without classifier in the file has none; what no tensor tells is left at its default. A file that holds
+    gains only is of no family, since they serve every one: it gets the first, vHeat, to put them into.
 
     Args:
-        state: As :func:`~backbones.weights.loading.read_weights` returns it.
+        state: As :func:`~backbones.read_weights` returns it.
 
     Raises:
-        ValueError: It lacks what the sizes are read from.
+        ValueError: It lacks what the sizes are read from, or its operators are of no family.
 
     Example:
         >>> import timm
@@ -31,26 +155,33 @@ def network_like(state: Mapping[str, Tensor]) -> SpectralNet:
         >>> net.num_classes, [len(stage.blocks) for stage in net.stages]
         (7, [1, 1, 3, 1])
     """
-    widths: dict[tuple[int, int], int] = {}
-    for name, tensor in state.items():
-        if match := re.fullmatch(r"stages\.(\d{1,2})\.blocks\.(\d{1,3})\.norm1\.weight", name):
-            widths[int(match.group(1)), int(match.group(2))] = tensor.numel()
-    stages = range(1 + max((stage for stage, _ in widths), default=-1))
+    found = _outline(state)
+    if found is None:
+        raise ValueError(f"these tensors are of {describe(state)}")
+    gains_only = found.gains and not any(found.learned)
+    kind = next(_kinds(), None) if gains_only else _kind_of(found)
+    if kind is None:
+        raise ValueError(f"these tensors do not tell which operator to build: they are of {describe(state)}")
     stem, hidden = state.get("stem.conv1.weight"), state.get("stages.0.blocks.0.mlp.fc1.weight")
     grid = _first_grid(state)
-    if not widths or any((i, 0) not in widths for i in stages) or stem is None or hidden is None or grid is None:
-        raise ValueError("these tensors are not those of a whole vHeat: stem, blocks or embedding are missing")
+    needs_grid = gains_only or kind.operator(found.dims[0]).embedding_conditioned
+    whole = all(f"stages.{i}.blocks.0.norm1.weight" in state for i in range(len(found.dims)))
+    if not whole or stem is None or hidden is None or (needs_grid and grid is None):
+        raise ValueError(
+            "these tensors are not those of a whole vHeat or a relative: stem, blocks or embedding are missing"
+        )
+    scaled = "stages.0.blocks.0.scale1.gamma" in state
     classifier = state.get("head.fc.weight")
     return SpectralNet(
-        heat_operator,
-        dims=[widths[i, 0] for i in stages],
-        depths=[sum(stage == i for stage, _ in widths) for i in stages],
-        norm_placement="post" if "stages.0.blocks.0.scale1.gamma" in state else "pre",
-        layer_scale=1.0 if "stages.0.blocks.0.scale1.gamma" in state else None,
-        mlp_ratio=hidden.shape[0] / widths[0, 0],
+        kind.operator,
+        dims=found.dims,
+        depths=found.depths,
+        norm_placement="post" if scaled else "pre",
+        layer_scale=1.0 if scaled else None,
+        mlp_ratio=hidden.shape[0] / found.dims[0],
         in_chans=stem.shape[1],
         num_classes=0 if classifier is None else len(classifier),
-        img_size=(4 * grid[0], 4 * grid[1]),
+        **({} if grid is None else {"img_size": (4 * grid[0], 4 * grid[1])}),
     )
 
 

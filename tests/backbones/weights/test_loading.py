@@ -8,7 +8,8 @@ from torch import nn
 
 import backbones
 from backbones import SpectralNet, load_checkpoint
-from spectral_ops import Precomputed, resize_embedding
+from backbones.weights.loading import fit
+from spectral_ops import Precomputed, SpectralEmbedding, resize_embedding
 
 
 @pytest.fixture
@@ -243,14 +244,14 @@ def test_another_size_is_named(path):
         models = {arch: SpectralNet(backbones.heat_operator, **spec) for arch, spec in backbones.ARCHS.items()}
     file = {n: torch.zeros(1).expand(t.shape) for n, t in models["small"].state_dict().items()}
     torch.save({"model": backbones.to_official(file)}, path)
-    with pytest.raises(ValueError, match="The file is of size small, the model is of size tiny") as caught:
+    with pytest.raises(ValueError, match="The file is a vheat_small, the model a vheat_tiny") as caught:
         load_checkpoint(models["tiny"], path)
     assert "post-norm" in str(caught.value)
-    with pytest.raises(ValueError, match="The file is of size small, the model is of size base") as caught:
+    with pytest.raises(ValueError, match="The file is a vheat_small, the model a vheat_base") as caught:
         load_checkpoint(models["base"], path)
     assert "stem.conv1.weight: (48, 3, 3, 3) in the file, (64, 3, 3, 3) in the model" in str(caught.value)
     torch.save(file, path)
-    with pytest.raises(ValueError, match="The file is of size small, the model is of size tiny") as caught:
+    with pytest.raises(ValueError, match="The file is a vheat_small, the model a vheat_tiny") as caught:
         load_checkpoint(models["tiny"], path)
     assert "stages.0.blocks.0.scale1.gamma: (96,) in the file, missing in the model" in str(caught.value)
 
@@ -306,7 +307,7 @@ def test_a_damaged_embedding(path, official, make_net):
 
 def test_a_file_of_another_model(path, make_net):
     torch.save({"state_dict": {"conv1.weight": torch.zeros(1), "layer1.0.bias": torch.zeros(1)}}, path)
-    _refused(make_net(), path, "no tensor of a vHeat", "conv1.weight")
+    _refused(make_net(), path, "the tensors of no network of this project (conv1.weight, layer1.0.bias)")
 
 
 def test_a_container_that_is_not_there(path, official, make_net):
@@ -333,6 +334,48 @@ def test_files_that_cannot_be_read(content, words, path, make_net):
 def test_a_missing_file(path, make_net):
     with pytest.raises(FileNotFoundError, match="no such checkpoint"):
         load_checkpoint(make_net(), path)
+
+
+# -- any network ------------------------------------------------------------------------------------------------------
+
+
+class Other(nn.Module):
+    """No network of this project, with a learned map of another name and an optional part of its own."""
+
+    def __init__(self, size=4, classes=3):
+        super().__init__()
+        self.trunk = nn.Linear(6, 6)
+        self.frequencies = SpectralEmbedding((size, size), 6, "pad")
+        self.embedding = nn.Embedding(size, 6)  # no map, whatever its name ends with
+        self.top = nn.Linear(6, classes)
+
+
+def test_what_is_resized_and_what_is_optional_is_the_models_own():
+    model, state = Other(), Other(size=6).state_dict()
+    state["embedding.weight"] = model.state_dict()["embedding.weight"]
+    found = fit(model, {**state, "top.scale": torch.zeros(1)}, optional=["top."])
+    assert found.resized == {"frequencies.weight": ((6, 6), (4, 4))} and found.unexpected == ["top.scale"]
+    expected = resize_embedding(state["frequencies.weight"], (4, 4), "pad")
+    assert torch.equal(found.tensors["frequencies.weight"], expected)
+    bicubic = fit(model, state, resize="bicubic").tensors["frequencies.weight"]
+    assert torch.equal(bicubic, resize_embedding(state["frequencies.weight"], (4, 4)))
+    del state["top.bias"]
+    assert fit(model, state, optional=["top."]).missing == ["top.bias"]
+    with pytest.raises(ValueError, match=r"top.bias: missing in the file, \(3,\) in the model"):
+        fit(model, state)
+    with pytest.raises(ValueError, match=r"its classifier has 3 classes and the model's 5: .*num_classes=3"):
+        fit(Other(classes=5), state, optional=["top."])
+    with pytest.raises(ValueError, match=r"embedding.weight: \(6, 6\) in the file, \(4, 6\) in the model"):
+        fit(model, Other(size=6).state_dict())
+
+
+def test_fitting_changes_nothing(official, make_net):
+    model, state = make_net(image=128), backbones.convert_checkpoint(official(precomputed=True)).state_dict
+    before = {name: t.clone() for name, t in model.state_dict().items()}, dict(state)
+    found = fit(model, state)
+    assert len(found.gains) == 6 and not found.gains.keys() & found.tensors.keys()
+    assert list(state) == list(before[1]) and list(model.state_dict()) == list(before[0])
+    assert all(torch.equal(t, before[0][name]) for name, t in model.state_dict().items())
 
 
 # -- arguments --------------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import sys
 import types
 
@@ -88,6 +90,39 @@ def test_an_official_file(path, source):
     net = from_file(path, num_classes=7)
     assert same(net, source) and torch.equal(net(IMAGE), source(IMAGE))
     assert net.pretrained_cfg["file"] == str(path) and "state_dict" not in net.pretrained_cfg
+
+
+@pytest.mark.parametrize("options", [{}, {"num_classes": 3}, {"features_only": True}])
+def test_the_network_is_an_ordinary_one(options, path):
+    net = from_file(path, **{"num_classes": 7, **options})
+    trunk = net.model if "features_only" in options else net
+    assert type(trunk) is backbones.SpectralNet and not hasattr(trunk, "load_pretrained")
+    for copied in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        for found, expected in zip(copied(IMAGE), net(IMAGE), strict=True):
+            assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "hook", "getter"])
+def test_features_of_every_kind_hold_the_weights(kind, path, source):
+    net = from_file(path, features_only=True, feature_cls=kind)
+    found = net(IMAGE)
+    maps = list(found.values()) if isinstance(found, dict) else found
+    expected = source.forward_intermediates(IMAGE, intermediates_only=True)
+    for ours, theirs in zip(maps, expected, strict=True):
+        assert torch.equal(ours if ours.shape == theirs.shape else ours.permute(0, 3, 1, 2), theirs)
+
+
+def test_a_post_norm_file_in_a_pre_norm_network(official, tmp_path):
+    torch.save(official(post=True, dtype=torch.float32), tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"x.pth: an official file with gamma1 is post-norm, the model is pre-norm"):
+        from_file(tmp_path / "x.pth", num_classes=7, layer_scale=0.1)
+
+
+def test_a_half_precision_file_is_resized_in_single(official, tmp_path, make_net):
+    torch.save(official(dtype=torch.float16), tmp_path / "x.pth")
+    expected = make_net(image=96)
+    load_checkpoint(expected, tmp_path / "x.pth")
+    assert same(from_file(tmp_path / "x.pth", num_classes=7, img_size=96), expected)
 
 
 def test_a_configuration_pickled_beside_the_weights(official, source, tmp_path, monkeypatch):
@@ -183,7 +218,9 @@ def test_tensors_given_directly(official, source):
 
 
 def test_files_that_do_not_fit(path, tmp_path, official):
-    with pytest.raises(ValueError, match=r"official.pth: the weights are .*12, 16.*, the model is of size nano"):
+    with pytest.raises(
+        ValueError, match=r"official.pth: .*The file is a vheat of widths .*12, 16.*, the model a vheat_nano"
+    ):
         timm.create_model("vheat_nano", pretrained=True, pretrained_cfg_overlay={"file": str(path)})
     with pytest.raises(FileNotFoundError, match=r"no such checkpoint: .*nothing.pth"):
         from_file(tmp_path / "nothing.pth")
@@ -192,7 +229,7 @@ def test_files_that_do_not_fit(path, tmp_path, official):
     state = official(precomputed=True, dtype=torch.float32)
     del state["layers.1.1.op.k_exp"]
     torch.save(state, tmp_path / "x.pth")
-    with pytest.raises(ValueError, match=r"the gains do not fit the model: stages.1.blocks.1.*missing in the file"):
+    with pytest.raises(ValueError, match=r"do not fit the model: stages.1.blocks.1.*missing in the file"):
         from_file(tmp_path / "x.pth")
 
 
