@@ -131,24 +131,29 @@ def packed(model: nn.Module, images: Tensor, *, dtype: torch.dtype = torch.float
             found = result(images)
         except Exception as error:
             raise RuntimeError(f"a packed copy of {type(model).__name__} does not run: {error}") from error
-        if not _equal(found, expected, model, images, *TOLERANCES[dtype]):
-            raise RuntimeError(f"a packed copy of {type(model).__name__} computes something else")
+        _check_equal(found, expected, model, images, *TOLERANCES[dtype])
     return result
 
 
-def _equal(found: Any, expected: Any, model: nn.Module, images: Tensor, alone: float, rounded: float) -> bool:
-    """Whether outputs are the same: to ``alone`` of their norm, or to ``rounded`` of what autocast changes in them."""
+def _check_equal(found: Any, expected: Any, model: nn.Module, images: Tensor, alone: float, rounded: float) -> None:
+    """Outputs must be the same: to ``alone`` of their norm, or to ``rounded`` of what autocast changes in them."""
     found, expected = _numbers(found), _numbers(expected)
     off = [(ours - theirs).norm() for ours, theirs in zip(found, expected, strict=True)]
     if all(error <= alone * theirs.norm() for error, theirs in zip(off, expected, strict=True)):
-        return True
+        return
     with torch.autocast("cpu", enabled=False):
         exact = _numbers(model(images))
     with torch.autocast("cpu", torch.bfloat16):
         coarse = _numbers(model(images))
     changes = [(a - b).norm() for a, b in zip(coarse, exact, strict=True)]
     allowed = [max(alone * theirs.norm(), rounded * change) for theirs, change in zip(expected, changes, strict=True)]
-    return all(error <= limit for error, limit in zip(off, allowed, strict=True))
+    for error, limit, theirs in zip(off, allowed, expected, strict=True):
+        if not error <= limit:
+            norm = max(float(theirs.norm()), torch.finfo(torch.float32).tiny)
+            raise RuntimeError(
+                f"a packed copy of {type(model).__name__} computes something else: an output differs by "
+                f"{float(error) / norm:.1e} of its norm (allowed {float(limit) / norm:.1e})"
+            )
 
 
 def _numbers(output: Any) -> list[Tensor]:

@@ -20,8 +20,8 @@ class Precomputed(SpectralOperator):
     """An operator whose gain is looked up by grid size.
 
     On a grid without a stored gain, or for float64 inputs without one in float64, it falls back to ``source``, which it
-    keeps, so nothing is lost and ``operator.source`` undoes the replacement. ``source=None`` serves files that hold
-    gains only.
+    keeps, so nothing is lost and ``operator.source`` undoes the replacement. Later changes of the source's quantities
+    are not seen on grids with a stored gain. ``source=None`` serves files that hold gains only.
 
     Args:
         source: The operator the gains come from, or None.
