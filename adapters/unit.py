@@ -2,110 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from adapters.grid import TokenGrid
 from adapters.priors import ReleasedTau
 from adapters.router import Router
 from spectral_ops import Grid, Identity, Mixture, Scaled, SpectralOperator, apply_gain
 from spectral_ops._memory import may_hook
 
-__all__ = ["LAYOUTS", "Layout", "MoPPAUnit", "TokenGrid"]
-
-#: ``"tokens"`` is (B, prefix + H*W, C), ``"NHWC"`` and ``"NCHW"`` are maps.
-Layout = Literal["tokens", "NHWC", "NCHW"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-
-
-class TokenGrid:
-    """Where a token sequence's H x W comes from: read off the model as it runs, or fixed.
-
-    Each thread has its own. A block that is checkpointed runs again during backward, when the grid read last may be
-    another image's: then the grid is the one of that length among those read since the last backward.
-
-    Args:
-        prefix: Number of tokens before the grid's (class, distillation, registers).
-        fixed: The grid, where it is not read.
-
-    Attributes:
-        replayed: Whether a backward has come since the last grid was read.
-    """
-
-    def __init__(self, prefix: int, fixed: tuple[int, int] | None = None) -> None:
-        self.prefix, self.fixed = prefix, fixed
-        self._current: dict[int, tuple[int, int]] = {}
-        self._traced: tuple[int, int] | None = None
-        self._pending: dict[int, set[tuple[int, int]]] = {}
-        self.replayed = False
-
-    def read_output(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        """Forward hook of the convolution that makes the patches, ``(B, C, H, W)``."""
-        self._set((output.shape[-2], output.shape[-1]))
-
-    def read_input(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        """Forward pre-hook of a block that takes a map ``(B, H, W, C)``."""
-        self._set((args[0].shape[1], args[0].shape[2]))
-
-    def _set(self, sizes: tuple[int, int]) -> None:
-        if torch.compiler.is_compiling():
-            self._traced = sizes
-            return
-        self._current[threading.get_ident()] = sizes
-        if torch.is_grad_enabled() and not _in_backward():
-            if self.replayed:
-                self._pending, self.replayed = {}, False
-            self._pending.setdefault(sizes[0] * sizes[1], set()).add(sizes)
-
-    def sizes(self, length: int) -> tuple[int, int] | None:
-        """The grid of a sequence of this length, prefix included, or None where none was read yet.
-
-        Raises:
-            ValueError: The block runs again in backward, and images of several shapes have this many tokens.
-        """
-        if self.fixed is not None:
-            return self.fixed
-        if torch.compiler.is_compiling():
-            return self._traced
-        if _in_backward():
-            self.replayed = True
-            grids = self._pending.get(length - self.prefix, set())
-            if len(grids) > 1:
-                raise ValueError(
-                    f"cannot recompute a checkpointed block: images with grids {sorted(grids)}, as many tokens each, "
-                    "went forward since the last backward; call backward after each"
-                )
-            if grids:
-                return next(iter(grids))
-        return self._current.get(threading.get_ident())
-
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The prefix tokens ``(B, P, C)`` and the others as a map ``(B, H, W, C)``.
-
-        Raises:
-            ValueError: The sequence is not as long as the grid and the prefix say.
-        """
-        sizes = self.sizes(x.shape[1]) if x.ndim == 3 else (0, 0)
-        if sizes is None:
-            raise ValueError(
-                "the token grid is not known: it is read when the patch embedding of the adapted model runs, which has "
-                "not happened here"
-            )
-        height, width = sizes
-        if x.ndim != 3 or x.shape[1] != self.prefix + height * width:
-            raise ValueError(
-                f"expected tokens of shape (B, {self.prefix} + {height} * {width}, C): {self.prefix} prefix tokens and "
-                f"a grid of {height} x {width}, got {tuple(x.shape)}; num_prefix_tokens of the config sets the former"
-            )
-        return x[:, : self.prefix], x[:, self.prefix :].unflatten(1, sizes)
-
-
-def _in_backward() -> bool:
-    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+__all__ = ["MoPPAUnit"]
 
 
 class _Gate(nn.Module):
@@ -201,8 +111,6 @@ class MoPPAUnit(nn.Module):
         versions = self._versions() if again else ()
 
         def compute() -> Tensor:  # kept until backward, and called there again: it must not hold x
-            if self.tokens is not None and _in_backward():
-                self.tokens.replayed = True
             if again and self._versions() != versions:
                 raise RuntimeError(
                     "a MoPPA unit's parameters have been modified or exchanged between its forward pass and backward"
