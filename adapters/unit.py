@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from adapters.grid import TokenGrid
+from adapters.grid import Sizes, TokenGrid
 from adapters.priors import ReleasedTau
 from adapters.router import Router
 from spectral_ops import Grid, Identity, Mixture, Scaled, SpectralOperator, apply_gain
@@ -74,7 +74,7 @@ class MoPPAUnit(nn.Module):
         self._operator = (Scaled(change, scale if self.gate is None else self.gate),)
         self.parallel = parallel
         self.tokens = tokens
-        self._stored: dict[tuple[int, int], tuple[Any, Tensor]] = {}
+        self._stored: dict[Sizes, tuple[Any, Tensor]] = {}
         self.storing = False
         self.route_weight, self.progress = route_weight, 0.0
 
@@ -97,36 +97,53 @@ class MoPPAUnit(nn.Module):
     def _change(self, x: Tensor) -> Tensor:
         dims = self.operator.dims
         sizes = (x.shape[dims[0]], x.shape[dims[1]])
-        learning = torch.is_grad_enabled() and any(p.requires_grad for p in self._sources())
-        if not learning and not self.storing and self._stored and x.dtype != torch.float64:
-            stamp, gain = self._stored.get(sizes, (None, x))
-            if stamp == self._stamp():
-                return apply_gain(x, gain.to(x.device), dims)
-        pooled = x.mean(dims) if self.operator.input_conditioned else None
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        # A gain is made in dozens of small steps, each as large as a sample's map: backward makes it again instead of
-        # keeping them.
-        again = learning and may_hook()
-        device, left_out = x.device, self.router.left_out
-        versions = self._versions() if again else ()
+        if self.storing:
+            with torch.inference_mode(False), torch.no_grad():
+                self._stored[sizes] = (self._stamp(), self._gain(x, sizes)().clone())
+        gain = self._stored_gain(x, sizes)
+        return apply_gain(x, self._made_gain(x, sizes) if gain is None else gain, dims)
 
-        def compute() -> Tensor:  # kept until backward, and called there again: it must not hold x
-            if again and self._versions() != versions:
+    def _learning(self) -> bool:
+        return torch.is_grad_enabled() and any(p.requires_grad for p in self._sources())
+
+    def _stored_gain(self, x: Tensor, sizes: Sizes) -> Tensor | None:
+        """The gain that was computed for this grid, if it is still the one; None also where it is to be learned."""
+        if not self._stored or x.dtype == torch.float64 or self._learning():
+            return None
+        stamp, gain = self._stored.get(sizes, (None, None))
+        return gain.to(x.device) if gain is not None and stamp == self._stamp() else None
+
+    def _made_gain(self, x: Tensor, sizes: Sizes) -> Tensor:
+        """The gain. It is made in dozens of small steps, each as large as a sample's map: backward makes it again
+        instead of keeping them."""
+        make = self._gain(x, sizes)
+        if not (self._learning() and may_hook()):
+            return make()
+        versions = self._versions()
+
+        def compute() -> Tensor:
+            if self._versions() != versions:
                 raise RuntimeError(
                     "a MoPPA unit's parameters have been modified or exchanged between its forward pass and backward"
                 )
+            return make()
+
+        random = self.router.training and self.router.dropout > 0
+        return checkpoint(compute, use_reentrant=False, preserve_rng_state=random)  # type: ignore[no-any-return]
+
+    def _gain(self, x: Tensor, sizes: Sizes) -> Callable[[], Tensor]:
+        """What makes the gain for an input, with the priors that are left out now. It does not hold the input."""
+        pooled = x.mean(self.operator.dims) if self.operator.input_conditioned else None
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        device, left_out = x.device, self.router.left_out
+
+        def make() -> Tensor:
             if self.router.left_out == left_out:
                 return self.operator.gain(sizes, pooled=pooled, dtype=dtype, device=device)
             with self.router.leaving_out(left_out):
                 return self.operator.gain(sizes, pooled=pooled, dtype=dtype, device=device)
 
-        if self.storing:
-            with torch.inference_mode(False), torch.no_grad():
-                self._stored[sizes] = (self._stamp(), compute().clone())
-        if again:
-            random = self.router.training and self.router.dropout > 0
-            return apply_gain(x, checkpoint(compute, use_reentrant=False, preserve_rng_state=random), dims)
-        return apply_gain(x, compute(), dims)
+        return make
 
     def _replicate_for_data_parallel(self) -> MoPPAUnit:
         raise RuntimeError("nn.DataParallel cannot copy MoPPA's units: use DistributedDataParallel")
