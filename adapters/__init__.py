@@ -1,5 +1,6 @@
 """MoPPA, a mixture of physical priors as an adapter for vision models. Importing the package registers it with PEFT."""
 
+from adapters.blocks import BLOCKS, Block, register_block
 from adapters.config import MoPPAConfig
 from adapters.layer import MoPPALayer
 from adapters.model import MoPPAModel
@@ -10,7 +11,9 @@ from adapters.routing import RouteSchedule, leave_out_priors, precompute, route_
 register("moppa", MoPPAConfig, MoPPAModel)
 
 __all__ = [
+    "BLOCKS",
     "PRIORS",
+    "Block",
     "MoPPAConfig",
     "MoPPALayer",
     "MoPPAModel",
@@ -18,6 +21,7 @@ __all__ = [
     "RouteSchedule",
     "leave_out_priors",
     "precompute",
+    "register_block",
     "register_prior",
     "route_regularization",
     "routes",

@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 from peft import PeftConfig
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME, PeftType
 
+from adapters.grid import LAYOUTS, Layout
 from adapters.priors import PRIORS
-from adapters.unit import LAYOUTS, Layout
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 
 __all__ = ["FORMAT_VERSION", "MoPPAConfig"]
@@ -32,7 +32,8 @@ class MoPPAConfig(PeftConfig):
 
     Args:
         target_modules: ``"auto"`` adapts every block of a ViT, DeiT, BEiT, EVA, Swin, ConvNeXt or vHeat of timm, a ViT
-            of Hugging Face or torchvision, or of a network that contains one. Else names, ends of names or one regular
+            of Hugging Face or torchvision, of a network that contains one, or of a class made known by
+            :func:`adapters.register_block`. Else names, ends of names or one regular
             expression, as in PEFT: the input of each such module passes a unit (in ``"parallel"``, its output gets
             the unit's).
         exclude_modules: Names, ends of names or a regular expression of modules to leave alone.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,17 +16,18 @@ from torch.utils.hooks import RemovableHandle
 
 from adapters.affine import Rescale, ScaleShift
 from adapters.config import MoPPAConfig
+from adapters.grid import TokenGrid
 from adapters.layer import MoPPALayer
 from adapters.priors import Quantities, SharedMedia, exact_priors, released_priors
 from adapters.router import Router
-from adapters.targets import Target, bare_modules, channels_first, find_targets, matches
-from adapters.unit import MoPPAUnit, TokenGrid
+from adapters.targets import GridSource, Target, bare_modules, channels_first, find_targets, matches
+from adapters.unit import MoPPAUnit
 
 __all__ = ["MoPPAModel"]
 
 
 @dataclass
-class _Plan:
+class _Injection:
     """What is about to be injected."""
 
     targets: dict[str, Target]
@@ -75,7 +77,7 @@ class MoPPAModel(BaseTuner):
             adapted = {name: _signature(target, grids.get(name)) for name, target in targets.items()}
             _check_signature(config, adapted)
             config.adapted = adapted
-            self._plan: _Plan | None = _Plan(targets, tokens, grids)
+            self._injection: _Injection | None = _Injection(targets, tokens, grids)
             self.moppa_shared[adapter_name] = nn.ModuleDict()
             self._hooks[adapter_name] = hooks
             super().inject_adapter(model, adapter_name, *args, **kwargs)
@@ -87,7 +89,7 @@ class MoPPAModel(BaseTuner):
                 del self.moppa_shared[adapter_name]
             raise
         finally:
-            self._plan = None
+            self._injection = None
 
     @staticmethod
     def _check_nesting(model: nn.Module, targets: dict[str, Target]) -> None:
@@ -104,9 +106,9 @@ class MoPPAModel(BaseTuner):
                 )
 
     def _check_target_module_exists(self, peft_config: MoPPAConfig, key: str) -> Any:  # type: ignore[override]
-        assert self._plan is not None
+        assert self._injection is not None
         excluded = peft_config.exclude_modules
-        return _ExcludedModule() if excluded and matches(excluded, key) else key in self._plan.targets
+        return _ExcludedModule() if excluded and matches(excluded, key) else key in self._injection.targets
 
     def _prepare_adapter_config(self, peft_config: MoPPAConfig, model_config: dict[str, Any]) -> MoPPAConfig:
         return peft_config  # the targets are known already
@@ -148,8 +150,8 @@ class MoPPAModel(BaseTuner):
         setattr(parent, child_name, new_module)
 
     def _build(self, config: MoPPAConfig, adapter: str, name: str, module: nn.Module) -> dict[str, nn.Module]:
-        assert self._plan is not None
-        target = self._plan.targets[name]
+        assert self._injection is not None
+        target = self._injection.targets[name]
         base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
         identity = config.init == "identity"
         parts: dict[str, nn.Module] = {}
@@ -168,7 +170,7 @@ class MoPPAModel(BaseTuner):
     def _unit(
         self, config: MoPPAConfig, adapter: str, name: str, target: Target, device: torch.device | None
     ) -> MoPPAUnit:
-        assert self._plan is not None
+        assert self._injection is not None
         width = target.channels // target.heads
         dims = (-2, -1) if target.layout == "NCHW" else (1, 2)
         quantities = Quantities(target.heads, width, {"dims": dims})
@@ -176,7 +178,7 @@ class MoPPAModel(BaseTuner):
         if config.physics == "exact":
             operators = exact_priors(priors, quantities)
         else:
-            sizes = self._plan.grids[name]
+            sizes = self._injection.grids[name]
             shared = self.moppa_shared[adapter]
             key = f"{sizes[0]}x{sizes[1]}x{target.heads}"
             if key not in shared:
@@ -198,7 +200,7 @@ class MoPPAModel(BaseTuner):
             gated=config.init == "identity",
             scale=config.scale,
             parallel=config.placement == "parallel",
-            tokens=self._plan.tokens.get(name),
+            tokens=self._injection.tokens.get(name),
             route_weight=config.route_weight,
         )
 
@@ -310,21 +312,28 @@ def _check_signature(config: MoPPAConfig, found: dict[str, dict[str, Any]]) -> N
 def _watch(model: nn.Module, targets: dict[str, Target]) -> tuple[dict[str, TokenGrid], list[RemovableHandle]]:
     """A token grid for every target that takes sequences, and the hooks that keep them up to date."""
     modules = bare_modules(model)
-    grids: dict[tuple[Any, ...], TokenGrid] = {}
+    grids: dict[Any, TokenGrid] = {}
     hooks: list[RemovableHandle] = []
     tokens: dict[str, TokenGrid] = {}
     for name, target in targets.items():
         if not target.unit or target.layout != "tokens":
             continue
-        source = (target.patches, target.block, target.window, target.prefix)
-        if source not in grids:
-            grids[source] = grid = TokenGrid(target.prefix, target.window)
-            if target.patches is not None:
-                hooks.append(modules[target.patches].register_forward_hook(grid.read_output))
-            elif target.block is not None:
-                hooks.append(modules[target.block].register_forward_pre_hook(grid.read_input))
-        tokens[name] = grids[source]
+        source, key = target.grid_from, (target.grid_from, target.prefix)
+        if key not in grids:
+            fixed, reader = (None, source.reader) if isinstance(source, GridSource) else (source, None)
+            grids[key] = grid = TokenGrid(target.prefix, fixed, reader)
+            if isinstance(source, GridSource):
+                hooks += _hooks(grid, source, modules)
+        tokens[name] = grids[key]
     return tokens, hooks
+
+
+def _hooks(grid: TokenGrid, source: GridSource, modules: dict[str, nn.Module]) -> Iterator[RemovableHandle]:
+    if source.patches is not None:
+        yield modules[source.patches].register_forward_hook(grid.read_output)
+    for block in source.blocks:
+        yield modules[block].register_forward_pre_hook(grid.enter, with_kwargs=True)
+        yield modules[block].register_forward_hook(grid.leave, always_call=True)
 
 
 @torch.no_grad()
@@ -340,9 +349,7 @@ def _probe(
     def note(name: str) -> Any:
         def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
             shape, layout = args[0].shape, targets[name].layout
-            found = (
-                tokens[name].sizes(shape[1]) if layout == "tokens" else shape[1:3] if layout == "NHWC" else shape[2:]
-            )
+            found = tokens[name].sizes(args[0]) if layout == "tokens" else shape[1:3] if layout == "NHWC" else shape[2:]
             assert found is not None
             grids[name] = (int(found[0]), int(found[1]))
 

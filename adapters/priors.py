@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from einops import repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -51,7 +52,9 @@ class _Learned(nn.Module):
 
     def forward(self, grid: Grid) -> Tensor:
         value = self.minimum + F.softplus(self.raw.to(grid.dtype))
-        return (value[:, None] if self.per_head else value).expand(self.heads, self.width).flatten()
+        if self.per_head:
+            return repeat(value, "heads -> (heads width)", width=self.width)
+        return repeat(value, "width -> (heads width)", heads=self.heads)
 
     def extra_repr(self) -> str:
         return f"{'per head' if self.per_head else 'per channel'}, shape={tuple(self.raw.shape)}"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -65,7 +66,7 @@ class Router(nn.Module):
         if self.direction is not None:
             if pooled is None:
                 raise ValueError("this router sees the input: its weights need `pooled`, the mean over the grid")
-            heads = pooled.to(dtype).unflatten(-1, (self.heads, self.width))
+            heads = rearrange(pooled.to(dtype), "... (heads width) -> ... heads width", heads=self.heads)
             heads = F.layer_norm(heads, (self.width,))
             shift = torch.einsum("...jw,kw->k...j", heads, self.direction.to(dtype))
             logits = logits.reshape(len(self.names), *(1,) * (shift.ndim - 2), self.heads) + shift
@@ -111,10 +112,11 @@ class Router(nn.Module):
         return -(routes * torch.log(routes + 1e-8)).mean()
 
     def forward(self, grid: Grid) -> Tensor:
-        routes = self.weights(grid.pooled, grid.dtype, dropout=self.training)
+        pooled = grid.pooled if self.needs_input else None
+        routes = self.weights(pooled, grid.dtype, dropout=self.training)
         if self.direction is not None:
             self._seen = routes if self.training else None
-        routes = routes.repeat_interleave(self.width, dim=-1)
+        routes = repeat(routes, "... heads -> ... (heads width)", width=self.width)
         return routes.view(*routes.shape[:-1], *(1,) * len(grid.sizes), routes.shape[-1])
 
     def extra_repr(self) -> str:

@@ -11,50 +11,30 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
+from adapters.blocks import PATCHES, Block, block_of
 from adapters.config import MoPPAConfig
-from adapters.unit import Layout
+from adapters.grid import GridReader, Layout, Sizes
 
-__all__ = ["Target", "bare_modules", "channels_first", "find_targets", "matches"]
+__all__ = ["GridSource", "Target", "bare_modules", "channels_first", "find_targets", "matches"]
+
+
+_LAST_NORMS = ("norm", "fc_norm", "head.norm", "layernorm", "encoder.ln")
+_STEMS = (*PATCHES, "stem.0", "stem.conv2")
 
 
 @dataclass(frozen=True)
-class _Block:
-    """A class of blocks: which child each placement takes, the norm before the MLP, and the linears to rescale."""
+class GridSource:
+    """Where a running network tells the grid of its sequences.
 
-    attention: str
-    mlp: str
-    parallel: str
-    linears: tuple[str, ...]
+    Attributes:
+        blocks: Names of the blocks that work on them.
+        patches: Name of the module whose output (B, C, H, W) has the grid, where it is not the block's call that tells.
+        reader: What tells it from that call.
+    """
 
-
-_VIT = _Block(
-    "norm1",
-    "norm2",
-    "attn",
-    ("attn.qkv", "attn.v_proj", "attn.proj", "mlp.fc1", "mlp.fc1_g", "mlp.fc1_x", "mlp.fc2"),
-)
-_BLOCKS: dict[str, _Block] = {
-    "timm.vision_transformer.Block": _VIT,
-    "timm.beit.Block": _VIT,
-    "timm.eva.EvaBlock": _VIT,
-    "timm.swin_transformer.SwinTransformerBlock": _VIT,
-    "timm.convnext.ConvNeXtBlock": _Block("conv_dw", "norm", "conv_dw", ("mlp.fc1", "mlp.fc2")),
-    "backbones.blocks.SpectralBlock": _Block(
-        "norm1", "norm2", "mixer", ("mixer.value", "mixer.proj", "mlp.fc1", "mlp.fc2")
-    ),
-    "transformers.modeling_vit.ViTLayer": _Block(
-        "layernorm_before",
-        "layernorm_after",
-        "attention",
-        ("attention.v_proj", "attention.o_proj", "mlp.fc1", "mlp.fc2"),
-    ),
-    "torchvision.vision_transformer.EncoderBlock": _Block(
-        "ln_1", "ln_2", "self_attention", ("self_attention.out_proj", "mlp.0", "mlp.3")
-    ),
-}
-_LAST_NORMS = ("norm", "fc_norm", "head.norm", "layernorm", "encoder.ln")
-_PATCHES = ("patch_embed.proj", "patch_embeddings.projection", "conv_proj")
-_STEMS = (*_PATCHES, "stem.0", "stem.conv2")
+    blocks: tuple[str, ...]
+    patches: str | None = None
+    reader: GridReader | None = None
 
 
 @dataclass
@@ -69,9 +49,7 @@ class Target:
         heads: What C is split into.
         layout: Of its input.
         prefix: Tokens before the grid's.
-        patches: Name of the convolution whose output tells the grid of a sequence.
-        block: Name of the block whose input tells it, where that is no convolution.
-        window: The grid of a sequence, where it is fixed.
+        grid_from: Where the grid of a sequence comes from; the grid itself where it is fixed.
         shift: Whether its bias can be shifted.
     """
 
@@ -82,9 +60,7 @@ class Target:
     heads: int = 1
     layout: Layout = "tokens"
     prefix: int = 0
-    patches: str | None = None
-    block: str | None = None
-    window: tuple[int, int] | None = None
+    grid_from: GridSource | Sizes | None = None
     shift: bool = True
 
 
@@ -106,15 +82,6 @@ def bare_modules(model: nn.Module) -> dict[str, nn.Module]:
 
     visit("", model)
     return found
-
-
-def _key(module: nn.Module) -> str | None:
-    """The entry of :data:`_BLOCKS` for a module, by its class or a base of it."""
-    for cls in type(module).__mro__:
-        key = f"{cls.__module__.partition('.')[0]}.{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
-        if key in _BLOCKS:
-            return key
-    return None
 
 
 def _ancestors(name: str) -> Iterator[str]:
@@ -139,55 +106,57 @@ def matches(pattern: str | list[str] | set[str] | tuple[str, ...], name: str) ->
 class _Search:
     modules: dict[str, nn.Module]
     config: MoPPAConfig
-    blocks: dict[str, str] = field(init=False)
+    blocks: dict[str, Block] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.blocks = {name: key for name, m in self.modules.items() if (key := _key(m)) is not None}
+        self.blocks = {name: block for name, m in self.modules.items() if (block := block_of(m)) is not None}
 
     # -- which modules ----------------------------------------------------------------------------------------------
 
     def units(self) -> list[str]:
         """Names of the modules that get a unit."""
-        automatic = [name for name in self._automatic() if name in self.modules]
+        automatic = [_join(name, getattr(block, self.config.placement)) for name, block in self.blocks.items()]
         wanted = self.config.target_modules
         if wanted == "auto":
             if not automatic:
                 raise ValueError(
                     "target_modules='auto' found no block it knows; name modules instead, out of "
-                    f"{_some([n for n, m in self.modules.items() if _width(m) and n])}"
+                    f"{_some([n for n, m in self.modules.items() if _width(m) and n])}, or make its blocks known by "
+                    "adapters.register_block"
                 )
+            for block, name in zip(self.blocks, automatic, strict=True):
+                if name not in self.modules:
+                    inside = [child for child, _ in self.modules[block].named_modules() if child]
+                    raise ValueError(
+                        f"there is no {name}, which the registration of {type(self.modules[block]).__name__} names for "
+                        f"placement={self.config.placement!r}; {block} has {_some(inside)}"
+                    )
             return automatic
         assert wanted is not None
         names = [name for name in self.modules if name and matches(wanted, name)]
         entries = [wanted] if isinstance(wanted, str) else list(wanted)
         missing = [entry for entry in entries if not any(matches(_one(wanted, entry), name) for name in names)]
         if missing:
-            candidates = automatic or [n for n, m in self.modules.items() if _width(m) and n]
+            known = [name for name in automatic if name in self.modules]
+            candidates = known or [n for n, m in self.modules.items() if _width(m) and n]
             raise ValueError(
                 f"target_modules: {missing} match no module of this network; candidates: {_some(candidates)}"
             )
         return names
 
-    def _automatic(self) -> Iterator[str]:
-        for name, key in self.blocks.items():
-            kind, placement = _BLOCKS[key], self.config.placement
-            child = {"attention": kind.attention, "mlp": kind.mlp, "parallel": kind.parallel}[placement]
-            if key == "backbones.blocks.SpectralBlock" and not self.modules[name].pre_norm and placement != "parallel":
-                child = {"attention": "mixer", "mlp": "mlp"}[placement]  # the norm comes after the layer here
-            yield _join(name, child)
-
     def linears(self) -> Iterator[str]:
         """Names of the linear layers to rescale."""
-        for name, key in self.blocks.items():
-            for child in _BLOCKS[key].linears:
+        for name, block in self.blocks.items():
+            for child in block.linears:
                 if isinstance(self.modules.get(_join(name, child)), nn.Linear):
                     yield _join(name, child)
 
     def affine(self) -> Iterator[str]:
         """Names of the modules whose output is scaled and shifted."""
         roots = {root for name in self.blocks for root in _ancestors(name)}
-        names = [_join(name, _BLOCKS[key].mlp) for name, key in self.blocks.items()]
-        names += [_join(root, end) for root in sorted(roots) for end in (*_LAST_NORMS, *_STEMS)]
+        ends = dict.fromkeys((*_LAST_NORMS, *_STEMS, *(end for block in self.blocks.values() for end in block.patches)))
+        names = [_join(name, block.mlp_norm or block.mlp) for name, block in self.blocks.items()]
+        names += [_join(root, end) for root in sorted(roots) for end in ends]
         for name in names:
             module = self.modules.get(name)
             if isinstance(module, (nn.LayerNorm, nn.Conv2d)):
@@ -207,28 +176,20 @@ class _Search:
         if not target.channels:
             raise ValueError(f"cannot tell the channels of {name}, a {type(module).__name__}: adapt a layer inside it")
         target.heads = self._heads(name, target.channels, block)
-        key = None if block is None else self.blocks[block]
-        rest = "" if block is None else name[len(block) + 1 :]
-        if key == "backbones.blocks.SpectralBlock":
-            target.layout = "NCHW" if rest == "mixer.dwconv" else "NHWC"
-        elif key == "timm.convnext.ConvNeXtBlock":
-            assert block is not None
-            target.layout = "NCHW" if rest == "conv_dw" or self.modules[block].use_conv_mlp else "NHWC"
-        elif key == "timm.swin_transformer.SwinTransformerBlock":
-            assert block is not None
-            if rest == "norm1":
-                target.layout = "NHWC"
-            elif rest.startswith("attn"):
-                height, width = self.modules[block].window_size
-                target.window = (height, width)
+        if block is not None:
+            given = self.blocks[block].input_of(name[len(block) + 1 if block else 0 :])
+            if isinstance(given, tuple):  # windows
+                target.grid_from = given
+            elif callable(given):
+                target.grid_from, target.prefix = GridSource((block,), reader=given), self._prefix(name)
+            elif given == "tokens":
+                self._tokens(name, target, self.blocks[block].patches)
             else:
-                target.block = block
-        elif key is not None:
-            self._tokens(name, target)
+                target.layout = given
         elif self.config.layout is not None:
             target.layout = self.config.layout
             if target.layout == "tokens":
-                self._tokens(name, target)
+                self._tokens(name, target, PATCHES)
         elif channels_first(module):
             target.layout = "NCHW"
         else:
@@ -265,18 +226,26 @@ class _Search:
             raise ValueError(f"num_heads={heads} does not divide the {channels} channels of {name}")
         return heads
 
-    def _tokens(self, name: str, target: Target) -> None:
+    def _tokens(self, name: str, target: Target, ends: tuple[str, ...]) -> None:
         target.layout = "tokens"
+        patches = self._patches(name, ends)
+        if patches is None:
+            raise ValueError(
+                f"the input of {name} is a token sequence, but no patch embedding tells its grid: no module around it "
+                f"has one of the names {ends}"
+            )
+        blocks = (n for n, b in self.blocks.items() if b.takes_tokens and self._patches(n, b.patches) == patches)
+        target.grid_from, target.prefix = GridSource(tuple(blocks), patches), self._prefix(name)
+
+    def _patches(self, name: str, ends: tuple[str, ...]) -> str | None:
+        """The patch embedding of the sequences that come to a module: the nearest one beside the modules around it."""
         for parent in _ancestors(name):
-            target.patches = next((p for end in _PATCHES if (p := _join(parent, end)) in self.modules), None)
+            beside = next((p for end in ends if (p := _join(parent, end)) in self.modules), None)
             inside = [n for n in self.modules if n.startswith(f"{parent}." if parent else "")]
-            ends = [n for n in inside if n.endswith(tuple(f".{end}" for end in _PATCHES))]
-            target.patches = target.patches or (ends[0] if len(ends) == 1 else None)
-            if target.patches is not None:
-                break
-        if target.patches is None:
-            raise ValueError(f"the input of {name} is a token sequence, but no patch embedding tells its grid")
-        target.prefix = self._prefix(name)
+            below = [n for n in inside if n.endswith(tuple(f".{end}" for end in ends))]
+            if beside is not None or len(below) == 1:
+                return beside or below[0]
+        return None
 
     def _prefix(self, name: str) -> int:
         if self.config.num_prefix_tokens is not None:

@@ -2,110 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from adapters.grid import Sizes, TokenGrid
 from adapters.priors import ReleasedTau
 from adapters.router import Router
 from spectral_ops import Grid, Identity, Mixture, Scaled, SpectralOperator, apply_gain
 from spectral_ops.recompute import may_checkpoint
 
-__all__ = ["LAYOUTS", "Layout", "MoPPAUnit", "TokenGrid"]
-
-#: ``"tokens"`` is (B, prefix + H*W, C), ``"NHWC"`` and ``"NCHW"`` are maps.
-Layout = Literal["tokens", "NHWC", "NCHW"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-
-
-class TokenGrid:
-    """Where a token sequence's H x W comes from: read off the model as it runs, or fixed.
-
-    Each thread has its own. A block that is checkpointed runs again during backward, when the grid read last may be
-    another image's: then the grid is the one of that length among those read since the last backward.
-
-    Args:
-        prefix: Number of tokens before the grid's (class, distillation, registers).
-        fixed: The grid, where it is not read.
-
-    Attributes:
-        replayed: Whether a backward has come since the last grid was read.
-    """
-
-    def __init__(self, prefix: int, fixed: tuple[int, int] | None = None) -> None:
-        self.prefix, self.fixed = prefix, fixed
-        self._current: dict[int, tuple[int, int]] = {}
-        self._traced: tuple[int, int] | None = None
-        self._pending: dict[int, set[tuple[int, int]]] = {}
-        self.replayed = False
-
-    def read_output(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        """Forward hook of the convolution that makes the patches, ``(B, C, H, W)``."""
-        self._set((output.shape[-2], output.shape[-1]))
-
-    def read_input(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        """Forward pre-hook of a block that takes a map ``(B, H, W, C)``."""
-        self._set((args[0].shape[1], args[0].shape[2]))
-
-    def _set(self, sizes: tuple[int, int]) -> None:
-        if torch.compiler.is_compiling():
-            self._traced = sizes
-            return
-        self._current[threading.get_ident()] = sizes
-        if torch.is_grad_enabled() and not _in_backward():
-            if self.replayed:
-                self._pending, self.replayed = {}, False
-            self._pending.setdefault(sizes[0] * sizes[1], set()).add(sizes)
-
-    def sizes(self, length: int) -> tuple[int, int] | None:
-        """The grid of a sequence of this length, prefix included, or None where none was read yet.
-
-        Raises:
-            ValueError: The block runs again in backward, and images of several shapes have this many tokens.
-        """
-        if self.fixed is not None:
-            return self.fixed
-        if torch.compiler.is_compiling():
-            return self._traced
-        if _in_backward():
-            self.replayed = True
-            grids = self._pending.get(length - self.prefix, set())
-            if len(grids) > 1:
-                raise ValueError(
-                    f"cannot recompute a checkpointed block: images with grids {sorted(grids)}, as many tokens each, "
-                    "went forward since the last backward; call backward after each"
-                )
-            if grids:
-                return next(iter(grids))
-        return self._current.get(threading.get_ident())
-
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The prefix tokens ``(B, P, C)`` and the others as a map ``(B, H, W, C)``.
-
-        Raises:
-            ValueError: The sequence is not as long as the grid and the prefix say.
-        """
-        sizes = self.sizes(x.shape[1]) if x.ndim == 3 else (0, 0)
-        if sizes is None:
-            raise ValueError(
-                "the token grid is not known: it is read when the patch embedding of the adapted model runs, which has "
-                "not happened here"
-            )
-        height, width = sizes
-        if x.ndim != 3 or x.shape[1] != self.prefix + height * width:
-            raise ValueError(
-                f"expected tokens of shape (B, {self.prefix} + {height} * {width}, C): {self.prefix} prefix tokens and "
-                f"a grid of {height} x {width}, got {tuple(x.shape)}; num_prefix_tokens of the config sets the former"
-            )
-        return x[:, : self.prefix], x[:, self.prefix :].unflatten(1, sizes)
-
-
-def _in_backward() -> bool:
-    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+__all__ = ["MoPPAUnit"]
 
 
 class _Gate(nn.Module):
@@ -117,7 +28,7 @@ class _Gate(nn.Module):
         self.value = nn.Parameter(torch.zeros(heads))
 
     def forward(self, grid: Grid) -> Tensor:
-        return (self.scale * self.value.to(grid.dtype)).repeat_interleave(self.width)
+        return repeat(self.scale * self.value.to(grid.dtype), "heads -> (heads width)", width=self.width)
 
 
 class MoPPAUnit(nn.Module):
@@ -164,7 +75,7 @@ class MoPPAUnit(nn.Module):
         self._operator = (Scaled(change, scale if self.gate is None else self.gate),)
         self.parallel = parallel
         self.tokens = tokens
-        self._stored: dict[tuple[int, int], tuple[Any, Tensor]] = {}
+        self._stored: dict[Sizes, tuple[Any, Tensor]] = {}
         self.storing = False
         self.route_weight, self.progress = route_weight, 0.0
 
@@ -180,45 +91,59 @@ class MoPPAUnit(nn.Module):
             return change if self.parallel else x + change
         prefix, grid = self.tokens.split(x)
         change = self._change(grid)
-        if self.parallel:
-            return torch.nn.functional.pad(change.flatten(1, 2), (0, 0, self.tokens.prefix, 0))
-        return torch.cat([prefix, (grid + change).flatten(1, 2)], dim=1)
+        start, behind = (torch.zeros_like(prefix), change) if self.parallel else (prefix, grid + change)
+        return torch.cat([start, rearrange(behind, "b h w c -> b (h w) c")], dim=1)
 
     def _change(self, x: Tensor) -> Tensor:
         dims = self.operator.dims
         sizes = (x.shape[dims[0]], x.shape[dims[1]])
-        learning = torch.is_grad_enabled() and any(p.requires_grad for p in self._sources())
-        if not learning and not self.storing and self._stored and x.dtype != torch.float64:
-            stamp, gain = self._stored.get(sizes, (None, x))
-            if stamp == self._stamp():
-                return apply_gain(x, gain.to(x.device), dims)
-        pooled = x.mean(dims) if self.operator.input_conditioned else None
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        # A gain is made in dozens of small steps, each as large as a sample's map: backward makes it again instead of
-        # keeping them.
-        again = learning and may_checkpoint()
-        device, left_out = x.device, self.router.left_out
-        versions = self._versions() if again else ()
+        if self.storing:
+            with torch.inference_mode(False), torch.no_grad():
+                self._stored[sizes] = (self._stamp(), self._gain(x, sizes)().clone())
+        gain = self._stored_gain(x, sizes)
+        return apply_gain(x, self._made_gain(x, sizes) if gain is None else gain, dims)
 
-        def compute() -> Tensor:  # kept until backward, and called there again: it must not hold x
-            if self.tokens is not None and _in_backward():
-                self.tokens.replayed = True
-            if again and self._versions() != versions:
+    def _learning(self) -> bool:
+        return torch.is_grad_enabled() and any(p.requires_grad for p in self._sources())
+
+    def _stored_gain(self, x: Tensor, sizes: Sizes) -> Tensor | None:
+        """The gain that was computed for this grid, if it is still the one; None also where it is to be learned."""
+        if not self._stored or x.dtype == torch.float64 or self._learning():
+            return None
+        stamp, gain = self._stored.get(sizes, (None, None))
+        return gain.to(x.device) if gain is not None and stamp == self._stamp() else None
+
+    def _made_gain(self, x: Tensor, sizes: Sizes) -> Tensor:
+        """The gain. It is made in dozens of small steps, each as large as a sample's map: backward makes it again
+        instead of keeping them."""
+        make = self._gain(x, sizes)
+        if not (self._learning() and may_checkpoint()):
+            return make()
+        versions = self._versions()
+
+        def compute() -> Tensor:
+            if self._versions() != versions:
                 raise RuntimeError(
                     "a MoPPA unit's parameters have been modified or exchanged between its forward pass and backward"
                 )
+            return make()
+
+        random = self.router.training and self.router.dropout > 0
+        return checkpoint(compute, use_reentrant=False, preserve_rng_state=random)  # type: ignore[no-any-return]
+
+    def _gain(self, x: Tensor, sizes: Sizes) -> Callable[[], Tensor]:
+        """What makes the gain for an input, with the priors that are left out now. It does not hold the input."""
+        pooled = x.mean(self.operator.dims) if self.operator.input_conditioned else None
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        device, left_out = x.device, self.router.left_out
+
+        def make() -> Tensor:
             if self.router.left_out == left_out:
                 return self.operator.gain(sizes, pooled=pooled, dtype=dtype, device=device)
             with self.router.leaving_out(left_out):
                 return self.operator.gain(sizes, pooled=pooled, dtype=dtype, device=device)
 
-        if self.storing:
-            with torch.inference_mode(False), torch.no_grad():
-                self._stored[sizes] = (self._stamp(), compute().clone())
-        if again:
-            random = self.router.training and self.router.dropout > 0
-            return apply_gain(x, checkpoint(compute, use_reentrant=False, preserve_rng_state=random), dims)
-        return apply_gain(x, compute(), dims)
+        return make
 
     def _replicate_for_data_parallel(self) -> MoPPAUnit:
         raise RuntimeError("nn.DataParallel cannot copy MoPPA's units: use DistributedDataParallel")

@@ -11,7 +11,7 @@ from torch import nn
 
 import backbones
 from backbones import ARCHS, FAMILIES, SpectralNet, network_like
-from backbones.families import DIFFUSIVITIES
+from backbones.operators import DIFFUSIVITIES
 from backbones.weights.identification import describe
 from spectral_ops import FractionalHeat, Softplus
 
