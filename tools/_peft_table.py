@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from _peft_methods import METHODS
-from _peft_tasks import TASKS
+from scenes.tasks.registry import TASKS
 
 Record = dict[str, Any]
 ALL = tuple(TASKS)

@@ -2,7 +2,7 @@
 
 A ViT learns by masked autoencoding: its encoder sees a quarter of the patches, a small decoder predicts the others'
 normalised pixels. A vHeat, which takes whole maps, sees the masked patches in grey, and one linear layer predicts their
-pixels. The images are crops of the photographs' training tiles and rendered scenes, see ``_peft_tasks.unlabelled``.
+pixels. The images are crops of the photographs' training tiles and rendered scenes, see ``scenes.tasks.registry``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path
 
 import timm
 import torch
-from _peft_tasks import SIZE, unlabelled
 from safetensors.torch import load_file, save_file
+from scenes.tasks.registry import unlabelled
+from scenes.tasks.task import SIZE
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -11,7 +11,8 @@ from typing import Any
 
 import timm
 import torch
-from _digits import DEFAULT_OUT, ROOT
+from files.paths import RUNS
+from scenes.digits import DEFAULT_OUT
 from timm.utils import ParseKwargs
 
 import backbones  # noqa: F401 (registers its networks with timm)
@@ -49,7 +50,7 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--data-dir", type=Path, help="folder with train/ and val/, a folder of images for each class")
     data.add_argument("--dataset", choices=["digits"], help="scikit-learn's digits; changes the defaults, too")
-    add("--out", type=Path, default=ROOT / "work_dirs" / "classifier", help="default %(default)s")
+    add("--out", type=Path, default=RUNS / "classifier", help="default %(default)s")
     add("--model", default="vheat_tiny", help="any timm name; default %(default)s")
     add("--model-kwargs", nargs="+", action=ParseKwargs, default={}, metavar="K=V", help="e.g. embed_resize=pad")
     add("--img-size", type=count, default=224)

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _files import write_json
 from _runs import METRICS, schedule, train, write_changed
 from demo import CONFIGS, ROOT, say
-from make_digit_scenes import make_digit_scenes
+from files.whole import write_json
 from mmengine.config import Config
 from mmengine.registry import MODELS
+from scenes.data_set import make_digit_scenes
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 

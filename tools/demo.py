@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from make_digit_scenes import make_digit_scenes
+from scenes.data_set import make_digit_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {

@@ -29,14 +29,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _files import write_json
 from _peft_table import mean_and_error
 from _runs import METRICS, evaluate, schedule, train, write_changed
 from _search import best_rate, next_rate
 from compare_backbones import BACKBONES, measure
 from demo import CONFIGS, ROOT, say
-from make_digit_scenes import default_out, make_digit_scenes
+from files.whole import write_json
 from mmengine.registry import MODELS
+from scenes.data_set import default_out, make_digit_scenes
 
 import adapters.openmmlab  # noqa: F401 (registers)
 import backbones.openmmlab  # noqa: F401 (registers)

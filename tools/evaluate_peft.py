@@ -4,7 +4,7 @@
                                                     [--seeds 0 1 2 3 4] [--jobs 1] [--out work_dirs/peft]
     python tools/evaluate_peft.py --table [...]    # of the runs that are there and asked for, as Markdown
 
-The tasks and the guard against leakage are in ``_peft_tasks``, the backbones and their pre-training (done here where
+The tasks and the guard against leakage are in ``scenes/tasks``, the backbones and their pre-training (done here where
 its checkpoint is missing) in ``_pretrain``, the methods and their budgets in ``_peft_methods``.
 
 One protocol for all: 800 training images, 250 updates of AdamW at batch 16, cosine with warm-up, no augmentation, the
@@ -37,13 +37,14 @@ from typing import Any
 
 import torch
 from _benchmark_measure import kept_memory
-from _files import write_json
 from _peft_methods import METHODS, adapt, adapter_size, trained
 from _peft_table import format_table, read_records
-from _peft_tasks import TASKS, SplitName
 from _pretrain import BACKBONES, as_input, build, pretrain, sha256, warm_cosine
 from _search import next_rate
+from files.whole import write_json
 from safetensors.torch import save
+from scenes.tasks.registry import TASKS
+from scenes.tasks.task import SplitName
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 from pathlib import Path
 
-import cv2
-import numpy as np
 import timm
 import torch
 from _classification import create_network, evaluate, make_loader, open_folder
-from _files import write_json
 from _recipe import parse_arguments
-from make_digit_scenes import ROOT, draw_scene, load_digits, load_photographs, region, split_digits
+from files.paths import DATA, RUNS
+from files.whole import write_json
+from scenes.digit_pictures import write_pictures
 from timm.utils import init_distributed_device, random_seed
 from train_classifier import main as train_classifier
 
@@ -33,37 +31,12 @@ from spectral_ops.embedding import RESIZE_RULES
 
 TRAINED_AT, SIZES = 128, (96, 112, 128, 160, 192, 224, 256)
 STARTS = ("fresh", "structured")
-#: Pictures are cut from scenes of one digit, SCENE px wide; their side is so many heights of the digit.
-SCENE, WINDOW = 384, (1.2, 2.4)
 RECIPE = [
     *("--model", "vheat_nano", "--img-size", str(TRAINED_AT), "--epochs", "5", "--warmup-epochs", "1", "--lr", "2e-3"),
     *("--batch-size", "32", "--workers", "0", "--drop-path", "0", "--mixup", "0", "--cutmix", "0", "--ema-decay", "0"),
     *("--auto-augment", "", "--color-jitter", "0", "--hflip", "0", "--re-prob", "0"),
     *("--scale", "0.7", "1", "--crop-pct", "1"),
 ]
-
-
-def write_pictures(out: Path, train: int = 2400, val: int = 1000) -> None:
-    """Write white digits on darkened photographs to OUT/{train,val}/{0..9}/*.png, unless they are there."""
-    if out.is_dir():
-        return
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    bitmaps, labels = load_digits()
-    for number, (split, count) in enumerate({"train": train, "val": val}.items()):
-        for label in range(10):
-            (part / split / str(label)).mkdir(parents=True)
-        rng, own = np.random.default_rng(number), split_digits(labels, seed=0)[split]
-        photographs = [region(p, split) for p in load_photographs()]
-        for i in range(count):
-            scene, (digit,) = draw_scene(rng, photographs, bitmaps[own], labels[own], SCENE, (1, 1))
-            scene = np.where(digit.mask[..., None], 255, scene * 0.35).astype(np.uint8)
-            rows, columns = np.nonzero(digit.mask)
-            side = min(int(np.ptp(rows) * rng.uniform(*WINDOW)), SCENE)
-            top, left = (int(np.clip((n.min() + n.max() - side) / 2, 0, SCENE - side)) for n in (rows, columns))
-            path = part / split / str(digit.label) / f"{i:05d}.png"
-            cv2.imwrite(str(path), scene[top : top + side, left : left + side])
-    part.rename(out)
 
 
 def structured_start(seed: int) -> SpectralNet:
@@ -156,9 +129,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS))
-    parser.add_argument("--out", type=Path, default=ROOT / "work_dirs" / "resolution")
+    parser.add_argument("--out", type=Path, default=RUNS / "resolution")
     args = parser.parse_args()
-    data = ROOT / "data" / "digit_pictures"
+    data = DATA / "digit_pictures"
     write_pictures(data)
     results = {s: [run(s, seed, data, args.out / s / f"seed{seed}") for seed in args.seeds] for s in args.starts}
     table = format_tables(results)

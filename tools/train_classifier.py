@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 from _classification import autocast, create_network, evaluate, make_loader, open_folder
-from _digits import write_digits
-from _files import write_whole
 from _recipe import parse_arguments
+from files.whole import write_whole
+from scenes.digits import write_digits
 from timm.data import Mixup
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2

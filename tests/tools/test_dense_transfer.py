@@ -5,7 +5,6 @@ from pathlib import Path
 
 import _runs
 import dense_transfer as tool
-import make_digit_scenes as scenes
 import pytest
 import torch
 from mmengine.config import Config
@@ -13,6 +12,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner.checkpoint import save_checkpoint
 from peft.tuners.tuners_utils import BaseTunerLayer
+from scenes.data_set import make_digit_scenes
 
 pytestmark = pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``:UserWarning")
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``:UserW
 def night(tmp_path_factory):
     """A small data set in the place of the real one, of which 3 scenes train and 2 choose."""
     folder = tmp_path_factory.mktemp("data") / "night"
-    scenes.make_digit_scenes(folder, style="night", size=96, train=6, val=2)
+    make_digit_scenes(folder, style="night", size=96, train=6, val=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tool, "NIGHT", folder)
         patch.setattr(tool, "TRAINED", 3)

@@ -4,13 +4,13 @@ import json
 
 import _peft_methods as methods
 import _peft_table as table
-import _peft_tasks as tasks
 import _pretrain as pretraining
 import evaluate_peft as tool
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scenes.tasks import registry as tasks
 
 
 @pytest.fixture(scope="module")
@@ -22,87 +22,6 @@ def out(tmp_path_factory):
     assert record["sha256"] == pretraining.sha256(folder / "checkpoints" / "vit.safetensors")
     assert np.isfinite(record["losses"]).all()
     return folder
-
-
-# -- tasks ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", tasks.TASKS)
-def test_splits_are_reproducible_and_disjoint(name):
-    task = tasks.TASKS[name]
-    once, again = ({s: task.make(s, 30) for s in tasks.SPLITS} for _ in range(2))
-    seen = set()
-    for split in tasks.SPLITS:
-        images, labels = once[split].images, once[split].labels
-        assert images.shape == (30, 64, 64, 3) and images.dtype == np.uint8
-        assert labels.min() >= 0 and labels.max() < task.classes
-        np.testing.assert_array_equal(images, again[split].images)
-        np.testing.assert_array_equal(labels, again[split].labels)
-        if name != "faces":  # of its non-faces, some are plain black
-            own = {image.tobytes() for image in images}
-            assert not own & seen
-            seen |= own
-
-
-def test_given_pictures_are_in_one_split_each():
-    pictures = np.ones((200, 25, 25)) * np.linspace(0, 1, 200)[:, None, None]
-    parts = [tasks._given(pictures, np.arange(200), tasks.FACE_COUNTS, split) for split in tasks.SPLITS]
-    assert [len(p.labels) for p in parts] == list(tasks.FACE_COUNTS.values())
-    assert sorted(np.concatenate([p.labels for p in parts])) == list(range(200))
-    for part in parts:  # image and label belong together
-        np.testing.assert_allclose(part.images[:, 0, 0, 0], 255 * part.labels / 199, atol=1)
-
-
-@pytest.mark.parametrize("sizes", [(303, 384), (512, 512), (300, 451)])
-def test_no_pixel_of_a_photograph_is_in_two_splits(sizes):
-    parts = tasks.split_tiles(*sizes, seed=3)
-    owners = np.zeros(sizes, int)
-    for corners in parts.values():
-        assert corners
-        for y, x in corners:
-            tile = owners[y : y + tasks.TILE, x : x + tasks.TILE]
-            assert tile.shape == (tasks.TILE, tasks.TILE)
-            tile += 1
-    assert owners.max() == 1
-
-
-def test_crops_come_from_their_own_split(monkeypatch):
-    marks = {"train": 10, "val": 20, "test": 30}
-    monkeypatch.setattr(
-        tasks,
-        "tiles",
-        lambda split: {n: [np.full((tasks.TILE,) * 2 + (3,), marks[split], np.uint8)] for n in tasks.NAMES},
-    )
-    for split, mark in marks.items():
-        rng = np.random.default_rng(0)
-        assert (tasks.crop(rng, split, "coins", (30, tasks.TILE)) == mark).all()
-        scenes = [sampler(rng, split)[0] for sampler in (tasks._count, tasks._location, tasks._orientation)]
-        for scene in scenes:  # objects cover less than half, and are unlike the background
-            assert np.median(scene) == mark
-    monkeypatch.setattr(tasks, "_finish", lambda image: image)
-    assert set(np.unique(np.median(tasks.unlabelled(16), axis=(1, 2, 3)))) == {marks["train"]}
-
-
-def test_labels_say_what_is_drawn(monkeypatch):
-    """On a plain background the objects can be measured independently of how they were drawn."""
-    from skimage.measure import label, regionprops
-
-    monkeypatch.setattr(tasks, "_background", lambda rng, split: np.zeros((64, 64, 3), np.float32))
-    rng = np.random.default_rng(5)
-    for _ in range(20):
-        image, wanted = tasks._count(rng, "train")
-        assert label(image.max(-1) > 80).max() == wanted + 1
-        image, wanted = tasks._location(rng, "train")
-        y, x = regionprops((image.max(-1) > 80).astype(int))[0].centroid
-        assert np.hypot((wanted % 3 + 0.5) * 64 / 3 - x, (wanted // 3 + 0.5) * 64 / 3 - y) < 16
-        image, wanted = tasks._orientation(rng, "train")
-        angle = np.pi / 2 - regionprops((image.max(-1) > 80).astype(int))[0].orientation  # from x towards y
-        away = (angle - wanted * np.pi / tasks.ORIENTATIONS + np.pi / 2) % np.pi - np.pi / 2
-        assert abs(away) < 0.5 * np.pi / tasks.ORIENTATIONS
-        image, wanted = tasks._distance(rng, "train")
-        areas = [region.area for region in regionprops(label(image.max(-1) > 40))]
-        depth = 16 / np.sqrt(max(areas) / np.pi)
-        assert 1.5**wanted * 0.95 < depth < 1.5 ** (wanted + 1) * 1.05
 
 
 # -- methods ----------------------------------------------------------------------------------------------------------

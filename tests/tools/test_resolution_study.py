@@ -1,6 +1,5 @@
 """What the resolution study measures, and its tables."""
 
-import cv2
 import pytest
 import resolution_study as study
 import timm
@@ -18,18 +17,6 @@ def pictures(tmp_path_factory):
     out = tmp_path_factory.mktemp("data") / "pictures"
     study.write_pictures(out, train=3, val=6)
     return out
-
-
-def test_pictures_show_one_white_digit_and_are_written_once(pictures):
-    assert {s: len(list((pictures / s).rglob("*.png"))) for s in ("train", "val")} == {"train": 3, "val": 6}
-    assert sorted(p.name for p in (pictures / "train").iterdir()) == list("0123456789")
-    for path in pictures.rglob("*.png"):
-        image = cv2.imread(str(path))
-        assert image.shape[0] == image.shape[1] and 90 < image.shape[0] <= study.SCENE
-        assert 0.02 < (image == 255).all(2).mean() < 0.5 and image[(image < 255).any(2)].max() <= 0.35 * 255
-    before = {path: path.stat().st_mtime_ns for path in pictures.rglob("*")}
-    study.write_pictures(pictures, train=3, val=6)
-    assert {path: path.stat().st_mtime_ns for path in pictures.rglob("*")} == before
 
 
 def test_the_structured_start_differs_in_its_embeddings_alone():

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import _digits
 import cv2
 import numpy as np
 import pytest
@@ -342,32 +341,3 @@ def test_a_loss_that_explodes_ends_the_run(images, tmp_path):
     with pytest.raises(SystemExit, match=r"the loss is nan in epoch 0; try a smaller --lr"):
         tool.main(command(images, tmp_path, "--opt", "sgd", "--lr", "1e30", "--warmup-epochs", "0", "--clip-grad", "0"))
     assert not (tmp_path / "last.pth").exists()
-
-
-def test_digits_are_those_of_scikit_learn_split_by_class(tmp_path):
-    from sklearn.datasets import load_digits
-
-    out = tmp_path / "digits"
-    assert _digits.write_digits(out) and not _digits.write_digits(out)
-    found = {split: sorted((out / split).rglob("*.png")) for split in ("train", "val")}
-    assert {split: len(files) for split, files in found.items()} == {"train": 1438, "val": 359}
-    assert not {f.name for f in found["train"]} & {f.name for f in found["val"]}
-    shares = np.bincount([int(f.parent.name) for f in found["val"]])
-    assert len(shares) == 10 and shares.min() == 35 and shares.max() == 37
-
-    ours = [(cv2.imread(str(f), cv2.IMREAD_GRAYSCALE), f) for f in found["train"] + found["val"]]
-    theirs = load_digits()
-    assert sorted(((image / 15.9375).round().astype(int).tobytes(), int(f.parent.name)) for image, f in ours) == sorted(
-        (image.astype(int).tobytes(), label) for image, label in zip(theirs.images, theirs.target, strict=True)
-    )
-
-    assert _digits.write_digits(out, seed=1)  # takes the place of the other
-    assert {f.name for f in (out / "val").rglob("*.png")} != {f.name for f in found["val"]}
-    assert len(list(out.rglob("*.png"))) == 1797
-
-
-def test_digits_are_not_written_over_other_files(tmp_path):
-    (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="is not the digits data set"):
-        _digits.write_digits(tmp_path)
-    assert (tmp_path / "thesis.txt").read_text() == "mine"
