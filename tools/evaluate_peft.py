@@ -36,11 +36,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _benchmark_measure import kept_memory
 from _peft_methods import METHODS, adapt, adapter_size, trained
 from _peft_table import format_table, read_records
 from _pretrain import BACKBONES, as_input, build, pretrain, sha256, warm_cosine
 from _search import next_rate
+from benchmarks.measuring import kept_memory
 from files.whole import write_json
 from safetensors.torch import save
 from scenes.tasks.registry import TASKS
