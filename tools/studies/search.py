@@ -1,9 +1,26 @@
-"""Which learning rate a search tries next, and which it ends with."""
+"""The search of a learning rate: which comes next, and which it ends with."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+
+def search(
+    score: Callable[[float], float], start: Sequence[float], factor: float, *, below: bool
+) -> dict[float, float]:
+    """Try learning rates until the search is over; returns the score of each, in this order.
+
+    Args:
+        score: Trains with a learning rate and says how good the result is.
+        start: Tried in any case.
+        factor: To the next one beyond the largest of those, as long as the largest tried is the best.
+        below: Whether it goes on below the smallest likewise.
+    """
+    tried: dict[float, float] = {}
+    while (rate := next_rate(tried, start, factor, below)) is not None:
+        tried[rate] = score(rate)
+    return tried
 
 
 def best_rate(tried: Mapping[float, float]) -> float:

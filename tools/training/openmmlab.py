@@ -7,9 +7,8 @@ import os
 import warnings
 from pathlib import Path
 
+from files.paths import ROOT, RUNS
 from mmengine.config import Config, DictAction
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +45,7 @@ def load_config(args: argparse.Namespace) -> Config:
         raise SystemExit(f"--cfg-options: the config has no {', '.join(unknown)}; it has {', '.join(sorted(config))}")
     config.merge_from_dict(args.cfg_options)
     config.launcher = args.launcher
-    work_dir = args.work_dir or config.get("work_dir") or ROOT / "work_dirs" / args.config.stem
+    work_dir = args.work_dir or config.get("work_dir") or RUNS / args.config.stem
     config.work_dir = str(Path(work_dir).resolve())
     os.chdir(ROOT)
     _check_data(config)

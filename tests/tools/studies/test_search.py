@@ -1,7 +1,7 @@
 """Learning rates go on beyond the outermost while that is the best."""
 
 import pytest
-from _search import best_rate, next_rate
+from studies.search import best_rate, next_rate, search
 
 NAN = float("nan")
 
@@ -34,3 +34,11 @@ def test_next_rate(tried, above, both):
 )
 def test_best_rate(tried, best):
     assert best_rate(tried) == best
+
+
+def test_the_search_tries_until_it_is_over():
+    scores = {1.0: 80.0, 4.0: 90.0, 8.0: 91.0, 16.0: 85.0}
+    assert search(scores.__getitem__, (1.0, 4.0), 2.0, below=False) == scores
+    assert list(search(lambda rate: -rate, (1.0, 4.0), 2.0, below=False)) == [1.0, 4.0]
+    peak = search(lambda rate: -abs(rate - 0.25), (1.0, 4.0), 2.0, below=True)
+    assert list(peak) == [1.0, 4.0, 0.5, 0.25, 0.125] and best_rate(peak) == 0.25

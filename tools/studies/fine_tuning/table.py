@@ -1,16 +1,17 @@
-"""The table of tools/evaluate_peft.py."""
+"""The table: accuracies of each method by task and group, and what the method costs."""
 
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from _peft_methods import METHODS
+from reports.tables import Mean, markdown, mean_and_error, mean_of, over_seeds, shown
 from scenes.tasks.registry import TASKS
+
+from studies.methods import METHODS
 
 Record = dict[str, Any]
 ALL = tuple(TASKS)
@@ -21,31 +22,14 @@ def read_records(folder: Path) -> list[Record]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*/*/seed*.json"))]
 
 
-def mean_and_error(values: list[float]) -> tuple[float, float]:
-    """Mean, and its standard error; that of one value is not a number."""
-    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return statistics.mean(values), error
-
-
-def mean_of(parts: list[tuple[float, float]]) -> tuple[float, float]:
-    """Mean of independent means, and its standard error."""
-    return statistics.mean(m for m, _ in parts), math.sqrt(sum(e**2 for _, e in parts)) / len(parts)
-
-
-def _cell(value: tuple[float, float] | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value[0]:.1f}" + ("" if math.isnan(value[1]) else f" ± {value[1]:.1f}")
-
-
-def summarise(records: list[Record], tasks: Sequence[str] = ALL) -> dict[str, tuple[float, float] | None]:
+def summarise(records: list[Record], tasks: Sequence[str] = ALL) -> dict[str, Mean | None]:
     """Test accuracy of one method by task, group and ``"mean"``, the mean of the groups' means.
 
     The errors are those over seeds, not over choices of images. None where one of ``tasks`` has no run, and for its
     group.
     """
-    found: dict[str, tuple[float, float] | None] = {}
-    groups: dict[str, list[tuple[float, float] | None]] = {}
+    found: dict[str, Mean | None] = {}
+    groups: dict[str, list[Mean | None]] = {}
     for name in tasks:
         values = [r["test_accuracy"] for r in records if r["task"] == name]
         found[name] = mean_and_error(values) if values else None
@@ -57,7 +41,7 @@ def summarise(records: list[Record], tasks: Sequence[str] = ALL) -> dict[str, tu
     return found
 
 
-def above(records: list[Record], others: list[Record], tasks: Sequence[str] = ALL) -> tuple[float, float] | None:
+def above(records: list[Record], others: list[Record], tasks: Sequence[str] = ALL) -> Mean | None:
     """How far a method's mean is above another's, over the seeds that both have in full; None where there is none."""
 
     def by_seed(runs: list[Record]) -> dict[int, float]:
@@ -83,31 +67,26 @@ def format_table(records: list[Record], tasks: Sequence[str] = ALL) -> str:
     columns = [c for g in groups for c in ([n for n in tasks if TASKS[n].group == g] + [g])] + ["mean"]
     heads = [f"**{c}**" if c in (*groups, "mean") else c for c in columns] + ["above LoRA"]
     costs = ["CPU s per run", "kept for backward (MiB)", "file (kB)"]
-    lines = [
-        f"| method | parameters | {' | '.join(heads)} | {' | '.join(costs)} | runs |",
-        "|---" * (len(heads) + len(costs) + 3) + "|",
-    ]
+    rows = []
     for name, method in METHODS.items():
         own = [r for r in records if r["method"] == name]
         if not own:
             continue
         summary = summarise(own, tasks)
-        costs = [
+        spent = [
             f"{statistics.median(r['train_cpu_seconds'] for r in own):.1f}",
             f"{statistics.median(r['saved_for_backward_bytes'] for r in own) / 2**20:.1f}",
             f"{statistics.median(r['file_bytes'] for r in own) / 1e3:.0f}",
         ]
         reference = "lora_small" if method.budget.get(own[0]["backbone"]) == "small" else "lora"
         compared = above(own, [r for r in records if r["method"] == reference], tasks) if name != reference else None
-        accuracies = [*(_cell(summary[c]) for c in columns), _cell(compared)]
-        cells = [f"{own[0]['adapter_parameters']:,}", *accuracies, *costs, str(len(own))]
-        lines.append(f"| {method.title} | {' | '.join(cells)} |")
+        accuracies = [*(shown(summary[c]) for c in columns), shown(compared)]
+        rows.append((method.title, f"{own[0]['adapter_parameters']:,}", *accuracies, *spent, len(own)))
     seeds = sorted({r["seed"] for r in records})
-    lines += [
-        "",
-        f"Test accuracy in percent, mean ± standard error over seeds {', '.join(map(str, seeds))}; a group is the mean "
-        "of its tasks, the mean that of the groups. Above LoRA: the means' difference seed by seed, to the LoRA of the "
-        "same budget, the larger one for what has none. Parameters are those besides the head; the last columns "
-        "but one are medians over runs.",
-    ]
-    return "\n".join(lines) + "\n"
+    note = (
+        f"Test accuracy in percent, {over_seeds(seeds)}; a group is the mean of its tasks, the mean that of the "
+        "groups. Above LoRA: the means' difference seed by seed, to the LoRA of the same budget, the larger one for "
+        "what has none. Parameters are those besides the head; the last columns but one are medians over runs."
+    )
+    table = markdown(["method", "parameters", *heads, *costs, "runs"], rows)
+    return f"{table}\n\n{note}\n"

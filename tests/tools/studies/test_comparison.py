@@ -1,22 +1,23 @@
 """The comparison's configs build with only the backbone exchanged, and its table."""
 
-import compare_backbones as tool
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from studies import comparison as tool
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from training.runs import CONFIGS, METRICS
 
 import backbones.openmmlab  # noqa: F401 (registers)
 
 
 @pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``:UserWarning")
-@pytest.mark.parametrize("task", tool.METRICS)
+@pytest.mark.parametrize("task", METRICS)
 @pytest.mark.parametrize("name", tool.BACKBONES)
 def test_only_the_backbone_is_exchanged(name, task, tmp_path):
     tool.write_config(task, tool.BACKBONES[name], 3, 70, tmp_path / "config.py")
-    config, base = Config.fromfile(tmp_path / "config.py"), Config.fromfile(tool.CONFIGS[task])
+    config, base = Config.fromfile(tmp_path / "config.py"), Config.fromfile(CONFIGS[task])
     assert config.randomness.seed == 3 and config.train_cfg.max_iters == 70 == config.param_scheduler[1].end
     plain = name == "vit"
     for key in (
@@ -42,7 +43,12 @@ def test_only_the_backbone_is_exchanged(name, task, tmp_path):
 
 def test_table():
     results = {"a": {"mIoU": [40.0, 44.0]}, "b": {"mIoU": [50.0]}}
-    assert tool.format_table(results, [0, 1]).splitlines()[2:] == ["| a | 42.0 ± 2.8 |", "| b | 50.0 |"]
+    assert tool.format_table(results, [0, 1]).splitlines()[2:] == [
+        "| a | 42.0 ± 2.0 |",
+        "| b | 50.0 |",
+        "",
+        "The mean ± standard error over seeds 0, 1 (n = 2).",
+    ]
 
 
 def test_complete_runs_are_not_repeated(tmp_path):

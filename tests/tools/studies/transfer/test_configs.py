@@ -1,10 +1,8 @@
-"""The transfer's configs differ only where they should, frozen backbones stay frozen, and its table."""
+"""The transfer's configs differ only where they should, and frozen backbones stay frozen."""
 
 import json
 from pathlib import Path
 
-import _runs
-import dense_transfer as tool
 import pytest
 import torch
 from mmengine.config import Config
@@ -12,22 +10,11 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner.checkpoint import save_checkpoint
 from peft.tuners.tuners_utils import BaseTunerLayer
-from scenes.data_set import make_digit_scenes
+from studies.methods import TRANSFERS
+from studies.transfer import configs as tool
+from training.runs import CONFIGS, METRICS, write_changed
 
 pytestmark = pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``:UserWarning")
-
-
-@pytest.fixture(scope="module")
-def night(tmp_path_factory):
-    """A small data set in the place of the real one, of which 3 scenes train and 2 choose."""
-    folder = tmp_path_factory.mktemp("data") / "night"
-    make_digit_scenes(folder, style="night", size=96, train=6, val=2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tool, "NIGHT", folder)
-        patch.setattr(tool, "TRAINED", 3)
-        patch.setattr(tool, "CHOOSING", 2)
-        tool.write_choosing(folder / "choosing.json")
-        yield folder
 
 
 def model_of(config):
@@ -41,7 +28,7 @@ def model_of(config):
 def pretrained(tmp_path_factory):
     """A checkpoint of every task, as a run leaves it."""
     found = {}
-    for task, path in tool.CONFIGS.items():
+    for task, path in CONFIGS.items():
         config = Config.fromfile(path)
         torch.manual_seed(1)
         model = model_of(config)
@@ -55,7 +42,7 @@ def pretrained(tmp_path_factory):
 
 def config_of(task, method, night, checkpoint, folder, rate=3.0):
     changed = tool.changes(tool.Run(task, method, 4, rate), checkpoint, 70, night / "choosing.json")
-    tool.write_changed(tool.CONFIGS[task], changed, folder / "config.py")
+    write_changed(CONFIGS[task], changed, folder / "config.py")
     return Config.fromfile(folder / "config.py")
 
 
@@ -66,10 +53,10 @@ def bare(name):
     return name
 
 
-@pytest.mark.parametrize("task", tool.METRICS)
-@pytest.mark.parametrize("name", tool.METHODS)
+@pytest.mark.parametrize("task", METRICS)
+@pytest.mark.parametrize("name", TRANSFERS)
 def test_configs(name, task, night, pretrained, tmp_path):
-    config, base = config_of(task, name, night, pretrained[task], tmp_path), Config.fromfile(tool.CONFIGS[task])
+    config, base = config_of(task, name, night, pretrained[task], tmp_path), Config.fromfile(CONFIGS[task])
     changed = {"model", "randomness", "train_cfg", "param_scheduler", "optim_wrapper", "default_hooks", "custom_hooks"}
     data = {f"{split}_{what}" for split in ("train", "val", "test") for what in ("dataloader", "evaluator")}
     for key in set(base) - changed - data:
@@ -91,7 +78,7 @@ def test_configs(name, task, night, pretrained, tmp_path):
     expected = {n.removeprefix("backbone."): t for n, t in weights.items() if n.startswith("backbone.")}
     found = {bare(n): t for n, t in dict(model.backbone.named_parameters()).items()}
     same = [torch.equal(found[n], t) for n, t in expected.items() if n in found]
-    assert len(same) == len(list(expected)) and (all(same) if tool.METHODS[name].pretrained else not all(same))
+    assert len(same) == len(list(expected)) and (all(same) if TRANSFERS[name].pretrained else not all(same))
     head = next(n for n, p in model.named_parameters() if "head" in n and p.ndim > 1)
     assert not torch.equal(model.get_parameter(head), weights[head])  # anew
 
@@ -106,10 +93,10 @@ def test_configs(name, task, night, pretrained, tmp_path):
         set() if name == "frozen" else {3.0}
     )
     count = sum(p.numel() for n, p in model.named_parameters() if n in trained and n.startswith("backbone."))
-    assert count == tool.trained_parameters(tool.METHODS[name])
+    assert count == tool.trained_parameters(TRANSFERS[name])
 
 
-@pytest.mark.parametrize("task", tool.METRICS)
+@pytest.mark.parametrize("task", METRICS)
 def test_scenes_that_train_choose_and_test_are_apart(task, night, pretrained, tmp_path):
     config = config_of(task, "full", night, pretrained[task], tmp_path)
     init_default_scope(config.default_scope)
@@ -151,80 +138,15 @@ def test_frozen_backbones_stay_and_adapters_move(name, night, pretrained, tmp_pa
 
 
 def test_adapters_are_of_one_size():
-    moppa, lora = (tool.trained_parameters(tool.METHODS[name]) for name in ("moppa", "lora"))
+    moppa, lora = (tool.trained_parameters(TRANSFERS[name]) for name in ("moppa", "lora"))
     assert moppa == pytest.approx(lora, rel=0.01) and moppa < 20_000
-    assert tool.trained_parameters(tool.METHODS["frozen"]) == 0
-    assert tool.trained_parameters(tool.METHODS["full"]) == tool.trained_parameters(tool.METHODS["scratch"]) > 1.8e6
-    rescaled = MODELS.build(tool.backbone(tool.METHODS["moppa"], None)).net.base_model.model
-    lora = MODELS.build(tool.backbone(tool.METHODS["lora"], None)).net.base_model.model
+    assert tool.trained_parameters(TRANSFERS["frozen"]) == 0
+    assert tool.trained_parameters(TRANSFERS["full"]) == tool.trained_parameters(TRANSFERS["scratch"]) > 1.8e6
+    rescaled = MODELS.build(tool.backbone(TRANSFERS["moppa"], None)).net.base_model.model
+    lora = MODELS.build(tool.backbone(TRANSFERS["lora"], None)).net.base_model.model
     linears = [{n for n, m in net.named_modules() if _adapts_linear(m)} for net in (rescaled, lora)]
     assert linears[0] == linears[1] and len(linears[0]) == 4 * 6
 
 
 def _adapts_linear(module):
     return isinstance(module, BaseTunerLayer) and isinstance(module.get_base_layer(), torch.nn.Linear)
-
-
-def test_the_rate_is_chosen_with_seed_0_and_runs_are_not_repeated(tmp_path, monkeypatch, night):
-    trained, tested = [], []
-
-    def train(task, folder):
-        assert len(json.loads((folder / "choosing.json").read_text())["images"]) == 2
-        (folder / "run").mkdir()
-        (folder / "run" / "last_checkpoint").write_text(str(folder / "config.py"))
-        trained.append(folder.relative_to(tmp_path).as_posix())
-        miou = {"rate1": 30.0, "rate3": 40.0, "rate10": 50.0, "rate30": 45.0}[folder.name]
-        return {"mIoU": miou, "seconds": 5.0}
-
-    def evaluate(task, folder):
-        tested.append(folder.relative_to(tmp_path).as_posix())
-        return {"mIoU": 45.0}
-
-    monkeypatch.setattr(tool, "train", train)
-    monkeypatch.setattr(tool, "evaluate", evaluate)
-    monkeypatch.setattr(tool.Sweep, "checkpoint", lambda self, task, seed: tmp_path / f"seed{seed}.pth")
-    sweep = tool.Sweep(tmp_path, tmp_path / "pretrained")
-    for _ in range(2):
-        record = sweep.measure("segmentation", "lora", 1)
-    assert record["mIoU"] == 45.0 and record["rate"] == 10.0 and record["iterations"] == 600
-    assert record["parameters"] == 16_192
-    assert sweep.search("segmentation", "lora") == {1.0: 30.0, 3.0: 40.0, 10.0: 50.0, 30.0: 45.0}
-    folder = "segmentation/lora"
-    assert trained == [f"{folder}/seed0/rate{r}" for r in (1, 3, 10, 30)] + [f"{folder}/seed1/rate10"]
-    assert tested == [f"{folder}/seed1/rate10"]
-    assert "seed1.pth" in (tmp_path / folder / "seed1/rate10/config.py").read_text()
-    assert sweep.search("segmentation", "frozen") == {}  # nothing to choose
-    with pytest.raises(ValueError, match="of 600 iterations, not 20: give another --out"):
-        tool.Sweep(tmp_path, tmp_path / "pretrained", 20).measure("segmentation", "lora", 1)
-
-
-def test_nothing_detected_is_an_ap_of_zero(tmp_path):
-    log = tmp_path / "scalars.json"
-    log.write_text('{"loss": 1.0, "step": 200}\n{"data_time": 0.1, "step": 200}\n')
-    assert _runs._metrics("detection", log) == {"box AP": 0.0, "mask AP": 0.0}
-    with pytest.raises(KeyError):
-        _runs._metrics("segmentation", log)
-
-
-def test_pretraining_is_the_comparisons_run(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(tool, "measure", lambda *arguments: asked.append(arguments))
-    run = tmp_path / "segmentation/vheat/seed2/run"
-    run.mkdir(parents=True)
-    (run / "last_checkpoint").write_text("/somewhere/iter_1200.pth")
-    assert tool.Sweep(tmp_path / "out", tmp_path).checkpoint("segmentation", 2) == Path("/somewhere/iter_1200.pth")
-    assert asked == [("segmentation", "vheat", 2, None, run.parent)]
-
-
-def test_table():
-    def record(**metrics):
-        return {**metrics, "parameters": 16_192, "rate": 3.0, "seconds": 60.0, "MB": 5.0}
-
-    row = {
-        "detection": [record(**{"box AP": 40.0, "mask AP": 30.0}), record(**{"box AP": 44.0, "mask AP": 30.0})],
-        "segmentation": [record(mIoU=50.0), record(mIoU=52.0)],
-    }
-    lines = tool.format_table({"lora": row}).splitlines()
-    assert lines[0].startswith("| method | backbone parameters trained | box AP | mask AP | mIoU | detection: rate")
-    assert lines[2] == "| lora | 16,192 | 42.0 ± 2.0 | 30.0 ± 0.0 | 51.0 ± 1.0 | 3 | 60 | 5.00 | 3 | 60 | 5.00 | 2 |"
-    assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|")

@@ -1,12 +1,13 @@
 """What the resolution study measures, and its tables."""
 
 import pytest
-import resolution_study as study
 import timm
 import torch
-from _classification import create_network
-from _recipe import parse_arguments
+from scenes.digit_pictures import write_pictures
+from studies import resolution as study
 from timm.utils import init_distributed_device
+from training.classification import create_network
+from training.recipe import parse_arguments
 
 from spectral_ops.embedding import RESIZE_RULES
 
@@ -15,7 +16,7 @@ from spectral_ops.embedding import RESIZE_RULES
 def pictures(tmp_path_factory):
     """A few pictures of the study."""
     out = tmp_path_factory.mktemp("data") / "pictures"
-    study.write_pictures(out, train=3, val=6)
+    write_pictures(out, train=3, val=6)
     return out
 
 
@@ -72,18 +73,20 @@ def test_tables(monkeypatch):
             for rule, (top1, loss) in {"bicubic": bicubic, "pad": pad}.items()
         }
 
-    lines = study.format_tables({"fresh": [measured((90, 0.5), (91, 0.4)), measured((94, 0.7), (93, 0.7))]})
+    lines = study.format_tables({"fresh": [measured((90, 0.5), (91, 0.4)), measured((94, 0.7), (93, 0.7))]}, [0, 1])
     assert lines.splitlines() == [
         "| fresh, px | bicubic top-1 | pad top-1 | pad - bicubic | bicubic loss | pad loss | pad - bicubic |",
         "|---|---|---|---|---|---|---|",
-        "| 128 | 92.0 ± 2.8 | 92.0 ± 1.4 | +0.0 ± 1.4 | 0.600 ± 0.141 | 0.550 ± 0.212 | -0.050 ± 0.071 |",
+        "| 128 | 92.0 ± 2.0 | 92.0 ± 1.0 | +0.0 ± 1.0 | 0.600 ± 0.100 | 0.550 ± 0.150 | -0.050 ± 0.050 |",
         "",
         "| change of gain at twice the side, at equal | cycles per pixel | cycles per picture |",
         "|---|---|---|",
         "| fresh, bicubic | 0.250 ± 0.000 | 0.500 ± 0.000 |",
         "| fresh, pad | 0.250 ± 0.000 | 0.500 ± 0.000 |",
+        "",
+        "The mean ± standard error over seeds 0, 1 (n = 2).",
     ]
-    single = study.format_tables({"fresh": [measured((90, 0.5), (91, 0.4))]})
+    single = study.format_tables({"fresh": [measured((90, 0.5), (91, 0.4))]}, [0])
     assert single.splitlines()[2] == "| 128 | 90.0 | 91.0 | +1.0 | 0.500 | 0.400 | -0.100 |"
 
 

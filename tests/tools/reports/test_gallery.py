@@ -2,8 +2,8 @@
 
 import re
 
-import gallery
 import torch
+from reports import gallery
 
 
 def test_every_family_is_rendered_and_shown(tmp_path):

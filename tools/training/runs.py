@@ -1,13 +1,21 @@
-"""What the comparisons on digit scenes share: one run of tools/train.py on a changed config, and its metrics."""
+"""Runs of tools/train.py and tools/test.py on the configs of digit scenes, also changed ones, and their metrics."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from demo import run
-from report import latest, read_records
+from files.paths import ROOT
+
+from training.commands import run, say
+from training.logs import latest, read_records
+
+CONFIGS = {
+    "detection": ROOT / "configs/digit_scenes/mask-rcnn_vheat-n_fpn.py",
+    "segmentation": ROOT / "configs/digit_scenes/upernet_vheat-n.py",
+}
 
 #: The metrics of each task, by the frameworks' names, and the names in tables.
 METRICS = {
@@ -55,3 +63,19 @@ def _metrics(task: str, log: Path) -> dict[str, float]:
     if task == "detection" and not METRICS[task].keys() & last.keys():  # so mmdet reports that nothing was detected
         return dict.fromkeys(METRICS[task].values(), 0.0)
     return {ours: scale * last[theirs] for theirs, ours in METRICS[task].items()}
+
+
+def train_and_test(task: str, folder: Path, seed: int, iterations: int | None) -> None:
+    """Train and evaluate one config through the command-line tools."""
+    config, python = str(CONFIGS[task]), sys.executable
+    options = [f"randomness.seed={seed}", "train_cfg.val_interval=1000000"]
+    if iterations is not None:
+        options += [f"train_cfg.max_iters={iterations}", f"param_scheduler.1.end={iterations}"]
+    say(f"training {config}")
+    train = [python, "tools/train.py", config, "--work-dir", str(folder / "train"), "--cfg-options", *options]
+    seconds = {"train": run(train, folder / "train.log")}
+    checkpoint = (folder / "train" / "last_checkpoint").read_text()
+    say(f"evaluating {checkpoint}")
+    test = [python, "tools/test.py", config, checkpoint, "--work-dir", str(folder / "test")]
+    seconds["test"] = run(test, folder / "test.log")
+    (folder / "times.json").write_text(json.dumps(seconds))
