@@ -20,7 +20,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def digit_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small digit-scenes data set."""
-    from make_digit_scenes import make_digit_scenes
+    from scenes.data_set import make_digit_scenes
 
     out = tmp_path_factory.mktemp("data") / "digit_scenes"
     assert make_digit_scenes(out, size=64, train=12, val=6, seed=3)

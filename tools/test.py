@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from _runner import add_common_arguments, load_config
 from mmengine.registry import RUNNERS
+from training.openmmlab import add_common_arguments, load_config
 
 
 def parse_args() -> argparse.Namespace:

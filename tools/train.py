@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 
-from _runner import add_common_arguments, load_config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
+from training.openmmlab import add_common_arguments, load_config
 
 
 def parse_args() -> argparse.Namespace:

@@ -8,17 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import _digits
 import cv2
 import numpy as np
 import pytest
 import timm
 import torch
 import train_classifier as tool
-from _classification import create_network, evaluate, load_weights, make_loader, open_folder
-from _recipe import parse_arguments
 from timm.utils import init_distributed_device
 from torch import nn
+from training.classification import create_network, evaluate, load_weights, make_loader, open_folder
+from training.classifier import Training
+from training.recipe import parse_arguments
 
 import backbones
 
@@ -107,14 +107,15 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import torch, train_classifier
+from training import classifier
 torch.set_num_threads(1)
-update, calls = train_classifier.ModelEmaV3.update, []
+update, calls = classifier.ModelEmaV3.update, []
 def update_or_die(*args):
     calls.append(None)
     if len(calls) == 6:
         os.kill(os.getpid(), signal.SIGKILL)
     update(*args)
-train_classifier.ModelEmaV3.update = update_or_die
+classifier.ModelEmaV3.update = update_or_die
 train_classifier.main(sys.argv[2:])
 """
 
@@ -163,19 +164,6 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_arguments(images, w
     assert tool.main(command(images, out, "--resume")) == history  # nothing is left to do
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    tool.write_whole(path, lambda p: p.write_text("old"))
-
-    def fail(part):
-        part.write_text("half")
-        raise OSError("the disk is full")
-
-    with pytest.raises(OSError, match="disk is full"):
-        tool.write_whole(path, fail)
-    assert path.read_text() == "old"
-
-
 def test_two_processes_train_one_network_and_measure_every_image_once(images, root, tmp_path):
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     argv = command(images, tmp_path, "--epochs", "2", "--warmup-epochs", "1", "--batch-size", "8")
@@ -217,7 +205,7 @@ def test_the_last_update_of_an_epoch_may_have_fewer_steps(images, tmp_path):
 
 def test_the_average_is_that_of_its_definition(images, tmp_path):
     argv = command(images, tmp_path, "--epochs", "1", "--warmup-epochs", "0", "--batch-size", "32", "--smoothing", "0")
-    training = tool.Training(arguments(*argv))
+    training = Training(arguments(*argv))
     before = {name: value.clone() for name, value in training.net.state_dict().items()}
     training.run()
     expected = {n: 0.9 * before[n] + 0.1 * value for n, value in training.net.state_dict().items()}
@@ -227,7 +215,7 @@ def test_the_average_is_that_of_its_definition(images, tmp_path):
 def test_clipping_bounds_the_gradient(images, tmp_path):
     options = ["--opt", "momentum", "--weight-decay", "0", "--lr", "1", "--batch-size", "32", "--clip-grad", "0.01"]
     argv = command(images, tmp_path, *PLAIN, "--epochs", "1", "--warmup-epochs", "0", *options)
-    training = tool.Training(arguments(*argv))
+    training = Training(arguments(*argv))
     before = nn.utils.parameters_to_vector(training.net.parameters()).detach().clone()
     training.train_epoch(0)
     change = nn.utils.parameters_to_vector(training.net.parameters()).detach() - before
@@ -246,7 +234,7 @@ def test_mixed_precision_runs_the_network_in_it(images, tmp_path, dtype, monkeyp
 
 
 def test_layer_and_weight_decay(images, tmp_path):
-    training = tool.Training(arguments(*command(images, tmp_path, "--layer-decay", "0.5", "--warmup-epochs", "0")))
+    training = Training(arguments(*command(images, tmp_path, "--layer-decay", "0.5", "--warmup-epochs", "0")))
     groups = {id(p): group for group in training.optimizer.param_groups for p in group["params"]}
     rates = {name: groups[id(p)] for name, p in training.net.named_parameters()}
     assert rates["head.fc.weight"]["lr"] == 1e-3
@@ -342,32 +330,3 @@ def test_a_loss_that_explodes_ends_the_run(images, tmp_path):
     with pytest.raises(SystemExit, match=r"the loss is nan in epoch 0; try a smaller --lr"):
         tool.main(command(images, tmp_path, "--opt", "sgd", "--lr", "1e30", "--warmup-epochs", "0", "--clip-grad", "0"))
     assert not (tmp_path / "last.pth").exists()
-
-
-def test_digits_are_those_of_scikit_learn_split_by_class(tmp_path):
-    from sklearn.datasets import load_digits
-
-    out = tmp_path / "digits"
-    assert _digits.write_digits(out) and not _digits.write_digits(out)
-    found = {split: sorted((out / split).rglob("*.png")) for split in ("train", "val")}
-    assert {split: len(files) for split, files in found.items()} == {"train": 1438, "val": 359}
-    assert not {f.name for f in found["train"]} & {f.name for f in found["val"]}
-    shares = np.bincount([int(f.parent.name) for f in found["val"]])
-    assert len(shares) == 10 and shares.min() == 35 and shares.max() == 37
-
-    ours = [(cv2.imread(str(f), cv2.IMREAD_GRAYSCALE), f) for f in found["train"] + found["val"]]
-    theirs = load_digits()
-    assert sorted(((image / 15.9375).round().astype(int).tobytes(), int(f.parent.name)) for image, f in ours) == sorted(
-        (image.astype(int).tobytes(), label) for image, label in zip(theirs.images, theirs.target, strict=True)
-    )
-
-    assert _digits.write_digits(out, seed=1)  # takes the place of the other
-    assert {f.name for f in (out / "val").rglob("*.png")} != {f.name for f in found["val"]}
-    assert len(list(out.rglob("*.png"))) == 1797
-
-
-def test_digits_are_not_written_over_other_files(tmp_path):
-    (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="is not the digits data set"):
-        _digits.write_digits(tmp_path)
-    assert (tmp_path / "thesis.txt").read_text() == "mine"

@@ -1,6 +1,5 @@
 # Digit scenes for semantic segmentation: background and ten digits, 96 px.
-data_root = "data/digit_scenes/"
-data_help = "make it with: python tools/make_digit_scenes.py"
+_base_ = "digit_scenes.py"
 metainfo = dict(
     classes=("background", *"0123456789"),
     palette=[
@@ -9,34 +8,21 @@ metainfo = dict(
     ],
 )  # fmt: skip
 
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
-    dataset=dict(
+
+def dataset(split):  # mmengine leaves functions out of the config
+    return dict(
         type="BaseSegDataset",
-        data_root=data_root,
+        data_root=_base_.data_root,
         metainfo=metainfo,
-        data_prefix=dict(img_path="train", seg_map_path="train_labels"),
+        data_prefix=dict(img_path=split, seg_map_path=f"{split}_labels"),
         img_suffix=".png",
         seg_map_suffix=".png",
         pipeline=[dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")],
-    ),
-)
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="BaseSegDataset",
-        data_root=data_root,
-        metainfo=metainfo,
-        data_prefix=dict(img_path="val", seg_map_path="val_labels"),
-        img_suffix=".png",
-        seg_map_suffix=".png",
-        pipeline=[dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")],
-    ),
-)
-test_dataloader = val_dataloader
+    )
+
+
+train_dataloader = dict(dataset=dataset("train"))
+val_dataloader = dict(dataset=dataset("val"))
+test_dataloader = {**_base_.val_dataloader, **val_dataloader}
 val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
 test_evaluator = val_evaluator

@@ -1,0 +1,1 @@
+"""Where things lie, and files that are whole or not there. Everything else in tools/ may use this room."""

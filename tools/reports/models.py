@@ -1,0 +1,81 @@
+"""Tables of docs/models.md: sizes and work of all models, sources of vHeat's k, published figures."""
+
+from __future__ import annotations
+
+import re
+
+import timm
+import torch
+from files.paths import ROOT
+from torch.utils.flop_counter import FlopCounterMode
+
+import backbones
+from backbones.operators import DIFFUSIVITIES
+from reports.tables import markdown
+
+IMAGE = 224
+DOCUMENT = ROOT / "docs" / "models.md"
+
+
+def count(net: torch.nn.Module) -> tuple[int, int]:
+    """Numbers of the state dict that are learned or stored gains, and multiply-accumulates of one image."""
+    numbers = sum(t.numel() for t in net.state_dict().values())
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, 3, IMAGE, IMAGE, device="meta"))
+    return numbers, counter.get_total_flops() // 2
+
+
+def counted(name: str, **options: object) -> list[str]:
+    """Four cells: parameters and work of a model as trained, and with precomputed gains."""
+    net = timm.create_model(name, device="meta", **options).eval()
+    cells = [*formatted(*count(net))]
+    try:
+        with torch.device("meta"):
+            net.reparameterize([IMAGE], keep_source=False)
+        cells += formatted(*count(net))
+    except ValueError:  # the gain depends on the input
+        cells += ["-", "-"]
+    return cells
+
+
+def formatted(numbers: int, macs: int) -> tuple[str, str]:
+    return f"{numbers:,}", f"{macs / 1e9:.3f}"
+
+
+COUNTED = ("parameters", "GMACs", "with precomputed gains", "GMACs")
+
+
+def sizes() -> str:
+    """Every model."""
+    names = [f"{family}_{arch}" for family in backbones.FAMILIES for arch in backbones.ARCHS]
+    return markdown(["", *COUNTED], ([f"`{name}`", *counted(name)] for name in names))
+
+
+def diffusivities() -> str:
+    """vHeat-T with each source of k."""
+    rows = ([f'`diffusivity="{key}"`', *counted("vheat_tiny", diffusivity=key)] for key in DIFFUSIVITIES)
+    return markdown(["`vheat_tiny` with", *COUNTED], rows)
+
+
+def published() -> str:
+    """The published figures of vHeat."""
+    columns = ("", "top-1", "parameters", "GMACs", "images/s", "1x box / mask AP", "3x box / mask AP", "mIoU")
+    rows = []
+    for name, p in backbones.PUBLISHED.items():
+        once, thrice = (f"{box} / {mask}" for box, mask in p.detection)
+        cells = (p.top1, f"{p.parameters} M", p.gmacs, p.images_per_second, once, thrice, p.segmentation)
+        rows.append((f"{p.title}, here `{name}`", *cells))
+    return markdown(columns, rows)
+
+
+TABLES = {"sizes": sizes, "diffusivities": diffusivities, "published": published}
+
+
+def updated(text: str) -> str:
+    """The document with every table, between ``<!-- table NAME -->`` and ``<!-- end -->``, written anew."""
+    for name, make in TABLES.items():
+        table = "\n".join([f"<!-- table {name} -->", make(), "<!-- end -->"])
+        text, found = re.subn(rf"<!-- table {name} -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
+        if found != 1:
+            raise SystemExit(f"{DOCUMENT} must hold one place for the table {name!r}, it holds {found}")
+    return text

@@ -1,0 +1,150 @@
+"""Pre-training of the backbones without labels.
+
+A ViT learns by masked autoencoding: its encoder sees a quarter of the patches, a small decoder predicts the others'
+normalised pixels. A vHeat, which takes whole maps, sees the masked patches in grey, and one linear layer predicts their
+pixels. The images are crops of the photographs' training tiles and rendered scenes, see ``scenes.tasks.registry``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from scenes.tasks.registry import unlabelled
+from scenes.tasks.task import SIZE
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from studies.fine_tuning.backbones import PATCH, as_input, build
+
+
+@dataclass
+class Recipe:
+    """How a backbone is pre-trained: AdamW, linear warm-up over a tenth of the steps, cosine to zero."""
+
+    steps: int = 2400
+    batch: int = 64
+    images: int = 8000
+    lr: float = 1.5e-3
+    weight_decay: float = 0.05
+    masked: float = 0.75
+    seed: int = 0
+
+
+#: A vHeat is not spared the work on masked patches, so it gets fewer steps in about the same time.
+RECIPES = {"vit": Recipe(), "vheat": Recipe(masked=0.6, steps=1500)}
+
+
+def patches(x: Tensor) -> Tensor:
+    """(N, 3, H, W) to (N, patches, pixels)."""
+    return F.unfold(x, PATCH, stride=PATCH).transpose(1, 2)
+
+
+class MaskedViT(nn.Module):
+    """The loss of masked autoencoding of a ViT."""
+
+    def __init__(self, vit: VisionTransformer, masked: float, width: int = 64) -> None:
+        super().__init__()
+        self.vit, self.masked = vit, masked
+        self.enter = nn.Linear(vit.embed_dim, width)
+        self.mask = nn.Parameter(torch.zeros(1, 1, width))
+        self.position = nn.Parameter(0.02 * torch.randn(1, vit.pos_embed.shape[1], width))
+        self.decoder = nn.Sequential(Block(width, 2), nn.LayerNorm(width), nn.Linear(width, 3 * PATCH**2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        vit = self.vit
+        tokens = vit.patch_embed(x) + vit.pos_embed[:, 1:]
+        n, count, channels = tokens.shape
+        order = torch.rand(n, count).argsort(1)
+        seen = order[:, : count - int(self.masked * count)]
+        kept = tokens.gather(1, seen[..., None].expand(-1, -1, channels))
+        prefix = (vit.cls_token + vit.pos_embed[:, :1]).expand(n, -1, -1)
+        encoded = self.enter(vit.norm(vit.blocks(torch.cat([prefix, kept], 1))))
+        index = seen[..., None].expand(-1, -1, encoded.shape[-1])
+        full = self.mask.expand(n, count, -1).scatter(1, index, encoded[:, 1:])
+        predicted = self.decoder(torch.cat([encoded[:, :1], full], 1) + self.position)[:, 1:]
+        target = patches(x)
+        target = (target - target.mean(-1, keepdim=True)) / (target.var(-1, keepdim=True) + 1e-3).sqrt()
+        hidden = torch.ones(n, count).scatter(1, seen, 0.0)
+        return ((predicted - target).square().mean(-1) * hidden).sum() / hidden.sum()
+
+
+class MaskedMap(nn.Module):
+    """The loss of predicting masked patches of a hierarchical network's input from its last map."""
+
+    def __init__(self, network: nn.Module, masked: float) -> None:
+        super().__init__()
+        self.network, self.masked = network, masked
+        self.decoder = nn.LazyLinear(3 * 32**2)  # pixels of one cell of the last map
+
+    def forward(self, x: Tensor) -> Tensor:
+        cells = SIZE // PATCH
+        hidden = (torch.rand(len(x), 1, cells, cells) < self.masked).float()
+        hidden = F.interpolate(hidden, scale_factor=PATCH)
+        features = self.network.forward_intermediates(x * (1 - hidden), intermediates_only=True)[-1]
+        predicted = F.pixel_shuffle(self.decoder(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 32)
+        return ((predicted - x).abs() * hidden).sum() / (3 * hidden.sum())
+
+
+def pretrain(backbone: str, out: Path, recipe: Recipe | None = None) -> dict:
+    """Pre-train and write ``out/{backbone}.safetensors`` and, last, ``out/{backbone}.json``, the record of it.
+
+    Returns:
+        The record: the recipe, the loss along the way, seconds, and the checkpoint's SHA-256.
+    """
+    recipe = recipe or RECIPES[backbone]
+    torch.manual_seed(recipe.seed)
+    model = build(backbone, 0)
+    task = MaskedViT(model, recipe.masked) if isinstance(model, VisionTransformer) else MaskedMap(model, recipe.masked)
+    images = torch.from_numpy(unlabelled(recipe.images, recipe.seed))
+    task(as_input(images[:2]))
+    optimizer = torch.optim.AdamW(task.parameters(), recipe.lr, betas=(0.9, 0.95), weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_cosine(step, recipe.steps))
+    started, losses, total = time.perf_counter(), [], 0.0
+    every = max(recipe.steps // 50, 1)
+    for step in range(1, recipe.steps + 1):
+        batch = as_input(images[torch.randint(len(images), (recipe.batch,))])
+        batch = batch.flip(-1) if step % 2 else batch
+        loss = task(batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        total += loss.item()
+        if step % every == 0:
+            losses.append(round(total / every, 5))
+            print(f"{backbone}: step {step}, loss {losses[-1]}, {time.perf_counter() - started:.0f} s", flush=True)
+            total = 0.0
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = out / f"{backbone}.safetensors"
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, checkpoint)
+    record = {
+        "backbone": backbone,
+        "recipe": asdict(recipe),
+        "losses": losses,
+        "seconds": round(time.perf_counter() - started, 1),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "sha256": sha256(checkpoint),
+    }
+    (out / f"{backbone}.json").write_text(json.dumps(record, indent=1))
+    return record
+
+
+def warm_cosine(step: int, steps: int) -> float:
+    """Factor of the learning rate: up over the first tenth of the steps, down to zero along a cosine."""
+    warm = max(steps // 10, 1)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

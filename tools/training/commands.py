@@ -1,0 +1,45 @@
+"""Commands that take a while: their output is kept, and their progress shown."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from files.paths import ROOT
+
+#: What is shown of mmengine's log lines.
+PROGRESS = re.compile(r"Iter\((train|val|test)\) *\[ *(\d+)/(\d+)\].*?eta: ([\d:, day]+?) {2}.*?(?:  loss: ([\d.]+)|$)")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def progress(line: str) -> str | None:
+    """A short form of a log line, or None where it shows no progress."""
+    match = PROGRESS.search(line)
+    if not match:
+        return None
+    phase, step, total, eta, loss = match.groups()
+    return f"  {phase} {step}/{total}" + (f"  loss {float(loss):.2f}" if loss else "") + f"  {eta} left"
+
+
+def run(command: list[str], log: Path) -> float:
+    """Run a command, show its progress, keep its output in ``log``; returns the seconds it took."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    with (
+        log.open("w") as kept,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            kept.write(line)
+            if shown := progress(line):
+                say(shown)
+    if process.returncode != 0:
+        tail = "".join(log.read_text().splitlines(keepends=True)[-15:])
+        raise SystemExit(f"{tail}\n{' '.join(command)} failed with status {process.returncode}; full log: {log}")
+    return time.monotonic() - start
