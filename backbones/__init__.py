@@ -2,12 +2,11 @@
 
 from backbones.archs import ARCHS
 from backbones.blocks import SpectralBlock
-from backbones.families import FAMILIES, Family
+from backbones.families import FAMILIES, Family, register
 from backbones.network import SpectralNet, stage_sizes
 from backbones.operators import OPERATORS, heat_operator
 from backbones.packing import packed
 from backbones.place import Place, spectral_blocks
-from backbones.registration import register
 from backbones.weights.cards import PUBLISHED, Published
 from backbones.weights.conversion import Conversion, convert_checkpoint, to_official
 from backbones.weights.identification import network_like

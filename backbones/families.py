@@ -1,53 +1,112 @@
-"""The families: one network class, and for each family the spectral operator it mixes tokens with."""
+"""Models of every family in timm, and a public way to add a family of one's own."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any
 
-from backbones.operators import (
-    heat_operator,
-    mix_operator,
-    poisson_operator,
-    static_tail_operator,
-    tail_operator,
-    wave_operator,
-)
+from timm.models import generate_default_cfgs, is_model, register_model
+from torch import nn
+
+from backbones.archs import ARCHS
+from backbones.catalogue import FAMILIES, Family
+from backbones.operators import operator_factories, operator_options
+from backbones.weights.cards import PUBLISHED, pretrained_cfg
+from backbones.weights.pretrained import build
 from spectral_ops import SpectralOperator
 
-__all__ = ["FAMILIES", "Family"]
+__all__ = ["FAMILIES", "Family", "on_register", "register"]
+
+#: timm's configuration of every model, by name; timm looks for it in the module of a model function.
+default_cfgs: dict[str, Any] = {}
+
+_LISTENERS: list[Callable[[Family], object]] = []
 
 
-class Family(NamedTuple):
-    """Models that differ in size alone.
+def on_register(listener: Callable[[Family], object]) -> None:
+    """Call ``listener`` with every family that there is, and with every one that is registered from now on."""
+    _LISTENERS.append(listener)
+    for family in FAMILIES.values():
+        listener(family)
 
-    Attributes:
-        name: The first part of its timm names.
-        title: Its name in OpenMMLab configs and in texts.
-        operator: From a width C to the operator of a block, over ``dims=(1, 2)``; further arguments have defaults.
-        source: Where it was published, in timm's form.
+
+def register(
+    name: str, operator: Callable[..., SpectralOperator], *, title: str | None = None, source: str = ""
+) -> Family:
+    """Make models of an operator: timm names in every size, and a backbone of OpenMMLab.
+
+    Args:
+        name: First part of the timm names, which are ``{name}_{size}`` for every size of ``backbones.ARCHS``.
+        operator: From a width C to the operator of a block, over ``dims=(1, 2)``. The first line of its docstring
+            describes the models; whatever it takes beside the width, with defaults, is an argument of them.
+        title: What OpenMMLab configs call it, ``dict(type=title, arch="tiny")``; by default the name with its first
+            two letters and each letter behind an underscore capitalised, as in VHeat.
+        source: Where it was published, in timm's form (``"arXiv:2405.16555"``).
+
+    Returns:
+        The family. Models are made by ``timm.create_model(f"{name}_tiny")``, and by ``backbones.openmmlab`` whether it
+        was imported before or will be.
+
+    Raises:
+        TypeError: ``operator`` is not a function from a width.
+        ValueError: The name is no identifier or is taken, or the title is.
+
+    Example:
+        >>> import timm, torch
+        >>> from spectral_ops import FractionalHeat, Softplus
+        >>> def cauchy(channels, order=0.5):
+        ...     '''Fractional heat, its diffusivity learned per channel.'''
+        ...     return FractionalHeat(Softplus(0.5, (channels,)), order, dims=(1, 2))
+        >>> register("vcauchy", cauchy).title
+        'VCauchy'
+        >>> timm.create_model("vcauchy_nano", num_classes=10, order=0.7)(torch.randn(1, 3, 64, 64)).shape
+        torch.Size([1, 10])
     """
+    if not name.isidentifier():
+        raise ValueError(f"name must be an identifier, got {name!r}")
+    if not callable(operator) or not inspect.signature(operator).parameters:
+        raise TypeError(f"operator must be a function from a width to an operator, got {operator!r}")
+    title = title or name[:1].upper() + "".join(part[:1].upper() + part[1:] for part in name[1:].split("_"))
+    taken = [n for n, family in FAMILIES.items() if n == name or family.title == title]
+    taken += [f"{name}_{arch}" for arch in ARCHS if is_model(f"{name}_{arch}")]
+    if taken:
+        raise ValueError(f"{name!r} ({title}) cannot be registered: {', '.join(taken)} exists already")
+    family = FAMILIES[name] = Family(title, operator, source)
+    _enter(name, family)
+    for listener in _LISTENERS:
+        listener(family)
+    return family
 
-    name: str
-    title: str
-    operator: Callable[..., SpectralOperator]
-    source: str
 
-    @property
-    def summary(self) -> str:
-        """What the operator is, in a sentence."""
-        return (inspect.getdoc(self.operator) or "").partition("\n")[0]
+def _enter(family_name: str, family: Family) -> None:
+    """Give a family's models to timm."""
+    names = [f"{family_name}_{arch}" for arch in ARCHS]
+    tags = {name: f"{name}.in1k" if name in PUBLISHED else name for name in names}
+    default_cfgs.update(generate_default_cfgs({tags[name]: pretrained_cfg(name, family.source) for name in names}))
+    for name, arch in zip(names, ARCHS, strict=True):
+        _define(name, family, arch)
 
 
-_PUBLISHED = [
-    Family("vheat", "VHeat", heat_operator, "arXiv:2405.16555"),
-    Family("vwave", "VWave", wave_operator, "WaveFormer, AAAI 2026"),
-    Family("vtail", "VTail", tail_operator, "arXiv:2609.11081"),
-    Family("vtail_static", "VTailStatic", static_tail_operator, "arXiv:2609.11081"),
-    Family("vpoisson", "VPoisson", poisson_operator, ""),
-    Family("vmix", "VMix", mix_operator, ""),
-]
+def _define(name: str, family: Family, arch: str) -> None:
+    """Make ``{name}_{arch}`` a function of this module and a model of timm."""
 
-#: Every family by the first part of its timm names; :func:`backbones.register` adds to it.
-FAMILIES: dict[str, Family] = {family.name: family for family in _PUBLISHED}
+    def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        options = {key: kwargs.pop(key) for key in operator_options(family.operator) if key in kwargs}
+        operator = partial(family.operator, **options)
+        if "operator" in kwargs:
+            if options:
+                raise TypeError(f"operator= has options of its own: {sorted(options)} cannot be given beside it")
+            operator = operator_factories(kwargs.pop("operator"))
+        return build(name, operator, pretrained, **{**ARCHS[arch], **kwargs})
+
+    create.__name__ = create.__qualname__ = name
+    create.__doc__ = f"{family.title}, {arch}. {family.summary}"
+    setattr(sys.modules[__name__], create.__name__, create)
+    register_model(create)
+
+
+for _name, _family in FAMILIES.items():
+    _enter(_name, _family)

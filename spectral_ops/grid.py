@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import TypedDict
 
@@ -57,10 +56,12 @@ class Grid:
     ) -> None:
         self.sizes, self.dtype, self.device, self.embedding, self._pooled = sizes, dtype, device, embedding, pooled
 
-    @functools.cached_property
+    @property
     def pooled(self) -> Tensor | None:
         """The input's mean over the grid; None where a gain is asked for without one."""
-        return self._pooled() if callable(self._pooled) else self._pooled
+        if callable(self._pooled):
+            self._pooled = self._pooled()
+        return self._pooled
 
     def with_pooled(self, pooled: Callable[[], Tensor | None]) -> Grid:
         """The same grid for an input with another mean."""

@@ -264,7 +264,7 @@ def _embedding(grid: Grid) -> Tensor:
     if grid.embedding is None:
         sizes = ", ".join(map(str, grid.sizes))
         raise ValueError(
-            f"a quantity is predicted from a spectral embedding ({sizes}, C) and none was given: call "
+            f"this operator needs a spectral embedding, ({sizes}, C) for this grid: call it as "
             f"operator(x, embedding=...)"
         )
     return grid.embedding.to(grid.dtype)

@@ -9,11 +9,10 @@ from typing import Any
 from mmengine.registry import MODELS
 
 from backbones.archs import ARCHS
-from backbones.families import Family
+from backbones.families import Family, on_register
 from backbones.network import SpectralNet
 from backbones.openmmlab.dense import Dense
 from backbones.operators import OperatorSpec, operator_factories, operator_options
-from backbones.registration import on_register
 from spectral_ops import SpectralOperator
 
 __all__ = ["CLASSES", "DenseSpectralNet"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from backbones.archs import ARCHS
-from backbones.families import FAMILIES
+from backbones.catalogue import FAMILIES
 from backbones.network import SpectralNet
 from backbones.operators import DIFFUSIVITIES
 from backbones.weights.conversion import TABLES

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from mmengine.registry import MODELS
 from torch import nn
 
 import backbones
-from backbones import Place, SpectralNet, load_checkpoint, spectral_blocks
+from backbones import Place, SpectralNet, families, load_checkpoint, spectral_blocks
 from backbones.blocks import Mlp
+from backbones.openmmlab import CLASSES
 from backbones.operators import OPERATORS, heat_operator, operator_factories, wave_operator
 from spectral_ops import FractionalHeat, Heat, Softplus, SpectralMixer, Wave
 
@@ -182,15 +184,15 @@ def cauchy(channels, order=0.5):
 @pytest.fixture
 def family():
     """A family for one test: timm and this project forget it afterwards."""
-    from backbones import registration
-
     made = backbones.register("vfractional", cauchy, source="arXiv:0000.00000")
     yield made
     del backbones.FAMILIES["vfractional"]
     for arch in backbones.ARCHS:
         name = f"vfractional_{arch}"
         timm.models._registry._model_entrypoints.pop(name)
-        delattr(registration, name)
+        delattr(families, name)
+    for registry in (CLASSES, MODELS._module_dict):
+        registry.pop("VFractional", None)
 
 
 def test_a_family_in_one_call(family):
@@ -203,6 +205,22 @@ def test_a_family_in_one_call(family):
     assert [m.shape[1] for m in maps] == [32, 64, 128, 256]
     with pytest.raises(RuntimeError, match="No pretrained weights exist for vfractional_nano"):
         timm.create_model("vfractional_nano", pretrained=True)
+
+
+def test_a_family_is_a_backbone_of_openmmlab(family):
+    net = MODELS.build(dict(type="VFractional", arch="nano", img_size=64, out_indices=(1, 3), order=0.7))
+    assert [m.shape[1] for m in net(torch.randn(1, 3, 64, 64))] == [64, 256]
+    assert net.stages[0].blocks[0].mixer.operator.order == 0.7
+    with pytest.raises(TypeError, match="VFractional got an unexpected keyword argument 'speed'"):
+        MODELS.build(dict(type="VFractional", arch="nano", speed=1.0))
+
+
+def test_an_operator_for_each_stage_in_a_config():
+    net = MODELS.build(dict(type="VHeat", arch="nano", img_size=64, operator=["wave", "heat", "poisson", "heat"]))
+    kinds = [type(stage.blocks[0].mixer.operator).__name__ for stage in net.stages]
+    assert kinds == ["Wave", "Heat", "Poisson", "Heat"] and len(net(torch.randn(1, 3, 64, 64))) == 4
+    with pytest.raises(TypeError, match="VHeat got an unexpected keyword argument 'diffusivity'"):
+        MODELS.build(dict(type="VHeat", arch="nano", operator="wave", diffusivity="free"))
 
 
 def test_a_family_is_registered_once(family):
