@@ -139,3 +139,27 @@ def test_docstring_example():
     import doctest
 
     assert doctest.testmod(backbones.openmmlab.networks).failed == 0
+
+
+@pytest.mark.parametrize("out_indices", [(0, 1, 2, 3), (1, 2)], ids=str)
+@torch.no_grad()
+def test_timms_contract_goes_on_working(out_indices):
+    net = build(img_size=64, out_indices=out_indices).eval()
+    x = torch.randn(1, 3, 64, 96)
+    maps = net.forward_intermediates(x, list(out_indices), intermediates_only=True)
+    for norm, raw, dense in zip(net.out_norms.values(), maps, net(x), strict=True):
+        torch.testing.assert_close(norm(raw.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), dense)
+    last = out_indices[-1]
+    assert net.forward_features(x).shape[-1] == net.num_features == net.feature_info[last]["num_chs"]
+    net.reset_classifier(5, "avg")
+    assert net.forward_head(net.forward_features(x)).shape == (1, 5)
+    before = net(x)
+    net.reparameterize([(64, 96)])
+    torch.testing.assert_close(net(x), before)
+
+
+def test_freezing_leaves_the_norms_of_the_outputs_to_train():
+    net = build(img_size=64, out_indices=(1, 3), frozen_stages=2).train()
+    frozen = [not p.requires_grad for part in net.parts()[:3] for p in part.parameters()]
+    assert all(frozen) and not net.stem.training and not net.stages[1].training and net.stages[2].training
+    assert all(p.requires_grad for p in (*net.out_norms.parameters(), *net.stages[2].parameters()))
