@@ -191,7 +191,7 @@ def dctn(
         dims: The dimensions to transform.
         modes: Keep only this many of the lowest modes along each of ``dims`` (rectangular bases, no zero-padding).
         backend: ``"matmul"``; ``"fft"`` through torch-dct, which computes float16 and bfloat16 in float32; or
-            ``"auto"``, the product below :data:`FFT_FROM` samples and while a graph is traced.
+            ``"auto"``, the product below :data:`~spectral_ops.transforms.FFT_FROM` samples and while a graph is traced.
 
     Returns:
         The spectrum, in the dtype of ``x``. Under autocast the products run in the autocast dtype.
