@@ -1,6 +1,6 @@
 """The documentation site: `make docs` builds it into work_dirs/docs and fails on a broken link or an unknown name."""
 
-import importlib
+import importlib.util
 import subprocess
 import sys
 import typing
@@ -41,7 +41,9 @@ myst_heading_anchors = 3
 html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = project
-html_static_path = ["_static"]
+# STIX Two Math comes with ziamath: without a font for mathematics no browser stretches parentheses.
+math_font = Path(importlib.util.find_spec("ziamath").origin).parent / "fonts"
+html_static_path = ["_static", str(math_font)]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False

@@ -1,4 +1,4 @@
-"""Mathematics as MathML, which browsers typeset by themselves: no script and no font is loaded.
+"""Mathematics as MathML, which browsers typeset by themselves: no script is loaded.
 
 docutils converts LaTeX. The few commands that it does not know are replaced by ones that it does.
 """

@@ -2,13 +2,15 @@
 
 Sphinx links names that are spelled as they are documented. Docstrings also say ``spectral_ops.heat.Heat`` for what is
 documented as ``spectral_ops.Heat``, name modules, and name what belongs to torch and others, whose pages are not here.
-Such names are imported: ours become links, of others and of modules the text stays, and what does not exist, or is ours
-and undocumented, is left to Sphinx, which fails.
+Such names are imported: ours become links or, where they stand for a choice of words, those words; of others and of
+modules the text stays; what does not exist, or is ours and undocumented, is left to Sphinx, which fails.
 """
 
 import importlib
 import inspect
+import typing
 
+from docutils import nodes
 from sphinx.util.nodes import make_refnode
 
 OURS = ("spectral_ops", "backbones", "adapters")
@@ -32,16 +34,17 @@ def find(name):
 
 
 def home(name, found):
-    """The package that an object comes from."""
-    module = found.__name__ if inspect.ismodule(found) else getattr(found, "__module__", None) or name
-    return module.partition(".")[0]
+    """The package that an object comes from; constants and aliases of types belong where they are named."""
+    defined = inspect.isclass(found) or inspect.isroutine(found)
+    return (found.__module__ if defined else name).partition(".")[0]
 
 
 def meanings(node):
     """What a name may stand for, from the innermost scope to the outermost."""
     target, module, owner = node["reftarget"], node.get("py:module"), node.get("py:class")
     scopes = [f"{module}.{owner}" if owner else "", module or "", "builtins", ""]
-    if owner and inspect.isclass(cls := find(scopes[0])):  # annotations were written in the modules of the class and its bases
+    if owner and inspect.isclass(cls := find(scopes[0])):
+        # Annotations were written in the modules of the class and its bases.
         scopes += [base.__module__ for base in cls.__mro__]
     return [f"{scope}.{target}".lstrip(".") for scope in dict.fromkeys(scopes)]
 
@@ -56,6 +59,8 @@ def resolve(app, env, node, contnode):
             continue
         if inspect.ismodule(found) or home(name, found) not in OURS:
             return contnode
+        if typing.get_origin(found) is typing.Literal:
+            return nodes.inline(text=" | ".join(map(repr, typing.get_args(found))))
         for documented, entry in domain.objects.items():
             if documented.startswith(OURS) and find(documented) is found:
                 return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, documented)
