@@ -45,7 +45,7 @@ html_title = project
 math_font = Path(importlib.util.find_spec("ziamath").origin).parent / "fonts"
 html_static_path = ["_static", str(math_font)]
 html_css_files = ["site.css"]
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
 html_copy_source = False
 html_show_sourcelink = False
 
