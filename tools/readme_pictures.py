@@ -101,14 +101,16 @@ def save(figure: Figure, path: Path) -> None:
         SystemExit: It is larger than a picture of README.md may be.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=200)
+    figure.savefig(buffer, format="png", dpi=150)
     plt.close(figure)
+    small = io.BytesIO()
+    Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    data = small.getvalue()
+    if len(data) > LIMIT:
+        raise SystemExit(f"{path} would have {len(data)} bytes, more than {LIMIT}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
-    size = path.stat().st_size
-    if size > LIMIT:
-        raise SystemExit(f"{path} has {size} bytes, more than {LIMIT}")
-    print(f"{path}: {size / 1000:.0f} kB")
+    path.write_bytes(data)
+    print(f"{path}: {len(data) / 1000:.0f} kB")
 
 
 def write_network_pictures(demo: Path, out: Path) -> None:

@@ -20,7 +20,7 @@ def test_composition_is_a_small_picture_of_three_panels(tmp_path, capsys):
     assert [axes.get_title() for axes in figure.axes] == ["photograph", "gain of low modes", "result"]
     tool.save(figure, tmp_path / "new" / "composition.png")
     with Image.open(tmp_path / "new" / "composition.png") as picture:
-        assert picture.width == 900 and picture.mode == "P"
+        assert picture.width == 675 and picture.mode == "P"
     assert "composition.png: " in capsys.readouterr().out
 
 
