@@ -1,6 +1,6 @@
 # `make` lists the commands. All of them set up .venv first, and skip that in a moment when it is current.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sweep benchmark lint format clean
+.PHONY: help setup demo test sweep benchmark docs lint format clean
 export PYTHON
 
 help:           ## list the commands
@@ -14,7 +14,7 @@ setup:          ## create or update .venv (10 to 15 minutes the first time, and 
 demo: setup     ## train, evaluate and draw: the main job
 	@.venv/bin/python tools/demo.py
 
-test: lint      ## check the code and run all tests
+test: lint docs ## check the code, build the documentation and run all tests
 	.venv/bin/python -m pytest
 
 sweep: setup    ## check timm's contract for all models and sizes, by timm's own tests too (about 40 minutes)
@@ -24,9 +24,13 @@ sweep: setup    ## check timm's contract for all models and sizes, by timm's own
 benchmark: setup ## measure beside the competitors, and fail where we became slower (35 minutes, cores free)
 	.venv/bin/python tools/benchmark.py --check
 
-lint: setup     ## check style and types
+docs: setup     ## build the documentation site, work_dirs/docs/index.html; a broken link or name is an error
+	.venv/bin/python -m sphinx -W --keep-going --quiet --jobs auto -d work_dirs/docs-cache docs work_dirs/docs
+
+lint: setup     ## check style, imports and types
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
+	.venv/bin/lint-imports --no-logo
 	.venv/bin/python -m mypy spectral_ops
 
 format: setup   ## rewrite the code in the project's style
@@ -34,5 +38,5 @@ format: setup   ## rewrite the code in the project's style
 	.venv/bin/python -m ruff format .
 
 clean:          ## remove .venv and all caches; data and trained models stay
-	rm -rf .venv .setup .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .setup .pytest_cache .mypy_cache .ruff_cache .import_linter_cache work_dirs/docs work_dirs/docs-cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -96,12 +96,12 @@ class SpectralOperator(nn.Module, ABC):
 
     @property
     def input_conditioned(self) -> bool:
-        """Whether the gain depends on the input: some part has an attribute ``needs_input`` that is true."""
+        """Whether the gain depends on the input, as a part says by a true attribute ``needs_input``."""
         return any(getattr(module, "needs_input", False) for module in self.modules())
 
     @property
     def embedding_conditioned(self) -> bool:
-        """Whether the gain depends on a spectral embedding: some part has a true attribute ``needs_embedding``."""
+        """Whether the gain depends on a spectral embedding, as a part says by a true attribute ``needs_embedding``."""
         return any(getattr(module, "needs_embedding", False) for module in self.modules())
 
     def add_quantity(self, name: str, value: Quantity, *, minimum: float | None = None, endless: bool = False) -> None:

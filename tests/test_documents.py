@@ -1,16 +1,55 @@
-"""The Python in README.md and docs/ runs as it stands."""
+"""The Python in README.md and docs/ runs as it stands, and the documents name what there is."""
 
+import importlib
 import re
+from pathlib import Path
 
 import pytest
 import torch
 
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = ("README.md", "docs/from-pde-to-code.md", "docs/operators.md", "docs/openmmlab.md", "docs/adapters.md")
+REFERENCE = {
+    "spectral_ops": "spectral_ops",
+    "spectral_ops.plot": "plot",
+    "backbones": "backbones",
+    "backbones.openmmlab": "backbones_openmmlab",
+    "adapters": "adapters",
+    "adapters.openmmlab": "adapters_openmmlab",
+}
 
-@pytest.mark.parametrize("name", ["README.md", "docs/from-pde-to-code.md", "docs/adapters.md"])
-def test_python_blocks_run_in_order(root, name):
-    blocks = re.findall(r"```python\n(.*?)```", (root / name).read_text(), re.DOTALL)
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_python_blocks_run_in_order(name):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
     assert blocks
     torch.manual_seed(0)
     names: dict = {}
     for block in blocks:
         exec(compile(block, name, "exec"), names)
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_the_reference_has_every_public_name(name):
+    module = importlib.import_module(name)
+    text = (ROOT / f"docs/api/{REFERENCE[name]}.rst").read_text()
+    if re.search(rf"automodule:: {name}\n(?!   :no-members:)", text):
+        return  # all of them, by themselves
+    documented = re.findall(r"^\.\. (?:auto|py:)(?:class|function|data):: (?:[\w.]+\.)?(\w+)$", text, re.MULTILINE)
+    assert set(module.__all__) <= set(documented)
+    assert len(set(documented)) == len(documented)
+
+
+def test_the_table_of_sizes_is_current():
+    from backbones import ARCHS
+
+    text = (ROOT / "docs/models.md").read_text()
+    for name, arch in ARCHS.items():
+        widths, blocks = (", ".join(map(str, arch[key])) for key in ("dims", "depths"))
+        assert f"\n| {name} | {widths} | {blocks} | {arch.get('norm_placement', 'pre')} |\n" in text
+
+
+def test_pictures_of_the_readme_are_small_and_there():
+    names = re.findall(r"!\[[^]]+\]\((docs/pictures/[^)]+)\)", (ROOT / "README.md").read_text())
+    sizes = [(ROOT / name).stat().st_size for name in names]
+    assert len(set(names)) >= 3 and max(sizes) < 150_000 and sum(sizes) < 500_000

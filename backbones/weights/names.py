@@ -47,7 +47,7 @@ def affine(official: str, *ours: str, form: str = "any", weight: Layout = SAME, 
 
 
 class Conversion(NamedTuple):
-    """What :meth:`NameTable.to_ours` returns.
+    """What :func:`backbones.convert_checkpoint` returns.
 
     Attributes:
         state_dict: The tensors under this project's names.

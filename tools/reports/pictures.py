@@ -28,7 +28,7 @@ def panel(ax: Axes, image: np.ndarray, title: str = "") -> None:
     ax.axis("off")
 
 
-def _instances(ax: Axes, image: np.ndarray, boxes: np.ndarray, masks: np.ndarray, texts: Sequence[str], labels) -> None:
+def instances(ax: Axes, image: np.ndarray, boxes: np.ndarray, masks: np.ndarray, texts: Sequence[str], labels) -> None:
     tinted = image.astype(float)
     for mask, label in zip(masks, labels, strict=True):
         tinted[mask] = 0.35 * tinted[mask] + 0.65 * COLOURS[label]
@@ -44,8 +44,8 @@ def detections(samples: Sequence[dict]) -> Figure:
     fig, axes = plt.subplots(3, len(samples), figsize=(1.75 * len(samples), 5.6), layout="constrained", squeeze=False)
     for column, sample in enumerate(samples):
         panel(axes[0, column], sample["image"])
-        _instances(axes[1, column], sample["image"], **sample["truth"])
-        _instances(axes[2, column], sample["image"], **sample["prediction"])
+        instances(axes[1, column], sample["image"], **sample["truth"])
+        instances(axes[2, column], sample["image"], **sample["prediction"])
     for ax, name in zip(axes[:, 0], ("image", "truth", "prediction"), strict=True):
         ax.set_title(name, fontsize=9, loc="left")
     return fig
