@@ -122,7 +122,12 @@ def register_block(cls: type[nn.Module] | str, block: Block | Callable[[Any], Bl
         raise ValueError(f"cls must be a full dotted name like 'package.module.Class', got {cls!r}")
     if not isinstance(block, Block) and (isinstance(block, type) or not callable(block)):
         raise TypeError(f"block must be an adapters.Block or a function from an instance to one, got {block!r}")
-    known = next((key for key in (cls, _name(cls)) if key in BLOCKS), None)
+
+    # A class and its name are one; two classes of one name are not, as where a notebook's cell runs again.
+    def same(key: type | str) -> bool:
+        return key == cls or (_name(key) == _name(cls) and isinstance(key, str) != isinstance(cls, str))
+
+    known = next(filter(same, BLOCKS), None)
     if known is not None and BLOCKS[known] != block:
         raise ValueError(f"{_name(cls)} is registered already; adapters.BLOCKS.pop({known!r}) takes that out")
     BLOCKS[cls] = block

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from adapters.affine import Rescale, ScaleShift, rescaled
 from adapters.unit import MoPPAUnit
-from spectral_ops.recompute import recomputed
+from spectral_ops.recompute import LARGE, recomputed
 
 __all__ = ["MoPPALayer"]
 
@@ -107,7 +107,10 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
                 weight = rescaled(weight, row, column)
             return F.linear(x, weight.to(half), bias)  # the dtype that the product would make it, and keep
 
-        return recomputed(product, x, None if bias is None else bias.to(weight.dtype), weight, *scales)
+        bias = None if bias is None else bias.to(weight.dtype)
+        if weight.numel() < LARGE:
+            return product(x, bias, weight, *scales)
+        return recomputed(product, x, bias, weight, *scales)
 
     # -- PEFT's contract --------------------------------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.fc1(x)
-        return linear_behind(self.fc2, F.gelu, x) if plain_gelu(self.act) else self.fc2(self.act(x))
+        return linear_behind(self.fc2, self.act, x) if plain_gelu(self.act) else self.fc2(self.act(x))
 
 
 class SpectralBlock(nn.Module):
@@ -134,8 +134,8 @@ class SpectralBlock(nn.Module):
 
     Args:
         channels: C.
-        mixer: The token mixer, a :class:`~spectral_ops.SpectralMixer` around an operator or a variant of it; an
-            operator alone is put into one.
+        operator: The spectral operator of the mixer, over ``dims=(1, 2)``, or a mixer made around one, a
+            :class:`~spectral_ops.SpectralMixer` or a variant of it.
         mlp_ratio: Hidden width of the MLP over C.
         norm_placement: ``"pre"`` or ``"post"``.
         layer_scale: Initial value of the learnable per-channel scale of each branch; None for no scale.
@@ -151,7 +151,7 @@ class SpectralBlock(nn.Module):
     def __init__(
         self,
         channels: int,
-        mixer: SpectralMixer | SpectralOperator,
+        operator: SpectralOperator | SpectralMixer,
         *,
         mlp_ratio: float = 4.0,
         norm_placement: NormPlacement = "pre",
@@ -163,7 +163,7 @@ class SpectralBlock(nn.Module):
             raise ValueError(f"norm_placement must be one of {NORM_PLACEMENTS}, got {norm_placement!r}")
         self.pre_norm = norm_placement == "pre"
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.mixer = mixer if isinstance(mixer, SpectralMixer) else SpectralMixer(channels, mixer)
+        self.mixer = operator if isinstance(operator, SpectralMixer) else SpectralMixer(channels, operator)
         self.scale1 = LayerScale(channels, layer_scale) if layer_scale is not None else nn.Identity()
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
         self.mlp = Mlp(channels, int(channels * mlp_ratio))

@@ -50,8 +50,11 @@ def precompute(network: Deployable, images: Sequence[int | tuple[int, int]], *, 
     """Store the gains of all mixers for images of these sizes, see :meth:`backbones.SpectralNet.reparameterize`.
 
     Raises:
-        ValueError: The network holds gains only, or a gain depends on the input. Nothing is changed then.
+        ValueError: The network holds gains only, or a gain depends on the input, or the physics is to be dropped where
+            no gain is stored. Nothing is changed then.
     """
+    if not keep_source and not images:
+        raise ValueError("sizes must name at least one image size where the physics is dropped, got none")
     found = []
     for image in images:  # all gains first, so that one that cannot be computed leaves the network as it was
         for mixer, sizes, maps in network.sites(image):
@@ -62,6 +65,9 @@ def precompute(network: Deployable, images: Sequence[int | tuple[int, int]], *, 
                 raise ValueError(f"the gain of {source!r} depends on the input and cannot be precomputed")
             device = mixer.norm.weight.device  # an operator of constants has no device of its own
             found.append((mixer, sizes, source.gain(sizes, embedding=maps.get("embedding"), device=device)))
+    covered = {id(mixer) for mixer, _, _ in found}
+    if left := [name for name, mixer in _mixers(network).items() if not keep_source and id(mixer) not in covered]:
+        raise ValueError(f"the physics of {left} cannot be dropped: the network's sites() do not list it")
     for mixer, sizes, gain in found:
         if not isinstance(mixer.operator, Precomputed):
             mixer.operator = Precomputed(mixer.operator)

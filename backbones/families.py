@@ -13,6 +13,7 @@ from torch import nn
 
 from backbones.archs import ARCHS
 from backbones.catalogue import FAMILIES, Family
+from backbones.network import SpectralNet
 from backbones.operators import operator_factories, operator_options
 from backbones.weights.cards import PUBLISHED, pretrained_cfg
 from backbones.weights.pretrained import build
@@ -22,6 +23,14 @@ __all__ = ["FAMILIES", "Family", "on_register", "register"]
 
 #: timm's configuration of every model, by name; timm looks for it in the module of a model function.
 default_cfgs: dict[str, Any] = {}
+
+#: Arguments of timm's create_model and of the backbones of OpenMMLab, which an operator's cannot be called.
+_TAKEN = {
+    "arch", "cache_dir", "checkpoint_path", "exportable", "feature_cfg", "features_only", "frozen_stages",
+    "init_cfg", "kwargs_filter", "model_name",
+    "no_jit", "out_indices", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "scriptable",
+    "with_cp",
+}  # fmt: skip
 
 _LISTENERS: list[Callable[[Family], object]] = []
 
@@ -51,8 +60,9 @@ def register(
         was imported before or will be.
 
     Raises:
-        TypeError: ``operator`` is not a function from a width.
-        ValueError: The name is no identifier or is taken, or the title is.
+        TypeError: ``operator`` is not a function from a width, or has an argument without default or with the name of
+            one of the models'.
+        ValueError: The name or the title is no identifier, or is taken. Nothing is registered then.
 
     Example:
         >>> import timm, torch
@@ -67,18 +77,32 @@ def register(
     """
     if not name.isidentifier():
         raise ValueError(f"name must be an identifier, got {name!r}")
-    if not callable(operator) or not inspect.signature(operator).parameters:
-        raise TypeError(f"operator must be a function from a width to an operator, got {operator!r}")
+    _check_options(operator)
     title = title or name[:1].upper() + "".join(part[:1].upper() + part[1:] for part in name[1:].split("_"))
+    if not title.isidentifier():
+        raise ValueError(f"title must be an identifier, got {title!r}")
     taken = [n for n, family in FAMILIES.items() if n == name or family.title == title]
     taken += [f"{name}_{arch}" for arch in ARCHS if is_model(f"{name}_{arch}")]
     if taken:
         raise ValueError(f"{name!r} ({title}) cannot be registered: {', '.join(taken)} exists already")
-    family = FAMILIES[name] = Family(title, operator, source)
-    _enter(name, family)
-    for listener in _LISTENERS:
+    family = Family(title, operator, source)
+    for listener in _LISTENERS:  # they may refuse it, so they come first
         listener(family)
+    FAMILIES[name] = family
+    _enter(name, family)
     return family
+
+
+def _check_options(operator: Callable[..., SpectralOperator]) -> None:
+    if not callable(operator) or isinstance(operator, nn.Module) or not inspect.signature(operator).parameters:
+        raise TypeError(f"operator must be a function from a width to an operator, got {operator!r}")
+    _, *options = inspect.signature(operator).parameters.values()
+    taken = {*inspect.signature(SpectralNet).parameters, *_TAKEN}
+    for option in options:
+        if option.kind not in (option.POSITIONAL_OR_KEYWORD, option.KEYWORD_ONLY) or option.default is option.empty:
+            raise TypeError(f"arguments of an operator beside the width must be named and have defaults, got {option}")
+        if option.name in taken:
+            raise TypeError(f"an operator's argument cannot be called {option.name!r}: models have one of that name")
 
 
 def _enter(family_name: str, family: Family) -> None:

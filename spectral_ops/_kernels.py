@@ -42,8 +42,8 @@ SETTINGS = Settings()
 class use_kernels:
     """Choose which kernels compute the results, from here on, or within a ``with`` statement.
 
-    Results are the same to rounding. What is not given stays as it is. The choice holds in all threads; graphs keep
-    what was chosen when they were compiled or exported.
+    Results are the same to rounding. What is not given stays as it is. The choice holds in all threads; graphs that are
+    exported or traced keep what was chosen then.
 
     Args:
         transform: ``"matmul"`` or ``"fft"`` for every transform that leaves it open, also inside operators; ``"auto"``,
@@ -86,14 +86,14 @@ class use_kernels:
         for name, switch in (("fused", fused), ("convolved", convolved)):
             if not isinstance(switch, bool | None):
                 raise ValueError(f"{name} must be True or False, got {switch!r}")
-        self._before = replace(SETTINGS)
         given = {"transform": transform, "fft_from": fft_from, "fused": fused, "convolved": convolved}
-        for name, value in given.items():
-            if value is not None:
-                setattr(SETTINGS, name, value)
+        self._chosen = {name: value for name, value in given.items() if value is not None}
+        self._before = replace(SETTINGS)
+        self.__enter__()
 
     def __enter__(self) -> None:
-        pass
+        for name, value in self._chosen.items():
+            setattr(SETTINGS, name, value)
 
     def __exit__(self, *_: object) -> None:
         for each in fields(SETTINGS):

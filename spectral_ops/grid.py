@@ -38,7 +38,7 @@ class Grid:
         device: The device they are computed on.
         embedding: Optional spectral embedding ``(*sizes, C)`` handed to the call, for quantities predicted from it.
         pooled: The input's mean over the grid, ``(C)`` or ``(B, C)``, for quantities predicted from the input, or a
-            function that returns it, called at most once and only where somebody reads :attr:`pooled`.
+            function that returns it, called whenever somebody reads :attr:`pooled`, and only then.
 
     Example:
         >>> grid = Grid((4, 6), torch.float32, torch.device("cpu"), pooled=lambda: torch.zeros(3))
@@ -58,10 +58,14 @@ class Grid:
 
     @property
     def pooled(self) -> Tensor | None:
-        """The input's mean over the grid; None where a gain is asked for without one."""
-        if callable(self._pooled):
-            self._pooled = self._pooled()
-        return self._pooled
+        """The input's mean over the grid; None where a gain is asked for without one.
+
+        In an operator's call it is None, too, unless some part of the operator says ``needs_input``.
+        """
+        return self._pooled() if callable(self._pooled) else self._pooled
+
+    def __repr__(self) -> str:
+        return f"Grid(sizes={self.sizes}, dtype={self.dtype}, device={str(self.device)!r})"
 
     def with_pooled(self, pooled: Callable[[], Tensor | None]) -> Grid:
         """The same grid for an input with another mean."""

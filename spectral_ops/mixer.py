@@ -24,7 +24,8 @@ def shown(x: Tensor, visible: Tensor | None) -> Tensor:
 
 def _visible_mean(x: Tensor, visible: Tensor) -> Tensor:
     """The mean ``(B, C)`` over the visible cells of a map that is zero elsewhere."""
-    return x.sum((1, 2)) / visible.sum((1, 2)).clamp(min=1)
+    total = x.sum((1, 2), dtype=torch.promote_types(x.dtype, torch.float32))  # half precision would overflow
+    return (total / visible.sum((1, 2)).clamp(min=1)).to(x.dtype)
 
 
 def _gated(y: Tensor, z: Tensor) -> Tensor:

@@ -253,9 +253,17 @@ class SpectralOperator(nn.Module, ABC):
         sizes = check_sizes([x.shape[d] for d in dims], "transformed sizes")
         _check_embedding(embedding, sizes)
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        grid = Grid(sizes, dtype, x.device, embedding, functools.partial(_pool, x, dims) if pooled is None else pooled)
+        grid = Grid(sizes, dtype, x.device, embedding, functools.partial(self._mean, x, dims, pooled))
         gains = [[op._gain_on(grid) for op in row] for row in rows]
         return apply_gains(fields, gains, dims, sizes, self.boundary)
+
+    def _mean(self, x: Tensor, dims: tuple[int, ...], given: Pooled) -> Tensor | None:
+        """What :attr:`Grid.pooled` is in a call; whether it is there is asked where it is read, not in every call."""
+        if not self.input_conditioned:
+            return None
+        if given is None:
+            return _pool(x, dims)
+        return given() if callable(given) else given
 
     # -- algebra ----------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ the latter alone: in backward it computes the activation again, and stops before
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,10 @@ from torch.utils.checkpoint import checkpoint
 from spectral_ops._constants import tracing
 from spectral_ops.linear import ChannelLinear, channel_linear
 
-__all__ = ["hooked", "linear_behind", "may_checkpoint", "recomputed"]
+__all__ = ["LARGE", "hooked", "linear_behind", "may_checkpoint", "recomputed"]
+
+#: Results of fewer numbers are kept: a checkpoint takes 0.6 ms of a processor, what it saves should be worth that.
+LARGE = 2**19
 
 _PLAIN = (Tensor, nn.Parameter)
 
@@ -26,21 +29,21 @@ def recomputed(function: Callable[..., Tensor], *inputs: Tensor | None) -> Tenso
     """``function(*inputs)`` that keeps its inputs for backward, and nothing that it makes of them.
 
     ``function`` must depend on nothing but its inputs, weights included, and draw no random numbers. Where checkpoints
-    would change what is seen (compilers, tracers, function transforms) this is the plain call.
+    would change what is seen (compilers, tracers, function transforms, other checkpoints) this is the plain call.
 
     Raises:
         RuntimeError: In backward, where an input has been modified in place since.
     """
-    given = [x for x in inputs if x is not None]
-    if not (may_checkpoint() and all(type(x) in _PLAIN for x in given) and any(x.requires_grad for x in given)):
+    if not _learns(inputs):
         return function(*inputs)
     result: Tensor = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
     return result
 
 
 def linear_behind(layer: nn.Module, make: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """``layer(make(*inputs))``; a plain linear layer does not keep what ``make`` returns."""
-    if type(layer) in (nn.Linear, ChannelLinear) and not hooked(layer):
+    """``layer(make(*inputs))``; a plain linear layer does not keep what ``make`` returns, where that is large."""
+    plain = type(layer) in (nn.Linear, ChannelLinear) and not hooked(layer)
+    if plain and _learns(inputs) and any(x.numel() >= LARGE for x in inputs):
         return recomputed(lambda weight, bias, *xs: channel_linear(make(*xs), weight, bias), *_own(layer), *inputs)
     return layer(make(*inputs))  # type: ignore[no-any-return]
 
@@ -49,17 +52,30 @@ def _own(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     return layer.weight, layer.bias  # type: ignore[return-value]
 
 
+def _learns(inputs: Sequence[Tensor | None]) -> bool:
+    """Whether backward will come this way, and a checkpoint may be there when it does."""
+    given = [x for x in inputs if x is not None]
+    return all(type(x) in _PLAIN for x in given) and any(x.requires_grad for x in given) and may_checkpoint()
+
+
 def may_checkpoint() -> bool:
-    """Whether checkpoints are possible now and hide nothing from a tracer."""
+    """Whether checkpoints are possible now and hide nothing from a tracer, nor from other hooks on saved tensors."""
     return (
         not tracing()
         and torch.is_grad_enabled()
         and forward_ad._current_level < 0
         and torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
+        and not _saved_tensors_hooked()
     )
 
 
+def _saved_tensors_hooked() -> bool:
+    """Whether others decide what is kept, another checkpoint for example. Older versions of torch cannot tell."""
+    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return top is not None and top(False) is not None
+
+
 def hooked(module: nn.Module) -> bool:
-    """Whether hooks have a hand in what a module returns."""
+    """Whether others have a hand in what a module returns: hooks, or a ``forward`` put in the place of its own."""
     own = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(own) or _has_any_global_hook()  # type: ignore[no-untyped-call]
+    return any(own) or "forward" in vars(module) or _has_any_global_hook()  # type: ignore[no-untyped-call]

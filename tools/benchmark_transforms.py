@@ -1,4 +1,4 @@
-"""Measure from which size on the FFT beats the matrix product: where spectral_ops.transforms.FFT_FROM comes from.
+"""Measure from which size on the FFT beats the matrix product: where use_kernels(fft_from=) comes from.
 
     python tools/benchmark_transforms.py [--device cpu] [--seconds 0.5]
 

@@ -8,11 +8,15 @@ In a config::
 mmdet and mmseg look names up in the root registry too, so one registration serves both.
 """
 
+from backbones.openmmlab import networks
 from backbones.openmmlab.layer_decay import LayerDecayConstructor
-from backbones.openmmlab.networks import CLASSES, DenseSpectralNet
+from backbones.openmmlab.networks import DenseSpectralNet
 from backbones.openmmlab.runner import SafeCheckpointHook, SafeRunner
 from backbones.openmmlab.timm_networks import TimmBackbone
 
-globals().update(CLASSES)  # VHeat and its relatives
-
 __all__ = ["DenseSpectralNet", "LayerDecayConstructor", "SafeCheckpointHook", "SafeRunner", "TimmBackbone"]
+
+
+def __getattr__(name: str) -> type[DenseSpectralNet]:
+    """VHeat and its relatives, and the families registered since."""
+    return getattr(networks, name)

@@ -112,8 +112,17 @@ def _define(family: Family) -> None:
     """Make the class of a family, registered under its title."""
     text = f"{family.title} for dense prediction. {family.summary} Arguments: see :class:`DenseSpectralNet`."
     members = {"operator": staticmethod(family.operator), "__doc__": text, "__module__": __name__}
-    cls = CLASSES[family.title] = globals()[family.title] = type(family.title, (DenseSpectralNet,), members)
-    MODELS.register_module()(cls)
+    if family.title in MODELS.module_dict:
+        raise ValueError(f"title {family.title!r} is taken: OpenMMLab knows {MODELS.module_dict[family.title]}")
+    CLASSES[family.title] = type(family.title, (DenseSpectralNet,), members)
+    MODELS.register_module()(CLASSES[family.title])
+
+
+def __getattr__(name: str) -> type[DenseSpectralNet]:
+    """The classes are attributes of this module, also those that come later."""
+    if name in CLASSES:
+        return CLASSES[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 on_register(_define)

@@ -97,20 +97,33 @@ def _outline(state: Mapping[str, Tensor]) -> _Outline | None:
     )
 
 
-def _kind(learned: frozenset[str], embedded: bool, channels: int) -> _Kind | None:
-    """The kind of operator that learns these tensors; None where there is no such kind, or nothing to tell it by."""
-    for kind in _kinds() if learned or embedded else ():
+def _tensors(kind: _Kind, channels: int) -> tuple[frozenset[str], bool] | None:
+    """What its operator learns, and whether it takes an embedding; None where it refuses the width."""
+    try:
         with torch.device("meta"):
             operator = kind.operator(channels)
-        # An embedding alone tells something only of an operator that learns nothing beside it.
-        if learned == set(operator.state_dict()) and (learned or operator.embedding_conditioned):
-            return kind
-    return None
+    except Exception:  # a family of somebody else's, which must not break the reading of other files
+        return None
+    return frozenset(operator.state_dict()), operator.embedding_conditioned
 
 
-def _kind_of(found: _Outline) -> _Kind | None:
-    # Of all stages together, so that a file that lacks something is still known by the rest.
-    return _kind(frozenset().union(*found.learned), found.embedded, found.dims[0])
+def _kinds_of(found: _Outline, whole: bool) -> list[_Kind]:
+    """The kinds of operator that a network may have, none where there is nothing to tell them by.
+
+    Args:
+        found: The network.
+        whole: Every stage must have all that a kind learns; else all stages together, so that a file that lacks
+            something is still known by the rest.
+    """
+    kinds = []
+    for kind in _kinds() if any(found.learned) or found.embedded else ():
+        tensors = _tensors(kind, found.dims[0])
+        if tensors is None or not (tensors[0] or tensors[1]):
+            continue  # an operator that learns nothing can be told by nothing
+        together = frozenset().union(*found.learned) == tensors[0]
+        if all(stage == tensors[0] for stage in found.learned) if whole else together:
+            kinds.append(kind)
+    return kinds
 
 
 def describe(state: Mapping[str, Tensor]) -> str:
@@ -118,19 +131,26 @@ def describe(state: Mapping[str, Tensor]) -> str:
     found = _outline(state)
     if found is None:
         return f"no network of this project ({first_names(state)})"
-    kind = _kind_of(found)
-    if kind is not None:
-        size = f"_{found.size}" if found.size else f" of widths {found.dims} and depths {found.depths}"
-        options = "".join(f" with {name}={value!r}" for name, value in kind.options.items())
-        return f"a {kind.family}{size}{options}"
+    size = f"_{found.size}" if found.size else f" of widths {found.dims} and depths {found.depths}"
+    kinds = _kinds_of(found, whole=True) or _kinds_of(found, whole=False)
+    if kinds:
+        return " or ".join(f"a {kind.family}{size}{_with(kind)}" for kind in kinds)
     size = f"of size {found.size}" if found.size else f"of widths {found.dims} and depths {found.depths}"
     learned = frozenset().union(*found.learned)
     if not learned:
         return f"a network {size} {'that holds gains only' if found.gains else 'whose operators learn nothing'}"
-    by_stage = [_kind(names, False, dim) for names, dim in zip(found.learned, found.dims, strict=True)]
+    alone = (
+        found._replace(dims=(dim,), learned=(names,), embedded=False)
+        for dim, names in zip(found.dims, found.learned, strict=True)
+    )
+    by_stage = [_kinds_of(stage, whole=True) for stage in alone]
     if all(by_stage):
-        return f"a network {size} whose stages are {', '.join(kind.family for kind in by_stage if kind)}"
+        return f"a network {size} whose stages are {', '.join(kinds[0].family for kinds in by_stage)}"
     return f"a network {size} with an operator of no family ({first_names(sorted(learned))})"
+
+
+def _with(kind: _Kind) -> str:
+    return "".join(f" with {name}={value!r}" for name, value in kind.options.items())
 
 
 # -- its network ------------------------------------------------------------------------------------------------------
@@ -147,7 +167,8 @@ def network_like(state: Mapping[str, Tensor]) -> SpectralNet:
         state: As :func:`~backbones.read_weights` returns it.
 
     Raises:
-        ValueError: It lacks what the sizes are read from, or its operators are of no family.
+        ValueError: It lacks what the sizes are read from, or its operators are of no family, of several, or of another
+            in each stage.
 
     Example:
         >>> import timm
@@ -159,9 +180,10 @@ def network_like(state: Mapping[str, Tensor]) -> SpectralNet:
     if found is None:
         raise ValueError(f"these tensors are of {describe(state)}")
     gains_only = found.gains and not any(found.learned)
-    kind = next(_kinds(), None) if gains_only else _kind_of(found)
-    if kind is None:
+    kinds = list(_kinds())[:1] if gains_only else _kinds_of(found, whole=True)
+    if len(kinds) != 1:
         raise ValueError(f"these tensors do not tell which operator to build: they are of {describe(state)}")
+    (kind,) = kinds
     stem, hidden = state.get("stem.conv1.weight"), state.get("stages.0.blocks.0.mlp.fc1.weight")
     grid = _first_grid(state)
     needs_grid = gains_only or kind.operator(found.dims[0]).embedding_conditioned

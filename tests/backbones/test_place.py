@@ -13,7 +13,7 @@ from backbones import Place, SpectralNet, families, load_checkpoint, spectral_bl
 from backbones.blocks import Mlp
 from backbones.openmmlab import CLASSES
 from backbones.operators import OPERATORS, heat_operator, operator_factories, wave_operator
-from spectral_ops import FractionalHeat, Heat, Softplus, SpectralMixer, Wave
+from spectral_ops import FractionalHeat, Heat, Softplus, SpectralEmbedding, SpectralMixer, Wave
 
 SIZES = {"dims": (8, 16, 16, 24), "depths": (1, 2, 1, 2), "num_classes": 3, "img_size": 64}
 
@@ -234,6 +234,99 @@ def test_a_family_is_registered_once(family):
         backbones.register("v-other", cauchy)
     with pytest.raises(TypeError, match="operator must be a function from a width"):
         backbones.register("vother", lambda: Heat(0.5, dims=(1, 2)))
+
+
+def _needs(channels, groups):
+    """No default."""
+
+
+def _any(channels, **options):
+    """Whatever."""
+
+
+def _classes(channels, num_classes=3):
+    """timm's own argument."""
+
+
+@pytest.mark.parametrize(
+    ("operator", "error", "message"),
+    [
+        (_needs, TypeError, "must be named and have defaults, got groups"),
+        (_any, TypeError, r"must be named and have defaults, got \*\*options"),
+        (_classes, TypeError, "an operator's argument cannot be called 'num_classes'"),
+        (cauchy, ValueError, "title 'TimmBackbone' is taken"),
+        (cauchy, ValueError, "title must be an identifier, got 'Two Words'"),
+    ],
+)
+def test_a_family_that_is_refused_leaves_nothing_behind(operator, error, message):
+    title = "TimmBackbone" if "TimmBackbone" in message else "Two Words" if "Words" in message else None
+    before = set(backbones.FAMILIES), set(timm.list_models()), set(MODELS.module_dict), set(CLASSES)
+    with pytest.raises(error, match=message):
+        backbones.register("vrefused", operator, title=title)
+    assert before == (set(backbones.FAMILIES), set(timm.list_models()), set(MODELS.module_dict), set(CLASSES))
+
+
+def test_a_family_is_an_attribute_of_the_openmmlab_package(family):
+    assert backbones.openmmlab.VFractional is CLASSES["VFractional"]
+    with pytest.raises(AttributeError, match="has no attribute 'VNowhere'"):
+        _ = backbones.openmmlab.VNowhere
+
+
+def test_files_that_several_families_could_have_written_are_not_guessed(family):
+    """One number per channel under the same name: a fractional heat's order is in no tensor."""
+    state = timm.create_model("vfractional_nano", num_classes=2).state_dict()
+    with pytest.raises(
+        ValueError, match=r"do not tell which operator.*with diffusivity='channel' or a vfractional_nano"
+    ):
+        backbones.network_like(state)
+
+
+def test_stages_of_other_operators_are_not_taken_for_one_family():
+    net = timm.create_model("vheat_nano", operator=["heat", {"type": "heat", "diffusivity": 0.5}, "heat", "heat"])
+    with pytest.raises(ValueError, match="do not tell which operator to build"):
+        backbones.network_like(net.state_dict())
+
+
+def test_a_family_that_refuses_a_width_does_not_break_other_files(family, monkeypatch):
+    def fussy(channels):
+        raise ValueError("never")
+
+    monkeypatch.setitem(backbones.FAMILIES, "vfussy", backbones.Family("VFussy", fussy, ""))
+    net = backbones.network_like(timm.create_model("vwave_nano", num_classes=2).state_dict())
+    assert isinstance(net.stages[0].blocks[0].mixer.operator, Wave)
+
+
+@pytest.mark.parametrize("name", ["downsample", "maps", "blocks", "learned", "forward", "a b"])
+def test_learned_maps_cannot_take_the_names_of_others(name):
+    class Odd(SpectralMixer):
+        def shares(self, sizes=None):
+            return (name,)
+
+    with pytest.raises(ValueError, match=f"a learned map cannot be called '{name}'"):
+        SpectralNet(block=spectral_blocks(wave_operator, mixer=Odd), maps={name: Cells}, **SIZES)
+
+
+def test_gains_of_a_network_with_a_further_map_load_again(tmp_path):
+    def make():
+        block = spectral_blocks(heat_operator, mixer=Guided)
+        return SpectralNet(block=block, maps={"guide": SpectralEmbedding}, **SIZES)
+
+    net, x = make().eval(), torch.randn(1, 3, 64, 64)
+    net.reparameterize([64], keep_source=False)
+    torch.save(net.state_dict(), tmp_path / "gains.pth")
+    other = make().eval()
+    load_checkpoint(other, tmp_path / "gains.pth")
+    torch.testing.assert_close(other(x), net(x))
+
+
+def test_physics_without_a_stored_gain_is_not_dropped():
+    net = timm.create_model("vheat_nano")
+    with pytest.raises(ValueError, match="sizes must name at least one image size"):
+        net.reparameterize([], keep_source=False)
+    net.stem.add_module("mixer", SpectralMixer(3, heat_operator(3)))
+    with pytest.raises(ValueError, match=r"the physics of \['stem.mixer'\] cannot be dropped"):
+        net.reparameterize([64], keep_source=False)
+    assert isinstance(net.stages[0].blocks[0].mixer.operator, Heat)
 
 
 def test_place_is_documented_by_its_fields():

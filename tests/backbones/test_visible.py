@@ -93,6 +93,10 @@ def test_masks_of_coarser_maps_are_visible_where_any_cell_is():
 
 @torch.no_grad()
 def test_half_precision(randomise):
+    from spectral_ops.mixer import _visible_mean
+
+    large = torch.full((1, 56, 56, 2), 40.0, dtype=torch.float16)  # their sum is beyond float16
+    assert torch.equal(_visible_mean(large, torch.ones(1, 56, 56, 1, dtype=torch.bool)), large[:, 0, 0])
     net = make("vheat", randomise).bfloat16()
     maps = net.forward_stages(torch.randn(2, 3, 64, 64, dtype=torch.bfloat16), visible=patches(2, 64, 64))
     assert maps[-1].dtype == torch.bfloat16

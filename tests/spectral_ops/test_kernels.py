@@ -24,6 +24,15 @@ def test_a_context_restores_what_was_there_also_when_it_fails():
         _ = 1 / 0
 
 
+def test_one_choice_serves_several_contexts():
+    choice = use_kernels(transform="matmul")
+    use_kernels(transform="auto")
+    for _ in range(2):
+        with choice:
+            assert SETTINGS.transform == "matmul"
+        assert SETTINGS.transform == "auto"
+
+
 def test_a_call_holds_until_the_next_and_leaves_the_rest():
     before = asdict(SETTINGS)
     use_kernels(convolved=not SETTINGS.convolved)

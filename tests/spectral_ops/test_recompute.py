@@ -9,8 +9,13 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from spectral_ops import Heat, SpectralMixer
+from spectral_ops import Heat, SpectralMixer, recompute
 from spectral_ops.recompute import linear_behind, recomputed
+
+
+@pytest.fixture(autouse=True)
+def _small_is_large(monkeypatch):
+    monkeypatch.setattr(recompute, "LARGE", 0)
 
 
 class Pair(torch.nn.Module):
@@ -131,15 +136,55 @@ class Dropping(torch.nn.Linear):
         return F.dropout(super().forward(x), 0.5, self.training)
 
 
-@pytest.mark.parametrize("layer", [Dropping(6, 3), torch.nn.Linear(6, 3)], ids=["subclass", "hooked"])
-def test_layers_that_are_more_than_a_product_are_called_once(layer):
+def _hooked(calls):
+    layer = torch.nn.Linear(6, 3)
+    layer.register_forward_hook(lambda *_: calls.append(1))
+    return layer
+
+
+def _patched(calls):
+    """What tools do that put a function in the place of a layer's ``forward``."""
+    layer = torch.nn.Linear(6, 3)
+    forward = layer.forward
+    layer.forward = lambda x: (calls.append(1), forward(x))[1]
+    return layer
+
+
+@pytest.mark.parametrize("kind", [lambda calls: Dropping(6, 3), _hooked, _patched], ids=["subclass", "hook", "forward"])
+def test_layers_that_are_more_than_a_product_are_called_once(kind):
     """Made again they could draw other random numbers, or be noted twice by whoever hangs on their call."""
     calls = []
-    if type(layer) is torch.nn.Linear:
-        layer.register_forward_hook(lambda *_: calls.append(1))
-    make, x = Watched(F.gelu), torch.randn(4, 6, requires_grad=True)
-    linear_behind(layer, make, x).sum().backward()
-    assert len(make.made) == 1 and len(calls) in (0, 1)
+    layer, make = kind(calls), Watched(F.gelu)
+    linear_behind(layer, make, torch.randn(4, 6, requires_grad=True)).sum().backward()
+    assert len(make.made) == 1 and calls in ([], [1]) and (type(layer) is Dropping) == (not calls)
+
+
+@pytest.mark.parametrize("name", ["mlp.fc1", "mlp.act", "mlp.fc2", "mixer.value", "mixer.gate", "mixer.proj"])
+def test_a_forward_put_in_the_place_of_a_layers_own_is_called(name):
+    from backbones import SpectralBlock
+
+    block, calls = SpectralBlock(8, Heat(diffusivity=0.5, dims=(1, 2))), []
+    layer = block.get_submodule(name)
+    forward = layer.forward
+    layer.forward = lambda x: (calls.append(name), forward(x))[1]
+    block(torch.randn(2, 5, 6, 8)).sum().backward()
+    assert calls == [name]
+
+
+def test_small_results_are_kept(monkeypatch):
+    monkeypatch.setattr(recompute, "LARGE", 25)
+    linear, make = torch.nn.Linear(6, 3), Watched(F.gelu)
+    kept = linear_behind(linear, make, torch.randn(4, 6, requires_grad=True))
+    dropped = linear_behind(linear, make, torch.randn(5, 6, requires_grad=True))
+    assert [storage.expired() for storage in make.made] == [False, True] and kept.shape[0] < dropped.shape[0]
+
+
+def test_checkpoints_do_not_nest():
+    """The outer one makes everything again; an inner one would make it a third time."""
+    pair, make = Pair(), Watched(F.gelu)
+    pair.forward = lambda x: linear_behind(pair.linear, make, x)
+    checkpoint(pair.forward, torch.randn(4, 6, requires_grad=True), use_reentrant=False).sum().backward()
+    assert len(make.made) == 2
 
 
 @pytest.mark.parametrize("keeps_output", [torch.tanh, torch.sigmoid, torch.exp])
