@@ -70,12 +70,12 @@ class SpectralStage(nn.Module):
         super().__init__()
         self.downsample = downsample if downsample is not None else nn.Identity()
         self.learned = tuple(maps)
-        self.blocks = nn.ModuleList(blocks)
         self.grad_checkpointing = False
         for name, learned in {"embedding": None, **maps}.items():
-            if not name.isidentifier() or hasattr(self, name):
+            if not name.isidentifier() or hasattr(self, name) or name == "blocks":
                 raise ValueError(f"a learned map cannot be called {name!r}: stages have an attribute of that name")
             setattr(self, name, learned)
+        self.blocks = nn.ModuleList(blocks)
 
     def maps(self, sizes: Sequence[int], names: Sequence[str] | None = None) -> dict[str, Tensor]:
         """The learned maps on a grid: all, or those of these names that there are."""

@@ -344,3 +344,9 @@ def test_an_unknown_output_format(net):
 def test_sizes_to_precompute_are_checked(net):
     with pytest.raises(ValueError, match="at least 32, got 16"):
         net.reparameterize([16])
+
+
+def test_the_order_of_names_is_that_of_files_written_before():
+    names = list(timm.create_model("vheat_nano", device="meta").stages[1].state_dict())
+    assert names[:4] == ["downsample.conv.weight", "downsample.norm.weight", "downsample.norm.bias", "embedding.weight"]
+    assert names[4].startswith("blocks.0.norm1")
