@@ -201,9 +201,11 @@ class InputRouter(nn.Module):
         for index, layer in enumerate((self.hidden, self.output)):
             x = F.relu(x) if index else x
             x = F.linear(x.to(grid.dtype), layer.weight.to(grid.dtype), layer.bias.to(grid.dtype))
-        x = torch.unflatten(x, -1, (self.count - 1, -1)).movedim(-2, 0)  # (K - 1, [B,] C or 1)
-        weights = torch.softmax(torch.cat([x, torch.zeros_like(x[:1])]), dim=0)
-        return weights.view(*weights.shape[:-1], *(1,) * len(grid.sizes), weights.shape[-1])
+        x = torch.unflatten(x, -1, (self.count - 1, -1)).transpose(0, -2)  # (K - 1, [B,] C or 1)
+        weights = torch.softmax(F.pad(x, (0, 0) * (x.ndim - 1) + (0, 1)), dim=0)  # the last logit is 0
+        for _ in grid.sizes:  # not a view, over whose shape torch's TorchScript exporter divides by zero
+            weights = weights.unsqueeze(-2)
+        return weights
 
 
 class FromEmbedding(nn.Module):

@@ -93,10 +93,10 @@ def _checked_basis(kind: Kind, n: int, modes: int | None, dtype: torch.dtype, de
 def _matmul_along(x: Tensor, matrix: Tensor, dim: int) -> Tensor:
     """Contract dimension ``dim`` of ``x`` with the columns of ``matrix``; the trailing dimensions ride along."""
     if dim == x.ndim - 1:
-        return torch.matmul(x, matrix.mT)
+        return torch.matmul(x, matrix.transpose(-2, -1))
     tail = x.shape[dim + 1 :]
     if all(isinstance(n, int) for n in (x.shape[dim], *tail)) and SLENDER * math.prod(tail) < x.shape[dim]:
-        return torch.matmul(x.movedim(dim, -1), matrix.mT).movedim(-1, dim)
+        return torch.matmul(x.movedim(dim, -1), matrix.transpose(-2, -1)).movedim(-1, dim)
     if len(tail) == 1:
         return torch.matmul(matrix, x)
     return torch.unflatten(torch.matmul(matrix, x.flatten(dim + 1)), -1, tail)
@@ -169,7 +169,7 @@ def transform(
 
             y = (_fft.synthesise if inverse else _fft.analyse)(kind, y, dim, size)
         elif inverse:
-            y = _matmul_along(y, _basis(kind, size, before, x.dtype, x.device).mT, dim)
+            y = _matmul_along(y, _basis(kind, size, before, x.dtype, x.device).transpose(-2, -1), dim)
         else:
             y = _matmul_along(y, _basis(kind, before, size, x.dtype, x.device), dim)
     return y.to(x.dtype)

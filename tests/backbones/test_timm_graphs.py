@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import io
 
+import onnxruntime
 import pytest
 import torch
 from timm.models import create_feature_extractor, get_graph_node_names
+from timm.utils.onnx import onnx_export
 from timm_models import SIZE, create, every, images, names
 
 import backbones
@@ -65,6 +67,20 @@ def test_torchscript_of_an_fx_graph(name):
     graph = create_feature_extractor(net, ["stages.1", "head.fc"])
     traced = torch.jit.trace(graph, images(), strict=False)  # it returns a dict
     torch.testing.assert_close(traced(images())["head.fc"], net(images()), rtol=1e-4, atol=1e-4)
+
+
+@names("vheat_nano", "vtail_nano", "vmix_nano")  # every operator is in one of them
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore")  # of torch's exporter about itself
+def test_onnx_by_tracing_as_timm_exports(name, tmp_path):
+    net = create(name, num_classes=5).eval()
+    file = str(tmp_path / "net.onnx")
+    onnx_export(net, file, input_size=(3, *SIZE), dynamic_size=True, batch_size=2)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    for size in (SIZE, (100, 70)):
+        x = images(*size)
+        (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(found), net(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
