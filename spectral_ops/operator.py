@@ -49,8 +49,8 @@ class SpectralOperator(nn.Module, ABC):
         boundary: ``"neumann"``, insulated walls and cosines, or ``"dirichlet"``, walls held at zero and sines.
         spacing: Cell size, one number or one per dimension.
 
-    Operators compose: ``A @ B`` applies B and then A; ``A + B``, ``A - B`` and ``c * A`` superpose. Any expression
-    costs one forward and one inverse transform, because only gains are combined.
+    Operators compose: ``A @ B`` applies B and then A; ``A + B``, ``A - B``, ``c * A``, ``A / c`` and ``sum([A, B])``
+    superpose. Any expression costs one forward and one inverse transform, because only gains are combined.
 
     Raises:
         TypeError: The subclass has neither :meth:`multiplier` nor :meth:`raw_gain`.
@@ -273,12 +273,20 @@ class SpectralOperator(nn.Module, ABC):
     def __add__(self, other: object) -> SpectralOperator:
         return self.nodes["sum"](self, other) if isinstance(other, SpectralOperator) else NotImplemented
 
+    def __radd__(self, other: object) -> SpectralOperator:
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # where sum() starts
+
     def __sub__(self, other: object) -> SpectralOperator:
         return self + (-1.0) * other if isinstance(other, SpectralOperator) else NotImplemented
 
     def __mul__(self, factor: object) -> SpectralOperator:
         scalable = isinstance(factor, (int, float, Tensor)) and not isinstance(factor, bool)
         return self.nodes["scaled"](self, factor) if scalable else NotImplemented
+
+    def __truediv__(self, divisor: object) -> SpectralOperator:
+        if isinstance(divisor, (int, float)) and not isinstance(divisor, bool):
+            return self * (1.0 / divisor)
+        return NotImplemented  # tensors divide by themselves: their reciprocal is multiplied with this
 
     def __rmul__(self, factor: object) -> SpectralOperator:
         return self * factor

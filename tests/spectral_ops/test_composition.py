@@ -235,3 +235,17 @@ def test_equal_spacings_are_compatible_however_written(draw):
 def test_errors_name_the_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_sums_of_lists_and_quotients(draw):
+    parts, x = [Heat(0.1), Wave(1.0, 2.0), Poisson(0.4)], draw(2, 3, 6, 7)
+    assert repr(sum(parts)) == repr(parts[0] + parts[1] + parts[2])
+    torch.testing.assert_close(sum(parts)(x), sum(part(x) for part in parts))
+    torch.testing.assert_close((parts[0] / 4)(x), parts[0](x) / 4)
+    divisor = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
+    torch.testing.assert_close((parts[0] / divisor)(x), parts[0](x) / divisor.view(3, 1, 1))
+    for wrong in (lambda: 1 + parts[0], lambda: parts[0] / True):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            wrong()
+    with pytest.raises(ZeroDivisionError):
+        parts[0] / 0
