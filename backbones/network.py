@@ -134,6 +134,7 @@ class SpectralNet(nn.Module):
 
     Attributes:
         output_fmt: ``"NHWC"``, the layout of :meth:`forward_features`.
+        img_size: ``(H, W)`` as given.
 
     Shape:
         Images ``(B, in_chans, H, W)``; logits ``(B, num_classes)``; :meth:`forward_features` ``(B, H/32, W/32, C)``.
@@ -183,6 +184,7 @@ class SpectralNet(nn.Module):
             block = spectral_blocks(_one_or_each(operator, len(dims)), **options)
         elif operator is not None or (mlp_ratio, norm_placement, layer_scale) != (4.0, "pre", None):
             raise ValueError("block= decides on operator, mlp_ratio, norm_placement and layer_scale: leave them alone")
+        self.img_size = _pair(img_size, "img_size")
         self.in_chans = in_chans
         self.num_classes = num_classes
         self.num_features = dims[-1]
@@ -190,7 +192,7 @@ class SpectralNet(nn.Module):
         self.feature_info = [
             {"num_chs": dim, "reduction": 4 * 2**i, "module": f"stages.{i}"} for i, dim in enumerate(dims)
         ]
-        sizes = stage_sizes(_pair(img_size, "img_size"), len(dims))
+        sizes = stage_sizes(self.img_size, len(dims))
         rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").split(list(depths))
         makers = {"embedding": partial(SpectralEmbedding, rule=embed_resize), **(maps or {})}
         with contextlib.nullcontext() if device is None else torch.device(device):
@@ -356,21 +358,22 @@ class SpectralNet(nn.Module):
         for stage in self.stages:
             stage.prune_maps()
 
-    def reparameterize(self, sizes: Sequence[int | tuple[int, int]], *, keep_source: bool = True) -> None:
+    def reparameterize(self, sizes: Sequence[int | tuple[int, int]] | None = None, *, keep_source: bool = True) -> None:
         """Precompute the gains for images of these sizes; other sizes keep working through the physics.
 
         Calling it again adds sizes. :meth:`unreparameterize` undoes it exactly. Later changes of the weights are not
         seen at these sizes.
 
         Args:
-            sizes: Image sizes in pixels, each an int or ``(H, W)``.
+            sizes: Image sizes in pixels, each an int or ``(H, W)``; by default ``img_size`` alone, as in
+                ``timm.utils.reparameterize_model``, which gives none.
             keep_source: ``False`` drops the physics: a smaller network that runs at these sizes only and cannot be
                 undone.
 
         Raises:
             ValueError: The network holds gains only, or a gain depends on the input. Nothing is changed then.
         """
-        precompute(self, sizes, keep_source=keep_source)
+        precompute(self, [self.img_size] if sizes is None else sizes, keep_source=keep_source)
 
     def unreparameterize(self) -> None:
         """Undo :meth:`reparameterize`.

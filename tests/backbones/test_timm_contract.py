@@ -18,11 +18,13 @@ from timm.models import (
 )
 from timm.models._features import FeatureGetterNet
 from timm.optim import param_groups_weight_decay
+from timm.utils import reparameterize_model
 from timm_models import SIZE, cheap, create, every, images
 from torch import nn
 
 import backbones
 from backbones import stage_sizes
+from spectral_ops import SpectralMixer
 
 GRIDS = stage_sizes(SIZE)
 
@@ -312,3 +314,15 @@ def test_groups(name):
     spared = {id(p) for group in groups if group["weight_decay"] == 0 for p in group["params"]}
     expected = {n for n in parameters if net.get_parameter(n).ndim < 2} | net.no_weight_decay()
     assert spared == {id(net.get_parameter(n)) for n in expected}
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, torch.nn.Sequential], ids=["model", "inside another"])
+@torch.no_grad()
+def test_timms_tool_for_deployment(wrap):
+    """It calls ``reparameterize()`` of every child, without sizes, in a copy."""
+    net = timm.create_model("vheat_nano", num_classes=5, img_size=96).eval()
+    model, x = wrap(net), torch.randn(1, 3, 96, 96)
+    deployed = reparameterize_model(torch.nn.ModuleList([model]))[0]
+    torch.testing.assert_close(deployed(x), net(x))
+    stored = [m.operator.stored_sizes for m in deployed.modules() if isinstance(m, SpectralMixer)]
+    assert stored[0] == [(24, 24)] and stored[-1] == [(3, 3)] and "gain" not in str(net.state_dict().keys())
