@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.checkpoint import checkpoint
 
@@ -44,7 +45,8 @@ def linear_behind(layer: nn.Module, make: Callable[..., Tensor], *inputs: Tensor
     """``layer(make(*inputs))``; a plain linear layer does not keep what ``make`` returns, where that is large."""
     plain = type(layer) in (nn.Linear, ChannelLinear) and not hooked(layer)
     if plain and _learns(inputs) and any(x.numel() >= LARGE for x in inputs):
-        return recomputed(lambda weight, bias, *xs: channel_linear(make(*xs), weight, bias), *_own(layer), *inputs)
+        product = channel_linear if type(layer) is ChannelLinear else F.linear
+        return recomputed(lambda weight, bias, *xs: product(make(*xs), weight, bias), *_own(layer), *inputs)
     return layer(make(*inputs))  # type: ignore[no-any-return]
 
 
