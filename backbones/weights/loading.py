@@ -205,7 +205,9 @@ def _targets(model: nn.Module, for_gains: bool) -> dict[str, Tensor]:
     if not for_gains:
         return model.state_dict()
     replaced = [f"{n}.operator." for n, m in model.named_modules() if isinstance(m, SpectralMixer)]
-    replaced += [f"{n}." for n, m in model.named_modules() if isinstance(m, SpectralEmbedding) and "embedding" in n]
+    replaced += [
+        f"{n}." for n, m in model.named_modules() if isinstance(m, SpectralEmbedding) and n.endswith("embedding")
+    ]
     return {n: t for n, t in model.state_dict().items() if not n.startswith(tuple(replaced))}
 
 

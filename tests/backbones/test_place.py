@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 import backbones
-from backbones import Place, SpectralNet, families, load_checkpoint, spectral_blocks
+from backbones import SpectralNet, families, load_checkpoint, spectral_blocks
 from backbones.blocks import Mlp
 from backbones.openmmlab import CLASSES
 from backbones.operators import OPERATORS, heat_operator, operator_factories, wave_operator
@@ -327,7 +327,3 @@ def test_physics_without_a_stored_gain_is_not_dropped():
     with pytest.raises(ValueError, match=r"the physics of \['stem.mixer'\] cannot be dropped"):
         net.reparameterize([64], keep_source=False)
     assert isinstance(net.stages[0].blocks[0].mixer.operator, Heat)
-
-
-def test_place_is_documented_by_its_fields():
-    assert Place._fields == ("stage", "index", "channels", "sizes", "drop_path")
