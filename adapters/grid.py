@@ -11,6 +11,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from spectral_ops.torch_internals import backward_pass
+
 __all__ = ["LAYOUTS", "GridReader", "Layout", "Sizes", "TokenGrid"]
 
 #: ``"tokens"`` is (B, prefix + H*W, C), ``"NHWC"`` and ``"NCHW"`` are maps.
@@ -30,8 +32,8 @@ class _Thread(threading.local):
         self._backward: tuple[int, list[Sizes | None]] = (-1, [None])
 
     def again(self) -> list[Sizes | None]:
-        if self._backward[0] != _backward():
-            self._backward = (_backward(), [None])
+        if self._backward[0] != backward_pass():
+            self._backward = (backward_pass(), [None])
         return self._backward[1]
 
 
@@ -73,19 +75,19 @@ class TokenGrid:
         if self.reader is not None:
             height, width = self.reader(block, *args, **kwargs)
             told = (height, width)
-        if told is not None and (torch.compiler.is_compiling() or _backward() == -1):
+        if told is not None and (torch.compiler.is_compiling() or backward_pass() == -1):
             self._read(told)
         if torch.compiler.is_compiling():
             return
         x = next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), None)
         if told is None and x is not None:
             told = self.sizes(x)
-        if _backward() != -1:
+        if backward_pass() != -1:
             self._thread.again().append(told)
 
     def leave(self, block: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Forward hook of the same blocks, also where they stop early: another one may start from the output."""
-        if not torch.compiler.is_compiling() and _backward() != -1:
+        if not torch.compiler.is_compiling() and backward_pass() != -1:
             inside = self._thread.again()
             if len(inside) > 1:
                 self._belongs(output[0] if isinstance(output, tuple) else output, inside.pop())
@@ -98,7 +100,7 @@ class TokenGrid:
             return
         if all(type(n) is int for n in sizes):  # tracers have numbers of their own
             self._shapes.setdefault(sizes[0] * sizes[1], set()).add(sizes)
-        if _backward() == -1:
+        if backward_pass() == -1:
             self._thread.read = sizes
         else:
             self._thread.again()[-1] = sizes
@@ -109,7 +111,7 @@ class TokenGrid:
             return self.fixed
         if torch.compiler.is_compiling():
             return self._traced
-        if _backward() == -1:
+        if backward_pass() == -1:
             found = self._thread.read
         else:
             shapes = self._read_for(x)
@@ -144,7 +146,7 @@ class TokenGrid:
         return x[:, : self.prefix], rearrange(x[:, self.prefix :], "b (h w) c -> b h w c", h=height, w=width)
 
     def _unknown(self, x: Tensor) -> str:
-        if torch.compiler.is_compiling() or _backward() == -1:
+        if torch.compiler.is_compiling() or backward_pass() == -1:
             return (
                 "the token grid is not known: it is read when the patch embedding of the adapted model runs, which has "
                 "not happened in this thread: run the whole adapted model"
@@ -154,11 +156,6 @@ class TokenGrid:
             "as many tokens went forward, and which it was cannot be told from a tensor that is not the one the block "
             "started from: checkpoint whole blocks, and do not offload what they start from"
         )
-
-
-def _backward() -> int:
-    """The number of the pass backward that runs here now, -1 for none."""
-    return torch._C._current_graph_task_id()
 
 
 def _storage(x: Any) -> torch.UntypedStorage | None:

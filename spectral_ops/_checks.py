@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
+
+from spectral_ops import torch_internals
 
 __all__ = ["check_dtype", "check_floating", "check_quantity", "check_sizes", "has_values", "normalise_dims"]
 
@@ -46,7 +47,7 @@ def check_sizes(sizes: int | Sequence[int], name: str = "sizes") -> tuple[int, .
     if not result:
         raise ValueError(f"{name} must not be empty, got {sizes!r}")
     for n in result:
-        if isinstance(n, Tensor) and torch.jit.is_tracing():
+        if isinstance(n, Tensor) and torch_internals.jit_tracing():
             continue  # torch.jit.trace hands shapes over as tensors, so that its graphs serve every size
         if not isinstance(n, (int, torch.SymInt)) or isinstance(n, bool):
             raise TypeError(f"{name} must be ints, got {sizes!r}")
@@ -57,8 +58,7 @@ def check_sizes(sizes: int | Sequence[int], name: str = "sizes") -> tuple[int, .
 
 def has_values(value: Tensor) -> bool:
     """Whether the entries can be read: not on the meta device, of fake tensors or under a ``torch.func`` transform."""
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(value)
-    return not (value.is_meta or isinstance(value, FakeTensor) or wrapped)
+    return not (value.is_meta or torch_internals.is_symbolic(value))
 
 
 def check_quantity(

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+from spectral_ops import torch_internals
 
 _Builder = TypeVar("_Builder", bound=Callable[..., Tensor])
 
@@ -20,9 +21,9 @@ def tracing() -> bool:
     """Whether tensors made now may belong to a graph, a dispatch mode or a function transform, not be plain data."""
     return (
         torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or _get_current_dispatch_mode() is not None
-        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch_internals.jit_tracing()
+        or torch_internals.dispatch_mode()
+        or torch_internals.transforming()
     )
 
 

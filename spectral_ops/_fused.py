@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
+from spectral_ops import torch_internals
 from spectral_ops.transforms import Kind, _basis
 
 if TYPE_CHECKING:
@@ -75,11 +75,9 @@ def _tf32_allowed() -> bool:
 
 def _transformed() -> bool:
     """Whether the call is traced for a format without this operator, or transformed in a way it has no rule for."""
-    if not torch.compiler.is_compiling() and torch._C._get_tracing_state() is not None:
+    if not torch.compiler.is_compiling() and torch_internals.jit_tracing():
         return True
-    # By type, because Dynamo takes None for an object like any other here.
-    functional = isinstance(torch._C._functorch.peek_interpreter_stack(), torch._C._functorch.CInterpreter)
-    return functional or forward_ad._current_level >= 0 or torch.onnx.is_in_onnx_export()
+    return torch_internals.transformed() or torch_internals.forward_mode() or torch.onnx.is_in_onnx_export()
 
 
 def apply(x: Tensor, gain: Tensor, boundary: Boundary, products: torch.dtype) -> Tensor:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn import functional as F
-from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.checkpoint import checkpoint
 
+from spectral_ops import torch_internals
 from spectral_ops._constants import tracing
 from spectral_ops.linear import ChannelLinear, channel_linear
 
@@ -65,19 +64,12 @@ def may_checkpoint() -> bool:
     return (
         not tracing()
         and torch.is_grad_enabled()
-        and forward_ad._current_level < 0
-        and torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
-        and not _saved_tensors_hooked()
+        and not torch_internals.forward_mode()
+        and torch_internals.may_hook_saved_tensors()
     )
-
-
-def _saved_tensors_hooked() -> bool:
-    """Whether others decide what is kept, another checkpoint for example. Older versions of torch cannot tell."""
-    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
-    return top is not None and top(False) is not None
 
 
 def hooked(module: nn.Module) -> bool:
     """Whether others have a hand in what a module returns: hooks, or a ``forward`` put in the place of its own."""
     own = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(own) or "forward" in vars(module) or _has_any_global_hook()  # type: ignore[no-untyped-call]
+    return any(own) or "forward" in vars(module) or torch_internals.globally_hooked()

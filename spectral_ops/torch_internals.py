@@ -1,0 +1,94 @@
+"""What only private names of torch tell: asked in this one place.
+
+A version of torch that lacks a name gets the answer that is slower or plainer, and right.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn.modules import module as _modules
+
+__all__ = [
+    "backward_pass",
+    "dispatch_mode",
+    "forward_mode",
+    "globally_hooked",
+    "is_symbolic",
+    "jit_tracing",
+    "may_hook_saved_tensors",
+    "transformed",
+    "transforming",
+]
+
+_MISSING: Any = object()
+
+
+def _private(path: str, default: Any) -> Any:
+    """What stands at ``torch.<path>``, or the default."""
+    found: Any = torch
+    for name in path.split("."):
+        found = getattr(found, name, _MISSING)
+    return default if found is _MISSING else found
+
+
+_peek = _private("_C._functorch.peek_interpreter_stack", lambda: object())
+_Interpreter = _private("_C._functorch.CInterpreter", object)
+_is_wrapped = _private("_C._functorch.is_functorch_wrapped_tensor", lambda value: False)
+_Fake = _private("_subclasses.FakeTensor", ())
+_mode = _private("utils._python_dispatch._get_current_dispatch_mode", lambda: object())
+_may_hook = _private("_C._autograd._saved_tensors_hooks_is_enabled", lambda: False)
+_hooks = _private("_C._autograd._top_saved_tensors_default_hooks", lambda ignore_tracing: None)
+_graph_task = _private("_C._current_graph_task_id", lambda: -1)
+
+
+def jit_tracing() -> bool:
+    """Whether ``torch.jit.trace``, or an exporter that goes through it, runs."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
+def transforming() -> bool:
+    """Whether a ``torch.func`` transform may be active."""
+    return _peek() is not None
+
+
+def transformed() -> bool:
+    """Whether a ``torch.func`` transform is active; by type, because None is an object like any other to Dynamo."""
+    return isinstance(_peek(), _Interpreter)
+
+
+def dispatch_mode() -> bool:
+    """Whether a dispatch mode sees what is computed, that of fake tensors for example."""
+    return _mode() is not None
+
+
+def forward_mode() -> bool:
+    """Whether derivatives are taken in forward mode."""
+    return int(getattr(forward_ad, "_current_level", 0)) >= 0
+
+
+def is_symbolic(value: Tensor) -> bool:
+    """Whether a tensor stands for others: fake, or wrapped by a ``torch.func`` transform. Its entries can't be read."""
+    return isinstance(value, _Fake) or bool(_is_wrapped(value))
+
+
+def may_hook_saved_tensors() -> bool:
+    """Whether hooks on saved tensors are possible, and no others, a checkpoint's for example, are there.
+
+    Versions of torch that cannot tell the latter are taken at their word about the former.
+    """
+    return bool(_may_hook()) and _hooks(False) is None
+
+
+def globally_hooked() -> bool:
+    """Whether there are hooks on the calls of all modules."""
+    kinds = ("backward_pre_hooks", "backward_hooks", "forward_hooks", "forward_pre_hooks")
+    return any(getattr(_modules, f"_global_{kind}", False) for kind in kinds)
+
+
+def backward_pass() -> int:
+    """The number of the pass backward that runs here now, -1 for none."""
+    return int(_graph_task())
