@@ -14,9 +14,11 @@ from timm.layers import DropPath, LayerScale
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from spectral_ops import ChannelLinear, SpectralMixer, SpectralOperator
+from spectral_ops import SpectralMixer, SpectralOperator
+from spectral_ops.linear import call
 from spectral_ops.mixer import shown
-from spectral_ops.recompute import hooked, linear_behind
+from spectral_ops.recompute import linear_behind
+from spectral_ops.torch_internals import hooked
 
 __all__ = [
     "MIN_IMAGE_SIZE",
@@ -117,13 +119,13 @@ class Mlp(nn.Module):
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = ChannelLinear(channels, hidden)
+        self.fc1 = nn.Linear(channels, hidden)
         self.act = nn.GELU()
-        self.fc2 = ChannelLinear(hidden, channels)
+        self.fc2 = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.fc1(x)
-        return linear_behind(self.fc2, self.act, x) if plain_gelu(self.act) else self.fc2(self.act(x))
+        x = call(self.fc1, x)
+        return linear_behind(self.fc2, self.act, x) if plain_gelu(self.act) else call(self.fc2, self.act(x))
 
 
 class SpectralBlock(nn.Module):

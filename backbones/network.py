@@ -15,14 +15,13 @@ from torch.utils.checkpoint import checkpoint
 from backbones.blocks import MIN_IMAGE_SIZE, Downsample, NormPlacement, Stem, halved, visible_at_half_size
 from backbones.deployment import Site, precompute, restore
 from backbones.place import BlockFactory, OperatorFactory, Place, spectral_blocks
-from spectral_ops import ChannelLinear, Softmax, SpectralEmbedding, SpectralMixer
+from spectral_ops import Softmax, SpectralEmbedding, SpectralMixer
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 from spectral_ops.mixer import shown
 
 __all__ = ["MIN_IMAGE_SIZE", "SpectralNet", "SpectralStage", "stage_sizes"]
 
 # What decides by the size of its input, so that torch.fx keeps it whole; timm's tracing knows these.
-register_notrace_module(ChannelLinear)
 register_notrace_module(SpectralMixer)
 register_notrace_module(SpectralEmbedding)
 

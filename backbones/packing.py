@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from backbones.blocks import Mlp, plain_gelu
-from spectral_ops import ChannelLinear
-from spectral_ops.recompute import hooked
+from spectral_ops.torch_internals import hooked
 
 __all__ = ["packed"]
 
@@ -73,7 +72,7 @@ class _PackedConv2d(_Packed):
         return self._forward(torch.ops.mkldnn._convolution_pointwise, input, *self.arguments)
 
 
-_PACKED = {nn.Linear: _PackedLinear, ChannelLinear: _PackedLinear, nn.Conv2d: _PackedConv2d}
+_PACKED = {nn.Linear: _PackedLinear, nn.Conv2d: _PackedConv2d}
 
 
 def _data(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -9,7 +9,6 @@ from spectral_ops.evolution import Oscillation, Relaxation, SourceResponse, Velo
 from spectral_ops.grid import Grid, GridOptions
 from spectral_ops.heat import Biharmonic, FractionalHeat, Heat, ReactionDiffusion
 from spectral_ops.identity import Identity
-from spectral_ops.linear import ChannelLinear
 from spectral_ops.mixer import SpectralMixer
 from spectral_ops.operator import SpectralOperator
 from spectral_ops.poisson import Poisson
@@ -23,7 +22,6 @@ __version__ = "0.1.0"
 __all__ = [
     "Biharmonic",
     "Bounded",
-    "ChannelLinear",
     "FractionalHeat",
     "FromEmbedding",
     "Grid",

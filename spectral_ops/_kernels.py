@@ -54,8 +54,8 @@ class use_kernels:
             batch dimension, and products in bfloat16, float16 or TF32; all else, and graphs for any size, keep to the
             products. Off by default because it is not yet measured: its numbers were checked by Triton's interpreter on
             the CPU, and tools/benchmark_gpu.py checks and measures it on a GPU.
-        convolved: On the CPU, linears over the channels of float32 maps as 1x1 convolutions, see
-            :class:`~spectral_ops.ChannelLinear`.
+        convolved: On the CPU, linears over the channels of float32 maps as 1x1 convolutions, which can be twice
+            as fast; layers that others hook, wrap or replace are called as they are.
 
     Raises:
         ValueError: An argument is not one of these.

@@ -1,4 +1,4 @@
-"""A linear layer for the channels of maps that is fast on the CPU too."""
+"""Linear layers over the channels of maps: called like any module, and computed by the faster kernel on the CPU."""
 
 from __future__ import annotations
 
@@ -8,14 +8,25 @@ from torch.nn import functional as F
 
 from spectral_ops._constants import tracing
 from spectral_ops._kernels import SETTINGS
+from spectral_ops.torch_internals import PLAIN, hooked
 
-__all__ = ["ChannelLinear", "channel_linear"]
+__all__ = ["call", "call_in_own_dtype", "is_plain", "product", "tensors"]
 
-_PLAIN = (Tensor, nn.Parameter)
+_FORWARD = nn.Linear.forward
 
 
-def channel_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``F.linear`` over the channels of a map, in whichever way is faster."""
+def is_plain(layer: nn.Module) -> bool:
+    """Whether a layer is ``nn.Linear`` and nothing else: nobody wraps, replaces, hooks or counts it."""
+    return type(layer) is nn.Linear and nn.Linear.forward is _FORWARD and not hooked(layer)
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``F.linear`` over the channels of a map, by whichever kernel is faster.
+
+    On x86 CPUs a contiguous float32 map ``(H, W, C)`` or ``(B, H, W, C)`` goes through a 1x1 convolution, forward and
+    backward, which can be twice as fast (docs/performance.md; ``use_kernels(convolved=False)`` turns it off).
+    Everything else, graphs that are traced or exported included, is the plain product.
+    """
     if _prefers_convolution(x, weight):
         batch = x if x.ndim == 4 else x.unsqueeze(0)
         y = F.conv2d(batch.permute(0, 3, 1, 2), weight[:, :, None, None], bias).permute(0, 2, 3, 1)
@@ -23,24 +34,36 @@ def channel_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
-class ChannelLinear(nn.Linear):
-    """``nn.Linear`` over the last dimension, the channels of a map.
+def tensors(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of a linear layer."""
+    return layer.weight, layer.bias  # type: ignore[return-value]
 
-    On x86 CPUs a contiguous float32 map ``(H, W, C)`` or ``(B, H, W, C)`` goes through a 1x1 convolution, forward and
-    backward, which can be twice as fast (docs/performance.md; ``use_kernels(convolved=False)`` turns it off).
-    Everything else, graphs that are traced or exported included, is the plain product. Parameters and state dict are
-    those of ``nn.Linear``; tools that look for that type exactly, as ``torch.ao.quantization.quantize_dynamic`` does,
-    have to be told of this one.
+
+def call(layer: nn.Module, x: Tensor) -> Tensor:
+    """``layer(x)`` over the channels of a map; what :func:`product` makes of it where the layer :func:`is_plain`.
 
     Example:
-        >>> layer = ChannelLinear(8, 16)
-        >>> x = torch.randn(2, 5, 7, 8)
-        >>> bool(torch.allclose(layer(x), nn.functional.linear(x, layer.weight, layer.bias), atol=1e-6))
+        >>> layer, x = nn.Linear(8, 16), torch.randn(2, 5, 7, 8)
+        >>> bool(torch.allclose(call(layer, x), layer(x), atol=1e-6))
         True
     """
+    if SETTINGS.convolved and not tracing() and type(x) in PLAIN and is_plain(layer):
+        return product(x, *tensors(layer))
+    return layer(x)  # type: ignore[no-any-return]
 
-    def forward(self, x: Tensor) -> Tensor:
-        return channel_linear(x, self.weight, self.bias)
+
+def call_in_own_dtype(layer: nn.Module, x: Tensor) -> Tensor:
+    """:func:`call` for an input in a wider dtype than that of the weights, and a result in the input's dtype.
+
+    A plain layer computes in the input's dtype; one that others have a hand in in its own.
+    """
+    own = next((p.dtype for p in layer.parameters() if p.is_floating_point()), x.dtype)
+    if own == x.dtype:
+        return call(layer, x)
+    if is_plain(layer):
+        weight, bias = tensors(layer)
+        return product(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+    return layer(x.to(own)).to(x.dtype)  # type: ignore[no-any-return]
 
 
 def _prefers_convolution(x: Tensor, weight: Tensor) -> bool:
@@ -52,8 +75,8 @@ def _prefers_convolution(x: Tensor, weight: Tensor) -> bool:
     return (
         not tracing()
         and SETTINGS.convolved
-        and type(x) in _PLAIN  # nor what torch.fx traces with
-        and type(weight) in _PLAIN
+        and type(x) in PLAIN  # nor what torch.fx traces with
+        and type(weight) in PLAIN
         and x.layout == weight.layout == torch.strided
         and x.ndim in (3, 4)
         and x.dtype == weight.dtype == torch.float32

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spectral_ops.linear import ChannelLinear
+from spectral_ops.linear import call
 from spectral_ops.operator import SpectralOperator
 from spectral_ops.precomputed import Precomputed
 from spectral_ops.recompute import linear_behind
@@ -68,11 +68,11 @@ class SpectralMixer(nn.Module):
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
         self.dwconv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
-        self.value = ChannelLinear(channels, channels)
-        self.gate = ChannelLinear(channels, channels)
+        self.value = nn.Linear(channels, channels)
+        self.gate = nn.Linear(channels, channels)
         self.operator = operator
         self.norm = nn.LayerNorm(channels, eps=norm_eps)
-        self.proj = ChannelLinear(channels, channels)
+        self.proj = nn.Linear(channels, channels)
 
     def shares(self, sizes: Sequence[int] | None = None) -> tuple[str, ...]:
         """Which of the learned maps that the layers of a stage share this one takes by keyword.
@@ -94,7 +94,7 @@ class SpectralMixer(nn.Module):
             visible: Bool, ``(B, H, W, 1)``. Cells where it is False are empty: nothing of them reaches another cell.
         """
         x = self.dwconv(shown(x, visible).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        value = shown(self.value(x), visible)  # its bias would reach every cell through the operator
+        value = shown(call(self.value, x), visible)  # its bias would reach every cell through the operator
         pooled = None if visible is None else functools.partial(_visible_mean, value, visible)
         mixed = self.norm(self.operator(value, embedding=embedding, pooled=pooled))
-        return linear_behind(self.proj, _gated, mixed, self.gate(x))
+        return linear_behind(self.proj, _gated, mixed, call(self.gate, x))

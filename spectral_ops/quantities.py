@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from spectral_ops._checks import check_quantity
 from spectral_ops.grid import Grid
-from spectral_ops.linear import channel_linear
+from spectral_ops.linear import call_in_own_dtype
 
 __all__ = ["Bounded", "Constant", "FromEmbedding", "InputRouter", "Softmax", "Softplus", "SoftplusEmbedding"]
 
@@ -188,7 +188,7 @@ class InputRouter(nn.Module):
             raise ValueError(
                 f"channels and reduction must be >= 1 and count >= 2, got {channels=}, {reduction=} and {count=}"
             )
-        self.count = count
+        self.channels, self.count = channels, count
         self.hidden = nn.Linear(channels, max(channels // reduction, 1))
         self.output = nn.Linear(self.hidden.out_features, (count - 1) * (channels if per_channel else 1))
 
@@ -196,11 +196,9 @@ class InputRouter(nn.Module):
         x = grid.pooled
         if x is None:
             raise ValueError("this operator's weights are predicted from the input: give gain() its mean as `pooled`")
-        if x.shape[-1] != self.hidden.in_features:
-            raise ValueError(f"the input must have {self.hidden.in_features} channels, got {x.shape[-1]}")
-        for index, layer in enumerate((self.hidden, self.output)):
-            x = F.relu(x) if index else x
-            x = F.linear(x.to(grid.dtype), layer.weight.to(grid.dtype), layer.bias.to(grid.dtype))
+        if x.shape[-1] != self.channels:
+            raise ValueError(f"the input must have {self.channels} channels, got {x.shape[-1]}")
+        x = call_in_own_dtype(self.output, F.relu(call_in_own_dtype(self.hidden, x.to(grid.dtype))))
         x = torch.unflatten(x, -1, (self.count - 1, -1)).transpose(0, -2)  # (K - 1, [B,] C or 1)
         weights = torch.softmax(F.pad(x, (0, 0) * (x.ndim - 1) + (0, 1)), dim=0)  # the last logit is 0
         for _ in grid.sizes:  # not a view, over whose shape torch's TorchScript exporter divides by zero
@@ -226,16 +224,14 @@ class FromEmbedding(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         self.linear = nn.Linear(channels, channels)
 
     def forward(self, grid: Grid) -> Tensor:
         embedding = _embedding(grid)
-        if embedding.shape[-1] != self.linear.in_features:
-            raise ValueError(
-                f"embedding must have {self.linear.in_features} channels, got shape {tuple(embedding.shape)}"
-            )
-        weight, bias = self.linear.weight.to(grid.dtype), self.linear.bias.to(grid.dtype)
-        return F.relu(channel_linear(embedding, weight, bias))
+        if embedding.shape[-1] != self.channels:
+            raise ValueError(f"embedding must have {self.channels} channels, got shape {tuple(embedding.shape)}")
+        return F.relu(call_in_own_dtype(self.linear, embedding))
 
 
 class SoftplusEmbedding(nn.Module):

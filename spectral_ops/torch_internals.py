@@ -8,15 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as _modules
 
 __all__ = [
+    "PLAIN",
     "backward_pass",
     "dispatch_mode",
     "forward_mode",
-    "globally_hooked",
+    "hooked",
     "is_symbolic",
     "jit_tracing",
     "may_hook_saved_tensors",
@@ -24,7 +25,11 @@ __all__ = [
     "transforming",
 ]
 
+#: The types of tensors that nobody overrides.
+PLAIN = (Tensor, nn.Parameter)
+
 _MISSING: Any = object()
+_HOOKS = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
 
 
 def _private(path: str, default: Any) -> Any:
@@ -83,10 +88,10 @@ def may_hook_saved_tensors() -> bool:
     return bool(_may_hook()) and _hooks(False) is None
 
 
-def globally_hooked() -> bool:
-    """Whether there are hooks on the calls of all modules."""
-    kinds = ("backward_pre_hooks", "backward_hooks", "forward_hooks", "forward_pre_hooks")
-    return any(getattr(_modules, f"_global_{kind}", False) for kind in kinds)
+def hooked(module: nn.Module) -> bool:
+    """Whether others have a hand in what a module returns: hooks, or a ``forward`` put in the place of its own."""
+    own = any(getattr(module, f"_{kind}", True) for kind in _HOOKS)
+    return own or any(getattr(_modules, f"_global_{kind}", False) for kind in _HOOKS) or "forward" in vars(module)
 
 
 def backward_pass() -> int:

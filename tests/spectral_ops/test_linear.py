@@ -1,13 +1,15 @@
-"""ChannelLinear is nn.Linear, also where it is computed by a convolution."""
+"""A called linear layer gives what the layer gives, also where it is computed by a convolution."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune
 from torch.utils.flop_counter import FlopCounterMode
 
-from spectral_ops import ChannelLinear, use_kernels
+from spectral_ops import use_kernels
+from spectral_ops.linear import call, call_in_own_dtype
 
 
 @pytest.fixture(autouse=True)
@@ -16,11 +18,20 @@ def _on_x86():
         yield
 
 
+class _Called(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return call(self.layer, x)
+
+
 def _layers(bias=True):
     torch.manual_seed(0)
-    layer, plain = ChannelLinear(5, 9, bias=bias), nn.Linear(5, 9, bias=bias)
+    layer, plain = nn.Linear(5, 9, bias=bias), nn.Linear(5, 9, bias=bias)
     plain.load_state_dict(layer.state_dict())
-    return layer, plain
+    return _Called(layer), plain
 
 
 def _convolved(y):
@@ -68,9 +79,9 @@ def test_weights_of_other_kinds():
     x = torch.randn(2, 3, 3, 5)
     expected = layer(x)
     with torch.no_grad():
-        layer.weight = nn.Parameter(layer.weight.to_sparse_csr(), requires_grad=False)
+        layer.layer.weight = nn.Parameter(layer.layer.weight.to_sparse_csr(), requires_grad=False)
         torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
-    assert ChannelLinear(5, 0)(x).shape == (2, 3, 3, 0)
+    assert call(nn.Linear(5, 0), x).shape == (2, 3, 3, 0)
 
 
 def test_compiles_without_break():
@@ -88,7 +99,7 @@ def test_second_derivatives():
         x = torch.linspace(-1, 1, 40).view(2, 2, 2, 5).requires_grad_()
         (gradient,) = torch.autograd.grad(module(x).tanh().sum(), x, create_graph=True)
         gradient.square().sum().backward()
-        found.append((x.grad, module.weight.grad))
+        found.append((x.grad, next(module.parameters()).grad))
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
@@ -128,6 +139,54 @@ def test_graphs_hold_the_product():
     assert counter.get_total_flops() == 2 * 18 * 5 * 9
 
 
-def test_it_is_a_linear_layer_to_others():
-    layer, plain = _layers()
-    assert isinstance(layer, nn.Linear) and layer.state_dict().keys() == plain.state_dict().keys()
+def _hooked(layer):
+    layer.register_forward_hook(lambda module, args, y: y + 1)
+    return lambda x, expected: expected + 1
+
+
+def _replaced_forward(layer):
+    layer.forward = lambda x: nn.functional.linear(x, layer.weight, layer.bias) * 2
+    return lambda x, expected: expected * 2
+
+
+def _parametrised(layer):
+    class Twice(nn.Module):
+        def forward(self, weight):
+            return weight * 2
+
+    parametrize.register_parametrization(layer, "weight", Twice())
+    return lambda x, expected: 2 * expected - layer.bias
+
+
+def _pruned(layer):
+    prune.ln_structured(layer, "weight", amount=3, n=2, dim=0)
+    return lambda x, expected: torch.where(layer.weight.any(1), expected, layer.bias)
+
+
+@pytest.mark.parametrize("change", [_hooked, _replaced_forward, _parametrised, _pruned])
+@pytest.mark.parametrize("way", [call, call_in_own_dtype])
+@torch.no_grad()
+def test_whoever_has_a_hand_in_the_layer_is_asked(change, way):
+    layer, x = nn.Linear(5, 9), torch.randn(2, 3, 4, 5)
+    expected = layer(x)
+    becomes = change(layer)
+    torch.testing.assert_close(way(layer, x), becomes(x, expected))
+
+
+def test_patches_of_the_class_are_asked(monkeypatch):
+    layer, x = nn.Linear(5, 9), torch.randn(2, 3, 4, 5)
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: x * 0)
+    assert torch.equal(call(layer, x), x * 0)
+
+
+@pytest.mark.parametrize("low", [torch.float16, torch.bfloat16])
+def test_a_plain_layer_computes_in_the_dtype_of_the_input(low):
+    layer, x = nn.Linear(5, 9).to(low), torch.randn(3, 4, 5)
+    expected = nn.functional.linear(x, layer.weight.float(), layer.bias.float())
+    torch.testing.assert_close(call_in_own_dtype(layer, x), expected, rtol=1e-6, atol=1e-6)
+    compiled = torch.compile(lambda x: call_in_own_dtype(layer, x), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), expected, rtol=1e-6, atol=1e-6)
+    calls = []
+    layer.register_forward_hook(lambda module, args, y: calls.append(args[0].dtype))
+    torch.testing.assert_close(call_in_own_dtype(layer, x), expected, rtol=0.02, atol=0.02)
+    assert calls == [low]

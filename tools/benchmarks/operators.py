@@ -12,7 +12,8 @@ from backbones import packed
 from benchmarks.case import Case, gradients, inference, named
 from benchmarks.measuring import Run
 from benchmarks.public import decay, public_dct2, public_idct2
-from spectral_ops import ChannelLinear, Heat, apply_gain, cosine_basis, dctn, idctn
+from spectral_ops import Heat, apply_gain, cosine_basis, dctn, idctn
+from spectral_ops.linear import call
 
 
 def _einsum(x: Tensor, basis: Tensor) -> Tensor:
@@ -107,13 +108,12 @@ def linear(n: int, channels: int, batch: int) -> Case:
     """The first linear of an MLP."""
 
     def make(device: torch.device) -> tuple[dict[str, Run], Tensor]:
-        ours, plain = ChannelLinear(channels, 4 * channels), nn.Linear(channels, 4 * channels)
-        plain.load_state_dict(ours.state_dict())
-        x = torch.randn(batch, n, n, channels)
-        exact = nn.functional.linear(x.double(), ours.weight.double(), ours.bias.double()).detach()
-        models, x = {"ours": ours.to(device), "nn.Linear": plain.to(device)}, x.to(device)
+        layer, x = nn.Linear(channels, 4 * channels), torch.randn(batch, n, n, channels)
+        exact = nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double()).detach()
+        layer, x = layer.to(device), x.to(device)
+        models = {"ours": lambda x: call(layer, x), "nn.Linear": layer}
         if device.type == "cpu":
-            models["ours, packed"] = packed(nn.Sequential(ours).eval(), x)
+            models["ours, packed"] = packed(nn.Sequential(layer).eval(), x)
         return {name: inference(lambda m=m: m(x), False, device) for name, m in models.items()}, exact
 
     return Case(f"{n} x {n} x {channels} to {4 * channels}, batch {batch}", make, ("ours", "nn.Linear", "ours, packed"))
