@@ -1,73 +1,101 @@
-"""What training scripts put around a network's weights: a container for the state dict, prefixes before its names."""
+"""Where a checkpoint keeps a network's weights: in which of its dicts, and under which prefix of their names."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from torch import Tensor
 
-__all__ = ["Weights", "check_weights", "strip_prefixes", "unwrap"]
+from backbones.weights.messages import first_names
+from backbones.weights.reading import MAX_DEPTH, Inert
+
+__all__ = ["Weights", "check_weights", "find_weights", "without_prefix"]
 
 Weights = Literal["raw", "ema"]
-#: Where a training script keeps its tensors, the first that is there.
-_CONTAINERS: dict[str, tuple[str, ...]] = {
-    "raw": ("model", "state_dict", "module"),
-    "ema": ("model_ema", "state_dict_ema"),
-}
+
+
+class _Table(Protocol):
+    """What is asked of :class:`~backbones.weights.names.NameTable` here."""
+
+    def prefixes(self, names: Iterable[str], *, marked: bool = True) -> Counter[str]: ...
+
+
+class _Place(NamedTuple):
+    path: tuple[str, ...]
+    prefix: str
+    state: Mapping[Any, Any]
+
+    def __str__(self) -> str:
+        return ".".join(self.path) + (f" under {self.prefix!r}" if self.prefix else "") or "the top"
+
+    @property
+    def averaged(self) -> bool:
+        return any("ema" in part.lower().split("_") for part in (*self.path, *self.prefix.split(".")))
 
 
 def check_weights(weights: str) -> None:
     """Raise ``ValueError`` for another argument than ``"raw"`` and ``"ema"``."""
-    if weights not in _CONTAINERS:
-        raise ValueError(f"weights must be one of {tuple(_CONTAINERS)}, got {weights!r}")
+    if weights not in get_args(Weights):
+        raise ValueError(f"weights must be one of {get_args(Weights)}, got {weights!r}")
 
 
-def unwrap(checkpoint: Mapping[str, Any], weights: Weights) -> Mapping[str, Tensor]:
-    """The state dict inside a checkpoint.
+def find_weights(checkpoint: Mapping[str, Any], weights: Weights, tables: Iterable[_Table]) -> dict[str, Tensor]:
+    """The tensors of the one network in a checkpoint that a table knows, their names without what stands before them.
+
+    Trainers wrap networks (``module.``, ``_orig_mod.``), make them attributes of others (``model.``, ``backbone.``) and
+    put their weights into dicts (``state_dict``, ``model``), all that in any nesting. So they are looked for by the
+    names of the network itself: at any depth, behind any prefix. What has another prefix belongs to other parts.
 
     Args:
         checkpoint: What a file holds.
-        weights: ``"raw"``, or ``"ema"`` for the moving average.
+        weights: ``"raw"``, or ``"ema"`` for the moving average, which has ``ema`` in the name of its dict or prefix.
+        tables: Of the names of networks.
 
     Raises:
-        ValueError: It holds none of that kind.
+        ValueError: There is none, or not of that kind, or several, or a tensor of it is an object of an unknown class.
     """
-    names = _CONTAINERS[weights]
-    if "ema_state_dict" in checkpoint:  # mmengine's EMA hook stores the average as the model and the model beside it
-        names = {"raw": ("ema_state_dict",), "ema": ("state_dict",)}[weights]
-    elif weights == "raw" and any(isinstance(value, Tensor) for value in checkpoint.values()):
-        return checkpoint
-    for name in names:
-        if isinstance(checkpoint.get(name), dict):
-            return checkpoint[name]
-    raise ValueError(
-        f"weights={weights!r} are kept under one of {names}, the file holds {', '.join(map(str, list(checkpoint)[:6]))}"
-    )
+    tables = list(tables)
+    places = [
+        _Place(path, prefix, state)
+        for path, state in _dicts(checkpoint)
+        for prefix in sorted({p for table in tables for p in table.prefixes(_names(state))})
+    ]
+    if not places:
+        held = [name for _, state in _dicts(checkpoint) for name in _names(state) if isinstance(state[name], Tensor)]
+        raise ValueError(f"it holds the tensors of no network of this project ({first_names(held or checkpoint)})")
+    # mmengine's EMA hook stores the average as the model, and the model beside it.
+    swapped = "ema_state_dict" in checkpoint
+    kinds = {kind: [p for p in places if (p.averaged != swapped) == (kind == "ema")] for kind in get_args(Weights)}
+    chosen = kinds[weights]
+    if len(chosen) != 1:
+        found = "; ".join(f"{kind} in {', '.join(map(str, p))}" for kind, p in kinds.items() if p)
+        what = "no such weights" if not chosen else "several networks"
+        raise ValueError(f"weights={weights!r}: the file holds {what} ({found}); save the one meant alone")
+    place = chosen[0]
+    inner = without_prefix(place.state, place.prefix)
+    for name, value in inner.items():
+        if isinstance(value, Inert):
+            kind = type(value)
+            raise ValueError(
+                f"{name} of its weights is a pickled {kind.__module__}.{kind.__qualname__}, which cannot be read safely"
+            )
+    return {name: value for name, value in inner.items() if isinstance(value, Tensor)}
 
 
-def strip_prefixes(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Remove ``module.``, ``backbone.`` and ``encoder.`` from the front of names, however they are nested.
+def without_prefix(state: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
+    """What of a state dict has a prefix, without it."""
+    return {name[len(prefix) :]: state[name] for name in _names(state) if name.startswith(prefix)}
 
-    Where some names carry ``backbone.`` or ``encoder.``, the file is that of a larger model, and names without are left
-    out as belonging to its other parts.
 
-    Raises:
-        ValueError: Two names of the file become the same.
+def _names(state: Mapping[Any, Any]) -> list[str]:
+    return [name for name in state if isinstance(name, str)]
 
-    Example:
-        >>> import torch
-        >>> strip_prefixes({"module.backbone.norm.bias": torch.zeros(1), "module.neck.bias": torch.zeros(1)})
-        {'norm.bias': tensor([0.])}
-    """
-    parts = {name: re.fullmatch(r"((?:module\.|backbone\.|encoder\.)*)(.*)", name, re.DOTALL) for name in state_dict}
-    inner = {name for name, match in parts.items() if match and re.search("backbone|encoder", match.group(1))}
-    result: dict[str, Tensor] = {}
-    for name, match in parts.items():
-        if match is None or (inner and name not in inner):
-            continue
-        if match.group(2) in result:
-            raise ValueError(f"two tensors of the file are both {match.group(2)!r} once prefixes are removed")
-        result[match.group(2)] = state_dict[name]
-    return result
+
+def _dicts(value: Mapping[Any, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
+    """All dicts in a dict, itself first."""
+    yield path, value
+    for name, inner in value.items():
+        if isinstance(inner, Mapping) and len(path) < MAX_DEPTH:
+            yield from _dicts(inner, (*path, str(name)))

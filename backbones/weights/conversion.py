@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from backbones.weights.containers import strip_prefixes
-from backbones.weights.messages import first_names
+from backbones.weights.containers import Weights, find_weights, without_prefix
 from backbones.weights.names import Conversion, NameTable
 from backbones.weights.vheat_names import VHEAT
 
@@ -32,23 +31,25 @@ class Named(NamedTuple):
     table: NameTable | None
 
 
-def own_names(state: Mapping[str, Tensor]) -> Named:
-    """A file's tensors under this project's names.
+def own_names(checkpoint: Mapping[str, Any], weights: Weights = "raw") -> Named:
+    """The tensors of a checkpoint's network under this project's names.
+
+    Args:
+        checkpoint: A state dict, or whatever a trainer puts one into, see
+            :func:`~backbones.weights.containers.find_weights`.
+        weights: ``"raw"``, or ``"ema"`` for the moving average.
 
     Raises:
-        ValueError: They are those of no network of this project, or not of the form that their names promise.
+        ValueError: It holds no network of this project, or several, or tensors not of the form their names promise.
     """
-    stripped = strip_prefixes({name: t for name, t in state.items() if isinstance(name, str) and isinstance(t, Tensor)})
-    if any(table.recognises_ours(stripped) for table in TABLES):
+    state = find_weights(checkpoint, weights, TABLES)
+    if any(table.recognises_ours(state) for table in TABLES):
         # A network reparameterised with its source holds both; the gains follow from the rest.
-        sources = {name for name in stripped if ".operator.source." in name}
-        kept = {n: t for n, t in stripped.items() if not (sources and ".operator.gain_" in n)}
+        sources = {name for name in state if ".operator.source." in name}
+        kept = {n: t for n, t in state.items() if not (sources and ".operator.gain_" in n)}
         return Named({n.replace(".operator.source.", ".operator."): t for n, t in kept.items()}, [], None)
-    known = [table for table in TABLES if table.recognises(stripped)]
-    if not known:
-        raise ValueError(f"it holds the tensors of no network of this project ({first_names(state)})")
-    table = max(known, key=lambda table: table.count(stripped))
-    converted = table.to_ours(stripped)
+    table = max((table for table in TABLES if table.recognises(state)), key=lambda table: table.count(state))
+    converted = table.to_ours(state)
     return Named(converted.state_dict, converted.unexpected, table)
 
 
@@ -56,8 +57,8 @@ def convert_checkpoint(state_dict: Mapping[str, Tensor]) -> Conversion:
     """Give the tensors of an official vHeat file this project's names.
 
     Reads classification and dense files, in train and in precomputed form, with ``to_time`` for ``to_k`` as in older
-    files, and under the prefixes ``module.``, ``backbone.`` and ``encoder.`` in any nesting. In the file of a whole
-    detector or segmentor, the tensors of its other parts are left out.
+    files, and behind any prefix (``module.``, ``_orig_mod.``, ``model.backbone.``): the one that most of the official
+    names have. Without it are the tensors of other parts, of a detector for example, and left out.
 
     Args:
         state_dict: Official names to tensors.
@@ -71,13 +72,16 @@ def convert_checkpoint(state_dict: Mapping[str, Tensor]) -> Conversion:
 
     Example:
         >>> import torch
-        >>> converted = convert_checkpoint({"module.patch_embed.conv1.bias": torch.zeros(48), "step": torch.zeros(1)})
+        >>> file = {"module.patch_embed.conv1.bias": torch.zeros(48), "module.step": torch.zeros(1)}
+        >>> converted = convert_checkpoint(file)
         >>> list(converted.state_dict), converted.unexpected, converted.missing[0]
         (['stem.conv1.bias'], ['step'], 'patch_embed.conv1.weight')
     """
     if not isinstance(state_dict, Mapping) or not all(isinstance(name, str) for name in state_dict):
         raise TypeError(f"state_dict must map names to tensors, got {type(state_dict).__name__}")
-    return VHEAT.to_ours(strip_prefixes(state_dict))
+    found = VHEAT.prefixes(state_dict) or VHEAT.prefixes(state_dict, marked=False)
+    prefix = found.most_common(1)[0][0] if found else ""
+    return VHEAT.to_ours(without_prefix(state_dict, prefix))
 
 
 def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

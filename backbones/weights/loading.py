@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from backbones.deployment import gain_misfits, place_gains
 from backbones.network import SpectralNet
-from backbones.weights.containers import Weights, check_weights, unwrap
+from backbones.weights.containers import Weights, check_weights
 from backbones.weights.conversion import Named, own_names
 from backbones.weights.identification import describe
 from backbones.weights.messages import listed
@@ -47,7 +47,8 @@ def load_checkpoint(
     """Load an official file, or one of this project, into a network.
 
     Reads classification and dense files, in train and in precomputed form, of official and of own names, also as the
-    backbone of a whole detector or segmentor, and safely (:func:`~backbones.read_checkpoint`).
+    backbone of a whole detector or segmentor, as timm, Lightning, accelerate, mmengine, DistributedDataParallel,
+    torch.compile and other trainers write them, and safely (:func:`~backbones.read_checkpoint`).
     A file in precomputed form puts its gains in the place of the physics: the network then runs at its grid only.
 
     Args:
@@ -111,7 +112,7 @@ def read_named(path: str | os.PathLike[str], weights: Weights = "raw") -> Named:
     check_weights(weights)
     checkpoint = read_checkpoint(path)
     try:
-        return own_names(unwrap(checkpoint, weights))
+        return own_names(checkpoint, weights)
     except ValueError as error:
         raise ValueError(f"cannot load {path}: {error}") from error
 

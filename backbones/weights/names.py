@@ -7,6 +7,7 @@ in :data:`~backbones.weights.conversion.TABLES`; whatever reads and loads weight
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -146,6 +147,23 @@ class NameTable:
     def count(self, names: Iterable[str]) -> int:
         """How many of the names are official ones."""
         return sum(_find(self._present_name(name), self._official) is not None for name in names)
+
+    def prefixes(self, names: Iterable[str], *, marked: bool = True) -> Counter[str]:
+        """What stands before names of the family's, official or ours, and how often.
+
+        Args:
+            names: Of a file, such as ``"module.backbone.stem.conv1.weight"``.
+            marked: Look for the marks of the family only.
+        """
+        rules = self._marked if marked else self.rules
+        patterns = [pattern for pattern, _, rule in (*self._official, *self._ours) if rule in rules]
+        found: Counter[str] = Counter()
+        for name in names:
+            starts = [0, *(i + 1 for i, letter in enumerate(name) if letter == ".")]
+            inner = ((name[:i], self._present_name(name[i:])) for i in starts)
+            if (prefix := next((p for p, rest in inner if any(q.fullmatch(rest) for q in patterns)), None)) is not None:
+                found[prefix] += 1
+        return found
 
     def _any_marked(self, names: Iterable[str], patterns: _Patterns) -> bool:
         marked = [pattern for pattern, _, rule in patterns if rule in self._marked]

@@ -13,7 +13,6 @@ from backbones.deployment import place_gains
 from backbones.network import SpectralNet
 from backbones.place import OperatorFactory
 from backbones.weights.cards import where_weights_are
-from backbones.weights.containers import unwrap
 from backbones.weights.conversion import Named, own_names
 from backbones.weights.loading import fit, read_named
 from backbones.weights.reading import harmless_globals
@@ -106,7 +105,7 @@ def checkpoint_filter_fn(checkpoint: Mapping[str, Any], model: SpectralNet) -> d
     Raises:
         ValueError: These are not the weights of a network like ``model``.
     """
-    return _fitted(model, own_names(unwrap(checkpoint, "raw")))
+    return _fitted(model, own_names(checkpoint))
 
 
 def _fitted(model: SpectralNet, named: Named) -> dict[str, Tensor]:

@@ -15,11 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["harmless_globals", "read_checkpoint"]
+__all__ = ["MAX_DEPTH", "Inert", "harmless_globals", "read_checkpoint"]
+
+#: How deep in a checkpoint weights may lie.
+MAX_DEPTH = 4
 
 
-class _Inert:
-    """Takes the place of a class a file asks for: accepts whatever the file says about it and keeps nothing."""
+class Inert:
+    """Takes the place of a class or function a file asks for: accepts whatever the file says of it, keeps nothing."""
 
     def __new__(cls, *args: object) -> Any:
         return super().__new__(cls)
@@ -30,6 +33,9 @@ class _Inert:
     def __setstate__(self, state: object) -> None:
         pass
 
+    def __setitem__(self, key: object, value: object) -> None:  # which torch 2.5 does not look at the class for
+        pass
+
 
 class _InertMapping:
     """The same for a subclass of dict. Torch's safe reader fills only dict and OrderedDict themselves, so it is one."""
@@ -38,19 +44,16 @@ class _InertMapping:
         return OrderedDict()
 
 
-def _log_method(owner: object, name: str) -> object:
-    """``getattr`` as mmengine's log uses it, to name its own public methods, and for nothing else."""
-    if isinstance(owner, type) and _path(owner) == _HISTORY_BUFFER and not name.startswith("_"):
-        return getattr(owner, name, None)
-    raise pickle.UnpicklingError(f"GLOBAL builtins.getattr is not allowed on {owner!r}")
+class _InertList:
+    """The same for a subclass of list, of which the reader fills only list itself."""
+
+    def __new__(cls, *args: object) -> list[Any]:  # type: ignore[misc]
+        return []
 
 
-_log_method.__module__, _log_method.__name__, _log_method.__qualname__ = "builtins", "getattr", "getattr"
-
-
-def _stand_in(path: str, base: type) -> type:
+def _stand_in(path: str, base: type = Inert) -> type:
     """A subclass of ``base`` that torch's safe reader finds under the name ``path``."""
-    module, name = path.rsplit(".", 1)
+    module, _, name = path.rpartition(".")
     return type(name, (base,), {"__module__": module, "__qualname__": name})
 
 
@@ -58,26 +61,32 @@ def _path(item: Any) -> str:
     return f"{item.__module__}.{item.__qualname__}"
 
 
-_HISTORY_BUFFER = "mmengine.logging.history_buffer.HistoryBuffer"
-
-#: What the files in circulation hold beside tensors: the official ones a yacs configuration, those of mmengine a log
-#: (``message_hub``) made of numpy arrays. None of it is needed for the weights, so none of it is built.
+#: What files in circulation hold beside tensors, where timm or mmengine reads them: a yacs configuration, arguments of
+#: a training script, numpy arrays, and mmengine's log. None of it is needed for the weights, so none of it is built.
 _STAND_INS: list[Any] = [
-    _log_method,
     _stand_in("yacs.config.CfgNode", _InertMapping),
-    *(
-        _stand_in(path, _Inert)
-        for path in (
-            _HISTORY_BUFFER,
+    *map(
+        _stand_in,
+        (
+            "argparse.Namespace",
+            "builtins.getattr",
+            "mmengine.logging.history_buffer.HistoryBuffer",
             "numpy.dtype",
             "numpy.ndarray",
             "numpy._core.multiarray._reconstruct",
             "numpy._core.multiarray.scalar",
             "numpy.core.multiarray._reconstruct",
             "numpy.core.multiarray.scalar",
-        )
+        ),
     ),
 ]
+
+#: No training script asks for these. With stand-ins they could do nothing, either, but who wrote such a file meant ill.
+_RUNS_CODE = re.compile(
+    r"(os|posix|nt|sys|subprocess|commands)\..*|(builtins|io)\.(eval|exec|compile|open|__import__|breakpoint|input)"
+)
+#: A file that asks for more different names is not a checkpoint.
+_MAX_NAMES = 1000
 
 
 def harmless_globals() -> contextlib.AbstractContextManager[None]:
@@ -93,29 +102,47 @@ def _is_safetensors(path: Path, head: bytes) -> bool:
 
 
 def _read_pickled(path: Path, allow: Sequence[Any]) -> object:
+    """Torch's safe reader, given a stand-in for every name that it does not know, of the kind that the file fills."""
     given = {_path(item) for item in allow}
-    allowed = [*allow, *(item for item in _STAND_INS if _path(item) not in given)]
-    try:
-        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
-            # Torch warns that pickles of another protocol than its own may fail; where they do, it is an error here.
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL (\S+)", str(error))
-        if wanted:
+    stand_ins = {name: item for item in _STAND_INS if (name := _path(item)) not in given}
+    for _ in range(_MAX_NAMES):
+        try:
+            return _read_safely(path, [*allow, *stand_ins.values()])
+        except pickle.UnpicklingError as error:
+            name, base = _lacking(str(error))
+            if name is None or issubclass(stand_ins.get(name, object), base):
+                raise ValueError(
+                    f"refused to read {path}: it is not a checkpoint of tensors and plain containers, or it is corrupt "
+                    f"({_first_line(error)})"
+                ) from error
+            if _RUNS_CODE.fullmatch(name):
+                raise ValueError(
+                    f"refused to read {path}: it is a pickle that asks for {name}, which could run code. Ask its "
+                    f"author for torch.save(model.state_dict(), ...) or a safetensors file"
+                ) from error
+            stand_ins[name] = _stand_in(name, base)
+        except Exception as error:  # a damaged file fails anywhere, with any exception
             raise ValueError(
-                f"refused to read {path}: it is a pickle that asks for {wanted.group(1)}, which could run code. Only "
-                f"tensors and plain containers are read; ask its author for torch.save(model.state_dict(), ...) or a "
-                f"safetensors file"
+                f"cannot read {path}: the file is truncated or corrupt, fetch it again ({_first_line(error)})"
             ) from error
-        raise ValueError(
-            f"refused to read {path}: it is not a checkpoint of tensors and plain containers, or it is corrupt "
-            f"({_first_line(error)})"
-        ) from error
-    except Exception as error:  # a damaged file fails anywhere, with any exception
-        raise ValueError(
-            f"cannot read {path}: the file is truncated or corrupt, fetch it again ({_first_line(error)})"
-        ) from error
+    raise ValueError(f"refused to read {path}: it asks for more than {_MAX_NAMES} classes")
+
+
+def _read_safely(path: Path, allowed: Sequence[Any]) -> object:
+    with torch.serialization.safe_globals(list(allowed)), warnings.catch_warnings():
+        # Torch warns that pickles of another protocol than its own may fail; where they do, it is an error here.
+        warnings.filterwarnings("ignore", message="Detected pickle protocol")
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _lacking(message: str) -> tuple[str | None, type]:
+    """The name that the safe reader stopped at, if it did at one, and the kind of stand-in that takes it further."""
+    if wanted := re.search(r"GLOBAL (\S+)", message):  # it cuts off "builtins."
+        return wanted[1] if "." in wanted[1] else f"builtins.{wanted[1]}", Inert
+    filled = re.search(r"<class '([^']+)'>", message)
+    kinds = {"SETITEM": _InertMapping, "ppend to list": _InertList, "xtend list": _InertList}
+    base = next((kind for words, kind in kinds.items() if words in message), None)
+    return (filled[1], base) if filled and base else (None, Inert)
 
 
 def _read_safetensors(path: Path) -> object:
@@ -136,16 +163,18 @@ def _first_line(error: Exception) -> str:
     return text.strip().splitlines()[0]
 
 
-def _holds_tensors(value: dict[Any, Any]) -> bool:
-    return any(isinstance(v, Tensor) for v in value.values())
+def _holds_tensors(value: dict[Any, Any], depth: int = MAX_DEPTH) -> bool:
+    inner = [v for v in value.values() if isinstance(v, dict)] if depth else []
+    return any(isinstance(v, Tensor) for v in value.values()) or any(_holds_tensors(v, depth - 1) for v in inner)
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, allow: Sequence[Any] = ()) -> dict[str, Any]:
     """Read a checkpoint without trusting it.
 
     PyTorch files are read with ``weights_only=True`` and safetensors files as such, told apart by their content. What
-    official vHeat files (a yacs configuration) and mmengine files (a training log) pickle beside their tensors is
-    passed over by name; yacs and mmengine need not be installed. There is no fall-back to full unpickling.
+    training scripts pickle beside their tensors (arguments, configurations, logs, metrics of numpy) is passed over by
+    name: inert objects take its place, and nothing that the file names is imported or run. There is no fall-back to
+    full unpickling.
 
     Args:
         path: The file.
@@ -157,8 +186,9 @@ def read_checkpoint(path: str | os.PathLike[str], *, allow: Sequence[Any] = ()) 
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is a directory, empty, a web page, truncated or corrupt, or a pickle that could run code, or
-            what it holds is not a dict with tensors (directly or one level down). The message names the file.
+        ValueError: It is a directory, empty, a web page, truncated or corrupt, or a pickle that asks for what runs
+            code, or what it holds is not a dict with tensors (directly or some levels down). The message names the
+            file.
 
     Example:
         >>> import os, tempfile
@@ -179,9 +209,14 @@ def read_checkpoint(path: str | os.PathLike[str], *, allow: Sequence[Any] = ()) 
     if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|\?xml)", head, re.IGNORECASE):
         raise ValueError(f"{path} is a web page, not a checkpoint: the download saved a page instead of the file")
     checkpoint = _read_safetensors(path) if _is_safetensors(path, head) else _read_pickled(path, allow)
+    if isinstance(checkpoint, Inert):
+        raise ValueError(
+            f"refused to read {path}: it is a pickled {_path(type(checkpoint))}, whose class would have to run: ask "
+            f"its author for torch.save(model.state_dict(), ...) or a safetensors file"
+        )
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} holds a {type(checkpoint).__name__}, not a dict of named tensors")
-    if not any(_holds_tensors(d) for d in (checkpoint, *checkpoint.values()) if isinstance(d, dict)):
+    if not _holds_tensors(checkpoint):
         names = ", ".join(map(str, list(checkpoint)[:5])) or "nothing"
         raise ValueError(f"{path} holds no tensors, only {names}")
     return checkpoint

@@ -52,7 +52,7 @@ def test_a_table_is_read_both_ways(net):
 def test_a_table_needs_a_place_among_the_tables_and_nothing_else(net, make_net, randomise, monkeypatch, tmp_path):
     rest = [name for name in net.state_dict() if not covered(name)]
     whole = NameTable(
-        [*TOY.rules, *(Rule(f"own.{name}", (name,)) for name in rest)], TOY.aliases, marks=["trunk.{i}.{j}.out.weight"]
+        [*TOY.rules, *(Rule(f"{name}_own", (name,)) for name in rest)], TOY.aliases, marks=["trunk.{i}.{j}.out.weight"]
     )
     official = whole.to_official(net.state_dict())
     torch.save({"model": {f"module.{n}": t for n, t in official.items()}}, tmp_path / "x.pth")
