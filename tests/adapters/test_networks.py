@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 from peft import get_peft_model
+from timm.layers import DropPath
 
 import adapters
 from adapters.layer import MoPPALayer
