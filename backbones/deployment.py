@@ -25,11 +25,13 @@ class Site(NamedTuple):
         mixer: The layer.
         sizes: Grid of its map.
         maps: The learned maps it takes, by name.
+        made_from: The modules that make the maps, so that gains made of them are known to be stale once they change.
     """
 
     mixer: SpectralMixer
     sizes: tuple[int, int]
     maps: dict[str, Tensor]
+    made_from: tuple[nn.Module, ...] = ()
 
 
 class Deployable(Protocol):
@@ -57,21 +59,22 @@ def precompute(network: Deployable, images: Sequence[int | tuple[int, int]], *, 
         raise ValueError("sizes must name at least one image size where the physics is dropped, got none")
     found = []
     for image in images:  # all gains first, so that one that cannot be computed leaves the network as it was
-        for mixer, sizes, maps in network.sites(image):
+        for mixer, sizes, maps, made_from in network.sites(image):
             source = mixer.operator.source if isinstance(mixer.operator, Precomputed) else mixer.operator
             if source is None:
                 raise ValueError("this network holds gains only: there is no physics to compute others from")
             if source.input_conditioned:
                 raise ValueError(f"the gain of {source!r} depends on the input and cannot be precomputed")
             device = mixer.norm.weight.device  # an operator of constants has no device of its own
-            found.append((mixer, sizes, source.gain(sizes, embedding=maps.get("embedding"), device=device)))
-    covered = {id(mixer) for mixer, _, _ in found}
+            gain = source.gain(sizes, embedding=maps.get("embedding"), device=device)
+            found.append((mixer, sizes, gain, made_from))
+    covered = {id(mixer) for mixer, *_ in found}
     if left := [name for name, mixer in _mixers(network).items() if not keep_source and id(mixer) not in covered]:
         raise ValueError(f"the physics of {left} cannot be dropped: the network's sites() do not list it")
-    for mixer, sizes, gain in found:
+    for mixer, sizes, gain, made_from in found:
         if not isinstance(mixer.operator, Precomputed):
             mixer.operator = Precomputed(mixer.operator)
-        mixer.operator.store(sizes, gain)
+        mixer.operator.store(sizes, gain, made_from)
     if not keep_source:
         for mixer in _mixers(network).values():
             mixer.operator.source = None

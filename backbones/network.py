@@ -347,10 +347,10 @@ class SpectralNet(nn.Module):
     def sites(self, image: int | Sequence[int]) -> Iterator[Site]:
         """Every mixer with the grid and the learned maps it works on for images of a size."""
         for stage, sizes in zip(self.stages, stage_sizes(image, len(self.stages)), strict=True):
-            maps = stage.maps(sizes)
+            maps, made_from = stage.maps(sizes), tuple(getattr(stage, name) for name in stage.learned)
             for module in stage.modules():
                 if isinstance(module, SpectralMixer):
-                    yield Site(module, sizes, maps)
+                    yield Site(module, sizes, maps, made_from)
 
     def prune_maps(self) -> None:
         """Drop the learned maps that no block takes."""
@@ -360,8 +360,9 @@ class SpectralNet(nn.Module):
     def reparameterize(self, sizes: Sequence[int | tuple[int, int]] | None = None, *, keep_source: bool = True) -> None:
         """Precompute the gains for images of these sizes; other sizes keep working through the physics.
 
-        Calling it again adds sizes. :meth:`unreparameterize` undoes it exactly. Later changes of the weights are not
-        seen at these sizes.
+        Calling it again adds sizes. :meth:`unreparameterize` undoes it exactly. Stored gains are used in evaluation,
+        where nothing is to be learned (``torch.no_grad()``, exports, or weights without gradients), as long as the
+        weights that they were made of stay as they are; training mode and loading drop them.
 
         Args:
             sizes: Image sizes in pixels, each an int or ``(H, W)``; by default ``img_size`` alone, as in

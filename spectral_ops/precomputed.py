@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spectral_ops._checks import check_floating, check_sizes
 from spectral_ops.grid import Grid, GridOptions
 from spectral_ops.operator import SpectralOperator
+from spectral_ops.torch_internals import exporting
 
 __all__ = ["Precomputed"]
+
+
+class _Mark(NamedTuple):
+    """A tensor in the place of a module, and how often it had been written to."""
+
+    place: Mapping[str, Tensor | None]
+    name: str
+    tensor: Tensor
+    version: int
+
+    def holds(self) -> bool:
+        """Whether the same tensor is there with the same numbers."""
+        same = self.place.get(self.name) is self.tensor
+        return same and (torch.compiler.is_compiling() or _version(self.tensor) == self.version)
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _marks(module: nn.Module) -> list[_Mark]:
+    places: tuple[Mapping[str, Tensor | None], ...] = (module._parameters, module._buffers)
+    return [_Mark(p, n, t, _version(t)) for p in places for n, t in p.items() if t is not None]
 
 
 class Precomputed(SpectralOperator):
     """An operator whose gain is looked up by grid size.
 
     On a grid without a stored gain, or for float64 inputs without one in float64, it falls back to ``source``, which it
-    keeps, so nothing is lost and ``operator.source`` undoes the replacement. Later changes of the source's quantities
-    are not seen on grids with a stored gain. ``source=None`` serves files that hold gains only.
+    keeps, so nothing is lost and ``operator.source`` undoes the replacement. It does so, too, where what a gain was
+    made of has changed since or is to get a gradient, so a stored gain is never stale; training mode and loading drop
+    the stored gains. (A graph of ``torch.compile`` does not see changes in place, in evaluation mode and without
+    gradients, other than by loading.) ``source=None`` serves files that hold gains only.
 
     Args:
         source: The operator the gains come from, or None.
@@ -44,13 +70,22 @@ class Precomputed(SpectralOperator):
             raise ValueError("Precomputed takes either a source operator or grid options, not both or neither")
         super().__init__(**(source.grid_options if source is not None else options or {}))
         self.source = source
+        # By the names of gains, what each was made of beside the source, and the state that all of it was in then.
+        self._made_from: dict[str, tuple[nn.Module, ...]] = {}
+        self._stamps: dict[str, list[_Mark]] = {}
 
     @staticmethod
     def _name(sizes: Sequence[int]) -> str:
         return "gain_" + "x".join(map(str, sizes))
 
-    def store(self, sizes: int | Sequence[int], gain: Tensor) -> None:
-        """Keep ``gain``, ``(*sizes)`` or ``(*sizes, C)``, as a buffer for grids of ``sizes``."""
+    def store(self, sizes: int | Sequence[int], gain: Tensor, made_from: Sequence[nn.Module] = ()) -> None:
+        """Keep ``gain``, ``(*sizes)`` or ``(*sizes, C)``, as a buffer for grids of ``sizes``.
+
+        Args:
+            sizes: The grid.
+            gain: The source's gain there.
+            made_from: Modules other than the source that it depends on, such as the embedding handed to its calls.
+        """
         sizes = check_sizes(sizes)
         if len(sizes) != len(self.dims):
             raise ValueError(f"sizes must have one entry per transformed dimension of {self.dims}, got {sizes}")
@@ -62,6 +97,45 @@ class Precomputed(SpectralOperator):
         gain = gain if gain.ndim > len(sizes) else gain.unsqueeze(-1)
         with torch.inference_mode(False):  # so that what is stored during evaluation serves training too
             self.register_buffer(self._name(sizes), gain.detach().clone())
+        self._made_from[self._name(sizes)] = tuple(made_from)
+        self._stamp(self._name(sizes))
+
+    def _stamp(self, name: str) -> None:
+        modules = (*(() if self.source is None else (self.source,)), *self._made_from[name])
+        self._stamps[name] = [mark for outer in modules for module in outer.modules() for mark in _marks(module)]
+
+    def _fresh(self, name: str) -> bool:
+        """Whether a gain is what the source would give now, and nothing of it is to be learned."""
+        if self.source is None:
+            return True
+        stamp = self._stamps[name]
+        if torch.is_grad_enabled() and not exporting() and any(mark.tensor.requires_grad for mark in stamp):
+            return False
+        return all(mark.holds() for mark in stamp)
+
+    def forget(self) -> None:
+        """Drop the stored gains, where the source can make others."""
+        if self.source is not None:
+            for name in list(self._buffers):
+                delattr(self, name)
+            self._made_from, self._stamps = {}, {}
+
+    def train(self, mode: bool = True) -> Precomputed:
+        """As in torch; training would make stored gains stale, and drops them."""
+        if mode:
+            self.forget()
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Versions of tensors are not those of their copies: a copy gets the gains that are still right.
+        made_from = {name: made for name, made in self._made_from.items() if all(m.holds() for m in self._stamps[name])}
+        kept = {n: t for n, t in self._buffers.items() if self.source is None or n in made_from}
+        return {**self.__dict__, "_buffers": kept, "_made_from": made_from, "_stamps": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        for name in self._made_from:
+            self._stamp(name)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name, gain in state_dict.items():
@@ -70,16 +144,18 @@ class Precomputed(SpectralOperator):
                 owned = next((t for t in (*self.parameters(), *self.buffers())), gain)
                 self.register_buffer(match.group(1), torch.empty_like(gain, device=owned.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
+        self.forget()  # what the source and its embedding are after loading is not known yet
 
     def covers(self, sizes: Sequence[int]) -> bool:
-        """Whether a gain is stored for ``sizes``."""
+        """Whether a gain is stored for ``sizes`` that can be used now."""
         return self._find(sizes) is not None
 
     def _find(self, sizes: Sequence[int]) -> Tensor | None:
         # By comparing ints, which works on the symbolic sizes of a traced graph too (and fixes them).
         for stored in self.stored_sizes:
             if len(stored) == len(sizes) and all(a == b for a, b in zip(stored, sizes, strict=True)):
-                return self._buffers[self._name(stored)]
+                name = self._name(stored)
+                return self._buffers[name] if self._fresh(name) else None
         return None
 
     @property

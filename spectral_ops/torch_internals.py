@@ -16,6 +16,7 @@ __all__ = [
     "PLAIN",
     "backward_pass",
     "dispatch_mode",
+    "exporting",
     "forward_mode",
     "hooked",
     "is_symbolic",
@@ -53,6 +54,12 @@ _graph_task = _private("_C._current_graph_task_id", lambda: -1)
 def jit_tracing() -> bool:
     """Whether ``torch.jit.trace``, or an exporter that goes through it, runs."""
     return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
+def exporting() -> bool:
+    """Whether a graph is made to be kept. Torch 2.6 and older take compilation for it."""
+    asked = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+    return bool(asked()) or jit_tracing()
 
 
 def transforming() -> bool:

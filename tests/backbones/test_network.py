@@ -233,11 +233,32 @@ def test_reparameterize_for_several_sizes_is_exact_and_can_be_undone(net):
     assert torch.equal(net(_image(64, 64)), expected[0])
 
 
+@torch.no_grad()
 def test_stored_gains_are_really_used(net):
     before = net(_image(64, 64))
     net.reparameterize([64])
     net.stages[0].blocks[0].mixer.operator.gain_16x16.zero_()
     assert not torch.allclose(net(_image(64, 64)), before)
+
+
+@pytest.mark.parametrize("change", ["loads", "steps", "embeds"])
+def test_stored_gains_give_way_to_changed_weights(net, change):
+    net.reparameterize([64])
+    parameters = dict(net.named_parameters())
+    if change == "loads":
+        net.load_state_dict({name: t + 0.1 * torch.randn_like(t) for name, t in parameters.items()}, strict=False)
+    elif change == "steps":
+        optimizer = torch.optim.SGD(parameters.values(), lr=1e-3)
+        net.train()(_image(64, 64)).sum().backward()
+        assert all(p.grad is not None for p in parameters.values())
+        optimizer.step()
+    else:
+        with torch.no_grad():
+            net.stages[0].embedding.weight.mul_(2)
+    with torch.no_grad():
+        found = net.eval()(_image(64, 64))
+        net.unreparameterize()
+        assert torch.equal(found, net(_image(64, 64)))
 
 
 def test_without_the_source_the_network_is_smaller_and_fixed(net):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
 
-from spectral_ops import FromEmbedding, Heat, InputRouter, Mixture, Precomputed
+from spectral_ops import FromEmbedding, Heat, InputRouter, Mixture, Precomputed, SpectralEmbedding
 
 
 def doubled(source, *sizes, **options):
@@ -42,6 +43,7 @@ def test_other_grids_fall_back_to_the_source(draw):
         assert fast.covers(shape) == (factor == 2)
 
 
+@torch.no_grad()
 def test_embedding_is_not_needed_once_stored(draw):
     source, embedding, x = Heat(FromEmbedding(3)), draw(6, 7, 3).float(), draw(2, 3, 6, 7).float()
     fast = Precomputed(source)
@@ -60,18 +62,59 @@ def test_gains_alone(draw):
         alone(x.transpose(1, 2))
 
 
-def test_a_stored_gain_is_a_snapshot(draw):
-    source, x = Heat(torch.nn.Parameter(draw(3).exp())), draw(2, 3, 6, 7)
-    gain = source.gain((6, 7), dtype=torch.float64)
-    fast = Precomputed(source)
+def test_what_is_stored_is_a_copy(draw):
+    source, x = Heat(draw(3).exp()), draw(2, 3, 6, 7)
+    gain, fast = source.gain((6, 7), dtype=torch.float64), Precomputed(source)
     fast.store((6, 7), gain)
-    expected = fast(x)
-    with torch.no_grad():
-        gain.zero_()
-        source.diffusivity.mul_(2)
-    assert torch.equal(fast(x), expected) and not fast(x).requires_grad
-    fast.store((6, 7), source.gain((6, 7), dtype=torch.float64))
+    gain.zero_()
     assert torch.equal(fast(x), source(x)) and len(fast.stored_sizes) == 1
+
+
+def _rescaled(fast, embedding):
+    fast.source.diffusivity.linear.weight.mul_(3)
+
+
+def _replaced(fast, embedding):
+    linear = fast.source.diffusivity.linear
+    linear.bias = torch.nn.Parameter(linear.bias + 1)
+
+
+def _learned(fast, embedding):
+    embedding.weight.add_(1.0)
+
+
+def _loaded(fast, embedding):
+    state = {name: t + 1 for name, t in fast.source.state_dict().items()}
+    fast.load_state_dict({f"source.{name}": t for name, t in state.items()}, strict=False)
+
+
+@pytest.mark.parametrize("change", [_rescaled, _replaced, _learned, _loaded])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+@torch.no_grad()
+def test_a_stored_gain_is_never_stale(change, copied):
+    source, embedding, x = Heat(FromEmbedding(3)), SpectralEmbedding((6, 7), 3), torch.randn(2, 3, 6, 7)
+    fast = Precomputed(source)
+    fast.store((6, 7), 2 * source.gain((6, 7), embedding=embedding((6, 7))), [embedding])
+    fast, embedding = copied((fast, embedding))
+    assert fast.covers((6, 7)) and torch.equal(fast(x), 2 * fast.source(x, embedding=embedding((6, 7))))
+    change(fast, embedding)
+    assert not fast.covers((6, 7))
+    now = embedding((6, 7))
+    assert torch.equal(fast(x, embedding=now), fast.source(x, embedding=now))
+
+
+def test_what_is_to_be_learned_gets_its_gradient(draw):
+    fast = Precomputed(Heat(torch.nn.Parameter(draw(3).exp().float())))
+    fast.store((6, 7), 2 * fast.source.gain((6, 7)))
+    x = draw(2, 3, 6, 7).float()
+    for mode in (True, False):
+        fast.train(mode)(x).sum().backward()
+        assert fast.source.diffusivity.grad is not None
+        fast.source.diffusivity.grad = None
+    assert fast.stored_sizes == []  # training has dropped it
+    fast.store((6, 7), 2 * fast.source.gain((6, 7)))
+    fast.requires_grad_(False)
+    assert torch.equal(fast(x), 2 * fast.source(x))
 
 
 def test_saved_copied_moved(draw):
@@ -139,9 +182,12 @@ def test_what_is_stored_in_inference_mode_serves_training(draw):
 
 def test_a_fresh_one_loads_stored_gains(draw):
     x, stored = draw(2, 3, 6, 7), doubled(Heat(0.3), (6, 7), (4, 4), dtype=torch.float64)
-    fresh = Precomputed(Heat(0.3))
+    fresh = Precomputed(options=stored.grid_options)
     fresh.load_state_dict(stored.state_dict())
     assert fresh.stored_sizes == [(6, 7), (4, 4)] and torch.equal(fresh(x), stored(x))
+    with_source = Precomputed(Heat(0.3))
+    with_source.load_state_dict(stored.state_dict())
+    assert with_source.stored_sizes == [] and torch.equal(with_source(x), with_source.source(x))
 
 
 def test_a_gain_that_depends_on_the_input_is_refused():
