@@ -27,6 +27,18 @@ def tracing() -> bool:
     )
 
 
+def exactly(dtype: torch.dtype, device: torch.device) -> tuple[torch.dtype, torch.device]:
+    """In which dtype and where to compute a constant that is then cast to ``dtype`` and moved to ``device``.
+
+    That is float64 on the CPU, for some devices have no float64. What becomes part of a graph is computed there each
+    time it runs, on the device and in float32 unless float64 is asked for.
+    """
+    if torch.compiler.is_compiling() or torch_internals.jit_tracing() or torch_internals.dispatch_mode():
+        double = dtype == torch.float64 and not torch.onnx.is_in_onnx_export()  # onnxruntime has no sine in float64
+        return (torch.float64 if double else torch.float32), device
+    return torch.float64, torch.device("cpu")
+
+
 def _current_device(argument: object) -> bool:
     """Whether it is a device like ``cuda`` without index: the current one at the time of the call, so no key."""
     return isinstance(argument, torch.device) and argument.index is None and argument.type not in ("cpu", "meta")

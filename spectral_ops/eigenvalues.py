@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spectral_ops._checks import check_dtype, check_quantity, check_sizes
-from spectral_ops._constants import constant
+from spectral_ops._constants import constant, exactly
 
 __all__ = ["BOUNDARIES", "LAPLACIANS", "Boundary", "Laplacian", "laplacian_eigenvalues"]
 
@@ -30,12 +30,13 @@ def _eigenvalues(
     *sizes: int,
 ) -> Tensor:
     first = 0 if boundary == "neumann" else 1
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    exact, where = exactly(dtype, device)
+    total = torch.zeros((), dtype=exact, device=where)
     for axis, (n, h) in enumerate(zip(sizes, spacing, strict=True)):
-        theta = (torch.arange(n, dtype=torch.float64, device=device) + first) * (math.pi / n)
+        theta = (torch.arange(n, dtype=exact, device=where) + first) * (math.pi / n)
         values = theta.square() if laplacian == "spectral" else (2 * torch.sin(theta / 2)).square()
         total = total + (values / h**2).view([-1] + [1] * (len(sizes) - 1 - axis))
-    return total.to(dtype)
+    return total.to(dtype).to(device)
 
 
 def laplacian_eigenvalues(
@@ -62,7 +63,7 @@ def laplacian_eigenvalues(
         spacing: Cell size, one number or one per axis.
         laplacian: ``"spectral"`` or ``"finite-difference"``.
         boundary: ``"neumann"`` (no flux through the walls, cosines) or ``"dirichlet"`` (zero at the walls, sines).
-        dtype: Of the result; the computation is in float64.
+        dtype: Of the result; the computation is in float64, on the CPU.
         device: Of the result.
 
     Returns:

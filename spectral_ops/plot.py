@@ -6,6 +6,7 @@ the axes, so that pictures can be combined and saved as usual.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,9 @@ def _gain(
         raise ValueError(f"sizes must be (H, W): pictures are of operators over two dimensions, got {sizes}")
     if pooled is not None and pooled.ndim != 1:
         raise ValueError(f"pooled must be of one sample, (C), got shape {tuple(pooled.shape)}")
-    gain = operator.gain(sizes, embedding=embedding, pooled=pooled, dtype=torch.float64).cpu()
+    embedding, pooled = (None if given is None else given.cpu() for given in (embedding, pooled))
+    # Not every device has float64.
+    gain = copy.deepcopy(operator).cpu().gain(sizes, embedding=embedding, pooled=pooled, dtype=torch.float64)
     gain = gain if gain.ndim == 3 else gain.unsqueeze(-1)
     if channel is None:
         return gain.mean(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -41,8 +42,7 @@ class Softplus(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Go back to the initial value."""
-        value = torch.full_like(self.raw, self.initial, dtype=torch.float64)
-        self.raw.copy_(value + torch.log(-torch.expm1(-value)))
+        self.raw.fill_(self.initial + math.log(-math.expm1(-self.initial)))
 
     def forward(self, grid: Grid) -> Tensor:
         return F.softplus(self.raw.to(grid.dtype))
@@ -82,7 +82,7 @@ class Bounded(nn.Module):
     def reset_parameters(self) -> None:
         """Go back to the initial value."""
         share = (self.initial - self.low) / (self.high - self.low)
-        self.raw.copy_(torch.logit(torch.full_like(self.raw, share, dtype=torch.float64)))
+        self.raw.fill_(math.log(share) - math.log1p(-share))
 
     def forward(self, grid: Grid) -> Tensor:
         return self.low + (self.high - self.low) * torch.sigmoid(self.raw.to(grid.dtype))

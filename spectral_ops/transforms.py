@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from spectral_ops._checks import check_dtype, check_floating, check_sizes, normalise_dims
-from spectral_ops._constants import constant, tracing
+from spectral_ops._constants import constant, exactly, tracing
 from spectral_ops._kernels import SETTINGS, Backend
 
 __all__ = ["BACKENDS", "Backend", "Kind", "cosine_basis", "dct", "dctn", "dst", "dstn", "idct", "idctn"]
@@ -40,17 +40,18 @@ SLENDER = 32
 
 @constant
 def _basis(kind: Kind, n: int, modes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    # The phase is reduced in exact integers, so that cos and sin see an argument below 2 pi whatever n is. onnxruntime
-    # has neither in float64, and ONNX no remainder or root of a symbolic number, hence the tensor `period`.
-    exact = torch.float32 if torch.onnx.is_in_onnx_export() else torch.float64
+    # The angle is reduced in exact integers to a quarter turn from the sine's zero, r / n of it, so that float32 is
+    # enough in graphs. ONNX has no remainder or root of a symbolic number, hence the tensor `period`.
+    exact, where = exactly(dtype, device)
     first = 0 if kind == "cosine" else 1
-    period = torch.full((), 4 * n, device=device)
-    wave = torch.arange(first, modes + first, device=device)
-    phase = torch.outer(wave, 2 * torch.arange(n, device=device) + 1) % period
-    function = torch.cos if kind == "cosine" else torch.sin
-    basis: Tensor = function((phase * (2 * math.pi / period.double())).to(exact)) * (8 / period.double()).sqrt()
-    edge = 1 - (1 - math.sqrt(0.5)) * (4 * wave % period == 0).double()  # the constant, or the sine that alternates
-    return (basis * edge[:, None]).to(dtype)
+    period = torch.full((), 4 * n, device=where)
+    wave = torch.arange(first, modes + first, device=where)
+    phase = torch.outer(wave, 2 * torch.arange(n, device=where) + 1) - first * n  # a sine is a cosine a quarter later
+    phase = phase % period
+    r = n - torch.minimum(phase, period - phase)
+    basis: Tensor = torch.sin(r.to(exact) * (2 * math.pi / period.to(exact))) * (8 / period.to(exact)).sqrt()
+    edge = 1 - (1 - math.sqrt(0.5)) * (4 * wave % period == 0).to(exact)  # the constant, or the sine that alternates
+    return (basis * edge[:, None]).to(dtype).to(device)
 
 
 def cosine_basis(
