@@ -108,7 +108,6 @@ def test_config_says_what_it_is(name):
     assert ("minutes" if name.startswith("digit_scenes/") else "Published") in comment
     config = Config.fromfile(FOLDER / name)
     assert config.runner_type == "SafeRunner"
-    assert config.default_hooks.checkpoint.type == "SafeCheckpointHook"
     assert config.data_help
 
 

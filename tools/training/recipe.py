@@ -6,11 +6,11 @@ import argparse
 import math
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from files.arguments import any_path, existing_file, existing_folder
 from files.paths import RUNS
 from scenes.digits import DEFAULT_OUT
 from timm.utils import ParseKwargs
@@ -48,15 +48,21 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
     count, share, positive = number(int, 1), number(float, 0, 1), number(float, 0)
     add = parser.add_argument
     data = parser.add_mutually_exclusive_group(required=True)
-    data.add_argument("--data-dir", type=Path, help="folder with train/ and val/, a folder of images for each class")
+    data.add_argument(
+        "--data-dir", type=existing_folder, help="with train/ and val/, a folder of images for each class"
+    )
     data.add_argument("--dataset", choices=["digits"], help="scikit-learn's digits; changes the defaults, too")
-    add("--out", type=Path, default=RUNS / "classifier", help="default %(default)s")
+    add("--out", type=any_path, default=RUNS / "classifier", help="default %(default)s")
     add("--model", default="vheat_tiny", help="any timm name; default %(default)s")
     add("--model-kwargs", nargs="+", action=ParseKwargs, default={}, metavar="K=V", help="e.g. embed_resize=pad")
     add("--img-size", type=count, default=224)
     add("--drop-path", type=share, default=0.1, help="published: tiny 0.1, small 0.3, base 0.5")
-    add("--initial-checkpoint", type=Path, help="start from these weights, with a new classifier for other classes")
-    add("--evaluate", type=Path, metavar="FILE", help="measure this checkpoint and stop")
+    add(
+        "--initial-checkpoint",
+        type=existing_file,
+        help="start from it, with a new classifier for other classes",
+    )
+    add("--evaluate", type=existing_file, metavar="FILE", help="measure this checkpoint and stop")
     add("--weights", choices=("raw", "ema"), default="raw", help="which weights of those files")
     add("--resume", action="store_true", help="go on from OUT/last.pth, if there is one")
     add("--seed", type=number(int, 0), default=0)
