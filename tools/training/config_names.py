@@ -42,7 +42,7 @@ _BY_NAME = ("auto_scale_lr", "env_cfg")
 
 
 def unknown_names(options: dict[str, Any], config: Config) -> list[str]:
-    """A line for each option, such as ``env_cfg.cudnn_benchmark``, that nothing reads, with what may have been meant."""
+    """A line for each option, such as ``env_cfg.cudnn_benchmark``, that nothing reads, and what may have been meant."""
     known = {*config, *names_read()["cfg"], *inspect.signature(Runner).parameters, *_OURS} - {"cfg"}
     for section in _BY_NAME:
         known |= {f"{section}.{name}" for name in {*names_read()[section], *(config.get(section) or {})}}

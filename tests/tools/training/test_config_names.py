@@ -9,11 +9,39 @@ from training.config_names import unknown_names
 
 CONFIG = {"model": {"type": "X"}, "env_cfg": {"mine": 1}}
 
-TAKEN = """compile compile.mode find_unused_parameters model_wrapper_cfg.type custom_hooks custom_hooks.0.type
-experiment_name auto_scale_lr.enable auto_scale_lr.base_batch_size env_cfg.cudnn_benchmark env_cfg.mp_cfg.mp_start_method
-env_cfg.dist_cfg.backend env_cfg.mine sync_bn activation_checkpointing efficient_conv_bn_eval randomness.seed
-randomness.deterministic log_level load_from resume launcher work_dir model.backbone.depth runner_type custom_imports
-tta_model.type tta_pipeline visualizer.vis_backends data_preprocessor default_scope""".split()
+TAKEN = [
+    "compile",
+    "compile.mode",
+    "find_unused_parameters",
+    "model_wrapper_cfg.type",
+    "custom_hooks",
+    "custom_hooks.0.type",
+    "experiment_name",
+    "auto_scale_lr.enable",
+    "auto_scale_lr.base_batch_size",
+    "env_cfg.cudnn_benchmark",
+    "env_cfg.mp_cfg.mp_start_method",
+    "env_cfg.dist_cfg.backend",
+    "env_cfg.mine",
+    "sync_bn",
+    "activation_checkpointing",
+    "efficient_conv_bn_eval",
+    "randomness.seed",
+    "randomness.deterministic",
+    "log_level",
+    "load_from",
+    "resume",
+    "launcher",
+    "work_dir",
+    "model.backbone.depth",
+    "runner_type",
+    "custom_imports",
+    "tta_model.type",
+    "tta_pipeline",
+    "visualizer.vis_backends",
+    "data_preprocessor",
+    "default_scope",
+]
 
 
 @pytest.mark.parametrize("name", TAKEN)
