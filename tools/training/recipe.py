@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -16,6 +17,7 @@ from scenes.digits import DEFAULT_OUT
 from timm.utils import ParseKwargs
 
 import backbones  # noqa: F401 (registers its networks with timm)
+from training.classification import saved_settings
 
 #: What --dataset digits changes in the defaults: digits have a left and a right, and the run is short.
 DIGITS_DEFAULTS = {
@@ -36,6 +38,14 @@ def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], An
 
     read.__name__ = kind.__name__
     return read
+
+
+def _of_file(parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:
+    """Defaults for measuring a file."""
+    try:
+        return saved_settings(path)
+    except (OSError, ValueError) as error:
+        parser.error(f"--evaluate: {error}")
 
 
 def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namespace:
@@ -62,7 +72,7 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
         type=existing_file,
         help="start from it, with a new classifier for other classes",
     )
-    add("--evaluate", type=existing_file, metavar="FILE", help="measure this checkpoint and stop")
+    add("--evaluate", type=existing_file, metavar="FILE", help="measure this file, by its own model and size, and stop")
     add("--weights", choices=("raw", "ema"), default="raw", help="which weights of those files")
     add("--resume", action="store_true", help="go on from OUT/last.pth, if there is one")
     add("--seed", type=number(int, 0), default=0)
@@ -90,8 +100,11 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
     add("--re-prob", type=share, default=0.25, help="of erasing a rectangle")
     add("--crop-pct", type=number(float, 0.01, 1), default=0.875, help="share of the side that is evaluated")
     try:
-        if parser.parse_known_args(argv)[0].dataset == "digits":
+        first = parser.parse_known_args(argv)[0]
+        if first.dataset == "digits":
             parser.set_defaults(**DIGITS_DEFAULTS, data_dir=DEFAULT_OUT)
+        if first.evaluate:
+            parser.set_defaults(**_of_file(parser, first.evaluate))
         args = parser.parse_args(argv)
     except ValueError:  # of timm's ParseKwargs
         parser.error("--model-kwargs: give KEY=VALUE")
