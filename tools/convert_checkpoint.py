@@ -56,6 +56,7 @@ def convert(source: Path, target: Path, weights: str = "raw", to: str = "own", l
     state, unexpected = read_weights(source, weights)
     before = loaded(source, weights)
     tensors = to_official(state) if to == "official" else state
+    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     save_file({name: t.contiguous().clone() for name, t in tensors.items()}, part, metadata={"format": "pt"})
     same = all(map(torch.equal, features(before), features(loaded(part, "raw"))))

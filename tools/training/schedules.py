@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -28,14 +26,14 @@ class CheckLength(Hook):
             raise SystemExit
         given = runner.param_schedulers or []
         schedulers = [s for each in given.values() for s in each] if isinstance(given, dict) else given
-        for scheduler in schedulers:
+        rising = [getattr(s, "start_factor", 1) < getattr(s, "end_factor", 1) for s in schedulers]
+        for scheduler, rises in zip(schedulers, rising, strict=True):
             length, unit = (limit, "epochs") if scheduler.by_epoch else (loop.max_iters, "iterations")
-            rises = getattr(scheduler, "start_factor", 1) < getattr(scheduler, "end_factor", 1)
             if rises and scheduler.end > length and not (scheduler.by_epoch and by_iterations):
                 runner.logger.warning(
                     f"the warm-up takes {scheduler.end} {unit} and training {length}: the learning rate never gets to "
                     f"its height; shorten the warm-up with --cfg-options param_scheduler.INDEX.end=N"
                 )
-        if done and schedulers and all(s.last_step >= s.end - 1 for s in schedulers if s.end < math.inf):
+        if done and not all(rising) and all(s.last_step >= s.end - 1 for s in schedulers):
             (rates, *_) = runner.optim_wrapper.get_lr().values()
             runner.logger.warning(f"the schedule of the run that goes on is at its end: its rate stays {rates[0]:.3g}")
