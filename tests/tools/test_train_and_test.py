@@ -79,7 +79,7 @@ def test_segmentation_trains_goes_on_and_is_evaluated(root, digit_scenes, tmp_pa
 
     def train(*arguments, iterations=2):
         options = [f"train_cfg.max_iters={iterations}", "train_cfg.val_interval=2", "default_hooks.logger.interval=1"]
-        options += ["compile=False", "env_cfg.cudnn_benchmark=False"]
+        options += ["compile=False", "env_cfg.cudnn_benchmark=False", "custom_hooks.0.type=EmptyCacheHook"]
         result = run(command(root, "train.py", SEGMENTATION, "scenes", "wd", *arguments, options=options), tmp_path)
         assert result.returncode == 0, result.stderr
         return result.stdout
@@ -87,6 +87,7 @@ def test_segmentation_trains_goes_on_and_is_evaluated(root, digit_scenes, tmp_pa
     text = train()
     assert "mIoU" in text and (tmp_path / "wd/iter_2.pth").exists()
     assert "the warm-up takes 50 iterations and training 2" in text
+    assert "EmptyCacheHook" in text
     assert "nothing is left to do" in train("--resume") and not (tmp_path / "wd/iter_3.pth").exists()
     text = train("--resume", "wd/iter_2.pth", iterations=3)
     assert "Iter(train) [3/3]" in text and "Iter(train) [2/3]" not in text and (tmp_path / "wd/iter_3.pth").exists()

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import warnings
+from typing import Any
 
 from files.arguments import any_path, existing_file
 from files.paths import RUNS
@@ -52,7 +53,7 @@ def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace, *phas
     options = expand_users(args.cfg_options)
     if unknown := unknown_names(options, config):
         parser.error(f"--cfg-options: {'; '.join(unknown)}")
-    config.merge_from_dict(options)
+    _merge(config, options)
     if any(name.startswith("custom_imports") for name in options):
         import_modules_from_strings(**config.custom_imports)
     config.launcher = args.launcher
@@ -61,6 +62,16 @@ def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace, *phas
         parser.error(missing[0])
     warnings.filterwarnings("ignore", message="`torch.meshgrid`|torch.meshgrid", category=UserWarning)
     return config
+
+
+def _merge(config: Config, options: dict[str, Any]) -> None:
+    """mmengine's merge; ``custom_hooks.0.type=...`` makes a list where the config has none."""
+    new = {name.partition(".")[0] for name in options} - set(config)
+    config.merge_from_dict(options)
+    for name in new:
+        entries = config[name]
+        if isinstance(entries, dict) and entries and set(entries) == {str(i) for i in range(len(entries))}:
+            config[name] = [entries[str(i)] for i in range(len(entries))]
 
 
 def build_runner(config: Config) -> Runner:
