@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, VISUALIZERS, init_default_scope
 from mmengine.runner import Runner
+from training.testing import augment
 
 import adapters.openmmlab
 import backbones.openmmlab  # registers the backbones
@@ -108,8 +110,80 @@ def test_config_says_what_it_is(name):
     assert ("minutes" if name.startswith("digit_scenes/") else "Published") in comment
     config = Config.fromfile(FOLDER / name)
     assert config.runner_type == "SafeRunner"
-    assert config.default_hooks.checkpoint.type == "SafeCheckpointHook"
     assert config.data_help
+
+
+@pytest.mark.filterwarnings("ignore:`reduce_zero_label` will be deprecated:UserWarning")  # of mmseg's own bases
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config_has_what_the_frameworks_tools_read(name):
+    config = Config.fromfile(FOLDER / name)
+    init_default_scope(config.default_scope)
+    for pipeline in (config.test_pipeline, config.test_dataloader.dataset.pipeline, config.tta_pipeline):
+        Compose(pipeline)
+        assert pipeline[0].type == "LoadImageFromFile"
+    assert [t.type for t in config.test_pipeline] == [t.type for t in config.test_dataloader.dataset.pipeline]
+    for registry, kinds in ((MODELS, (config.tta_model, config.model)), (VISUALIZERS, (config.visualizer,))):
+        with registry.switch_scope_and_registry(config.default_scope) as scoped:
+            assert all(scoped.get(kind.type) for kind in kinds)
+    assert config.default_hooks.visualization and config.vis_backends and config.test_evaluator and config.log_level
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A file of random pixels, and the array."""
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 90, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "image.png"), pixels)
+    return str(tmp_path / "image.png"), pixels
+
+
+def checkpoint(folder, model, **meta):
+    torch.save({"state_dict": model.state_dict(), "meta": {"dataset_meta": meta}}, folder / "weights.pth")
+    return str(folder / "weights.pth")
+
+
+@pytest.mark.filterwarnings("ignore")  # of the frameworks
+def test_mmdets_inferencers_run_with_the_demos_detector(image, tmp_path):
+    from mmdet.apis import DetInferencer, inference_detector, init_detector
+
+    file = str(FOLDER / "digit_scenes/mask-rcnn_vheat-n_fpn.py")
+    config = Config.fromfile(file)
+    config.model.test_cfg.rcnn.score_thr = 0.0
+    model = init_detector(config, device="cpu")
+    for given in image:
+        result = inference_detector(model, given)
+        assert result.ori_shape == (70, 90) and result.pred_instances.masks.shape[1:] == (70, 90)
+    found = DetInferencer(file, checkpoint(tmp_path, model, classes=tuple("0123456789")), device="cpu")(
+        image[0], out_dir=str(tmp_path / "out"), show=False
+    )
+    assert len(found["predictions"]) == 1 and (tmp_path / "out/vis/image.png").is_file()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mmdets_augmentation_merges_boxes(image):
+    config = Config.fromfile(FOLDER / "digit_scenes/mask-rcnn_vheat-n_fpn.py")
+    config.model.roi_head.mask_head = None
+    config.model.test_cfg.rcnn.score_thr = 0.0
+    init_default_scope(config.default_scope)
+    augment(config)
+    model = MODELS.build(config.model).eval()
+    with torch.no_grad():
+        (result,) = model.test_step(pseudo_collate([Compose(config.tta_pipeline)({"img_path": image[0], "img_id": 0})]))
+    assert len(result.pred_instances) and result.ori_shape == (70, 90)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mmsegs_inferencers_run_with_the_demos_segmentor(image, tmp_path):
+    from mmseg.apis import MMSegInferencer, inference_model, init_model
+
+    file = str(FOLDER / "digit_scenes/upernet_vheat-n.py")
+    model = init_model(file, device="cpu")
+    for given in image:
+        assert inference_model(model, given).pred_sem_seg.shape == (70, 90)
+    meta = {name: Config.fromfile(file).metainfo[name] for name in ("classes", "palette")}
+    found = MMSegInferencer(file, checkpoint(tmp_path, model, **meta), device="cpu")(
+        image[0], out_dir=str(tmp_path / "out"), show=False
+    )
+    assert found["predictions"].shape == (70, 90) and (tmp_path / "out/vis/image.png").is_file()
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ multiply-accumulates and speed of inference, which are measured when all runs ar
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from files.arguments import any_path
 from files.paths import RUNS
 from scenes.data_set import make_digit_scenes
 from studies.comparison import BACKBONES, costs, format_table, measure
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--tasks", nargs="+", choices=METRICS, default=list(METRICS))
     parser.add_argument("--iterations", type=int, help="training iterations; the default is the configs'")
-    parser.add_argument("--out", type=Path, default=RUNS / "compare")
+    parser.add_argument("--out", type=any_path, default=RUNS / "compare")
     args = parser.parse_args()
     make_digit_scenes()
     results: dict[str, dict[str, list[float]]] = {}
@@ -34,7 +34,7 @@ def main() -> None:
         row: dict[str, list[float]] = {}
         for task in args.tasks:
             for seed in args.seeds:
-                folder = args.out.resolve() / task / name / f"seed{seed}"
+                folder = args.out / task / name / f"seed{seed}"
                 found = measure(task, name, seed, args.iterations, folder)
                 found[f"{task} (s)"] = found.pop("seconds")
                 for metric, value in found.items():

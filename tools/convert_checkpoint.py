@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from files.arguments import any_path, existing_file
 from safetensors.torch import save_file
 
 from backbones import SpectralNet, load_checkpoint, network_like, read_weights, to_official
@@ -55,6 +56,7 @@ def convert(source: Path, target: Path, weights: str = "raw", to: str = "own", l
     state, unexpected = read_weights(source, weights)
     before = loaded(source, weights)
     tensors = to_official(state) if to == "official" else state
+    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     save_file({name: t.contiguous().clone() for name, t in tensors.items()}, part, metadata={"format": "pt"})
     same = all(map(torch.equal, features(before), features(loaded(part, "raw"))))
@@ -74,8 +76,8 @@ def convert(source: Path, target: Path, weights: str = "raw", to: str = "own", l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, metavar="IN")
-    parser.add_argument("target", type=Path, metavar="OUT")
+    parser.add_argument("source", type=existing_file, metavar="IN")
+    parser.add_argument("target", type=any_path, metavar="OUT")
     parser.add_argument("--weights", choices=("raw", "ema"), default="raw", help="which of a training file's weights")
     parser.add_argument("--to", choices=("own", "official"), default="own", help="the names to write")
     parser.add_argument("--list", action="store_true", help="print every tensor")

@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
-from pathlib import Path
 
+from files.arguments import any_path
 from files.paths import RUNS
 from scenes.data_set import make_digit_scenes
 from training.commands import say
@@ -22,11 +22,11 @@ from training.runs import CONFIGS, train_and_test
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=RUNS / "demo")
+    parser.add_argument("--out", type=any_path, default=RUNS / "demo")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--iterations", type=int, help="training iterations; the default is the configs'")
     args = parser.parse_args()
-    out = args.out.resolve()
+    out = args.out
     start = time.monotonic()
     say("data set: digit scenes" + (" (written)" if make_digit_scenes() else " (there already)"))
     for task in CONFIGS:

@@ -23,9 +23,9 @@ optimiser, neck and heads included.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
+from files.arguments import any_path
 from files.paths import RUNS
 from scenes.data_set import make_digit_scenes
 from studies.methods import TRANSFERS
@@ -40,14 +40,16 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=TRANSFERS, default=list(TRANSFERS), metavar="NAME")
     parser.add_argument("--tasks", nargs="+", choices=METRICS, default=list(METRICS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--pretrained", type=Path, help="folder of tools/compare_backbones.py; default OUT/pretrained")
+    parser.add_argument(
+        "--pretrained", type=any_path, help="folder of tools/compare_backbones.py; default OUT/pretrained"
+    )
     parser.add_argument("--iterations", type=int, help="of transfer; the default is 200 for detection, 600 otherwise")
-    parser.add_argument("--out", type=Path, default=RUNS / "transfer")
+    parser.add_argument("--out", type=any_path, default=RUNS / "transfer")
     args = parser.parse_args()
-    out = args.out.resolve()
+    out = args.out
     make_digit_scenes()
     make_digit_scenes(style="night")
-    sweep = Sweep(out, (args.pretrained or out / "pretrained").resolve(), args.iterations)
+    sweep = Sweep(out, args.pretrained or out / "pretrained", args.iterations)
     records: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for method in args.methods:
         row = {task: [sweep.measure(task, method, seed) for seed in args.seeds] for task in args.tasks}

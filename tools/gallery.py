@@ -8,15 +8,15 @@ Photographs come from scikit-image's package. Writes one PNG per family and inde
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from files.arguments import any_path
 from files.paths import RUNS
 from reports.gallery import write_gallery
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=RUNS / "gallery")
+    parser.add_argument("--out", type=any_path, default=RUNS / "gallery")
     print(write_gallery(parser.parse_args().out))
 
 

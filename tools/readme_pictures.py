@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from files.arguments import any_path, existing_folder
 from reports.readme import composition, save, write_network_pictures
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,11 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demo", type=Path, default=ROOT / "work_dirs" / "demo")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
+    parser.add_argument("--demo", type=existing_folder, default=ROOT / "work_dirs" / "demo")
+    parser.add_argument("--out", type=any_path, default=ROOT / "docs" / "pictures")
     args = parser.parse_args()
     save(composition(), args.out / "composition.png")
-    write_network_pictures(args.demo.resolve(), args.out)
+    try:
+        write_network_pictures(args.demo, args.out)
+    except FileNotFoundError as error:  # the demo did not run there
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

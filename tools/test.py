@@ -1,41 +1,47 @@
 """Evaluate a checkpoint with the metrics of an OpenMMLab config.
 
 python tools/test.py configs/digit_scenes/mask-rcnn_vheat-n_fpn.py CHECKPOINT [--out predictions.pkl] ...
+
+--show-dir, --show and --tta do what they do in mmdet's and mmseg's own tools, by the frameworks' hooks and models.
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from mmengine.registry import RUNNERS
-from training.openmmlab import add_common_arguments, load_config
+from files.arguments import any_path, existing_file
+from mmengine.evaluator import DumpResults
+from training.openmmlab import add_common_arguments, build_runner, load_config
+from training.testing import augment, draw
 
 
-def parse_args() -> argparse.Namespace:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add_common_arguments(parser)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--out", type=Path, help="write the predictions to this .pkl file")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    checkpoint = args.checkpoint.resolve()
-    out = args.out.resolve() if args.out else None
-    if out is not None and out.suffix != ".pkl":
-        raise SystemExit(f"--out must end in .pkl, got {args.out}")
-    config = load_config(args)
-    config.load_from = str(checkpoint)
+    parser.add_argument("checkpoint", type=existing_file)
+    parser.add_argument("--out", type=any_path, help="write the predictions to this .pkl file")
+    parser.add_argument("--show-dir", type=any_path, help="draw the predictions into this folder")
+    parser.add_argument("--show", action="store_true", help="show the predictions in a window")
+    parser.add_argument("--wait-time", type=float, default=2, metavar="SECONDS", help="of --show; default %(default)s")
+    parser.add_argument("--tta", action="store_true", help="test-time augmentation, by the config's tta_pipeline")
+    args = parser.parse_args()
+    if args.out is not None and args.out.suffix != ".pkl":
+        parser.error(f"--out must end in .pkl, got {args.out}")
+    config = load_config(parser, args, "test")
+    config.load_from = str(args.checkpoint)
     config.resume = False
-    runner = RUNNERS.build(config)
-    if out is not None:
-        from mmengine.evaluator import DumpResults
-
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=str(out)))
+    try:
+        if args.show or args.show_dir:
+            draw(config, args.show_dir, args.wait_time if args.show else None)
+        if args.tta:
+            augment(config)
+    except ValueError as error:
+        parser.error(str(error))
+    runner = build_runner(config)
+    if args.out is not None:
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=str(args.out)))
     runner.test()
 
 

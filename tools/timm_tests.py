@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 import timm
+from files.arguments import existing_folder
 
 import backbones
 
@@ -90,7 +91,7 @@ def run(source: Path, patterns: list[str], arguments: list[str]) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", type=Path, help="a checkout or an unpacked source distribution of timm")
+    parser.add_argument("--source", type=existing_folder, help="a checkout or an unpacked source distribution of timm")
     parser.add_argument("--models", nargs="+", default=["*_nano"], metavar="PATTERN", help="default: *_nano")
     args, arguments = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -5,10 +5,11 @@
     torchrun --nproc_per_node 8 tools/train_classifier.py ...                (--batch-size is that of one process)
 
 The same command with --resume goes on after the last complete epoch, to the weights of an uninterrupted run: the random
-numbers of an epoch follow from the seed, the epoch and the process. --evaluate FILE measures a checkpoint instead.
+numbers of an epoch follow from the seed, the epoch and the process; with larger --epochs it extends the run.
+--evaluate FILE measures a checkpoint instead, at the size that it was trained at unless --img-size gives another.
 
-Writes OUT/last.pth (everything), OUT/best.pth (weights of the best validation accuracy) and OUT/log.jsonl, each whole
-or not at all.
+Writes OUT/last.pth (everything, to go on from), OUT/best.pth (the weights of the best validation accuracy, as trained
+or averaged, which of them, and the names of the classes) and OUT/log.jsonl, each whole or not at all.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 mmengine writes checkpoints in place, deletes the old one before the new one is complete, falls back to unpickling
 arbitrary objects, ignores tensors that do not fit, and forgets the state of the random generators. Configs of this
-project therefore state ``runner_type="SafeRunner"`` and ``default_hooks.checkpoint.type="SafeCheckpointHook"``;
+project therefore state ``runner_type="SafeRunner"``, which puts its own checkpoint hook in the place of mmengine's;
 everything else is mmengine's.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, RUNNERS
 from mmengine.runner import BaseLoop, Runner
@@ -105,7 +105,29 @@ def _set_random_states(states: dict[str, Any]) -> None:
 
 @RUNNERS.register_module()
 class SafeRunner(Runner):
-    """mmengine's runner with atomic writes, safe reads, strict loading, and resuming from the last good checkpoint."""
+    """mmengine's runner with atomic writes, safe reads, strict loading, and resuming from the last good checkpoint.
+
+    It takes :class:`SafeCheckpointHook` where ``default_hooks`` ask for mmengine's ``CheckpointHook`` or for none, with
+    the settings given there; None still means no checkpoints.
+
+    Raises:
+        TypeError: ``default_hooks`` ask for another checkpoint hook, with which a run would not resume exactly.
+    """
+
+    def register_default_hooks(self, hooks: dict[str, Hook | dict[str, Any] | None] | None = None) -> None:
+        """As in mmengine, with the safe checkpoint hook."""
+        hooks = dict(hooks or {})
+        hook = hooks.get("checkpoint", {})
+        given = hook.get("type", CheckpointHook) if isinstance(hook, dict) else type(hook)
+        kind = HOOKS.get(given) if isinstance(given, str) else given
+        if isinstance(hook, dict) and kind is CheckpointHook:
+            hook, kind = {**hook, "type": SafeCheckpointHook}, SafeCheckpointHook
+        if hook is not None and not (isinstance(kind, type) and issubclass(kind, SafeCheckpointHook)):
+            raise TypeError(
+                f"default_hooks.checkpoint must be CheckpointHook, SafeCheckpointHook or a subclass of that where the "
+                f"runner is SafeRunner, got {given!r}"
+            )
+        super().register_default_hooks({**hooks, "checkpoint": hook})
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """As in mmengine; on a local disk the file appears under its name only when it is complete."""

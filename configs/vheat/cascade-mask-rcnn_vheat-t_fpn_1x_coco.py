@@ -3,6 +3,7 @@
 _base_ = [
     "mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py",
     "mmdet::_base_/datasets/coco_instance.py",
+    "../_base_/datasets/coco_tta.py",
     "../_base_/schedules/coco_1x.py",
     "../_base_/runtime_mmdet.py",
 ]

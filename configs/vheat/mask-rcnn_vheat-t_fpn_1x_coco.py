@@ -6,6 +6,7 @@
 _base_ = [
     "../_base_/mask-rcnn_vheat_fpn.py",
     "mmdet::_base_/datasets/coco_instance.py",
+    "../_base_/datasets/coco_tta.py",
     "../_base_/schedules/coco_1x.py",
     "../_base_/runtime_mmdet.py",
 ]

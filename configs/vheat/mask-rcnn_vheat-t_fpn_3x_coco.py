@@ -3,6 +3,7 @@
 _base_ = [
     "../_base_/mask-rcnn_vheat_fpn.py",
     "mmdet::_base_/datasets/coco_instance.py",
+    "../_base_/datasets/coco_tta.py",
     "../_base_/schedules/coco_3x.py",
     "../_base_/runtime_mmdet.py",
 ]

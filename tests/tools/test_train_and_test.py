@@ -1,5 +1,6 @@
 """tools/train.py and tools/test.py as a user runs them, on a tiny data set."""
 
+import runpy
 import signal
 import subprocess
 import sys
@@ -58,11 +59,13 @@ def test_a_killed_training_resumes_to_the_same_weights_and_is_evaluated(root, di
 
     checkpoint = tmp_path / "cut" / "iter_6.pth"
     out = tmp_path / "predictions.pkl"
-    test = command(root, "test.py", DETECTION, digit_scenes, tmp_path / "test", checkpoint, "--out", out)
+    test = command(
+        root, "test.py", DETECTION, digit_scenes, tmp_path / "test", checkpoint, "--out", out, "--show-dir", "drawn"
+    )
     evaluated = run(test, tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
     assert "coco/bbox_mAP_50" in evaluated.stdout and "coco/segm_mAP_50" in evaluated.stdout
-    assert out.stat().st_size > 0
+    assert out.stat().st_size > 0 and len(list((tmp_path / "drawn").glob("*.png"))) == 6
 
     other = command(root, "test.py", SEGMENTATION, digit_scenes, tmp_path / "other", checkpoint)
     refused = run(other, tmp_path)
@@ -70,32 +73,129 @@ def test_a_killed_training_resumes_to_the_same_weights_and_is_evaluated(root, di
     assert "iter_6.pth is not a checkpoint of this config's model" in refused.stderr
 
 
-def test_segmentation_trains_and_is_evaluated(root, digit_scenes, tmp_path):
-    options = ["train_cfg.max_iters=2", "train_cfg.val_interval=2"]
-    train = command(root, "train.py", SEGMENTATION, digit_scenes, tmp_path, options=options)
-    result = run(train, tmp_path)
+def test_segmentation_trains_goes_on_and_is_evaluated(root, digit_scenes, tmp_path):
+    """From a folder that is not the repository, with relative paths."""
+    (tmp_path / "scenes").symlink_to(digit_scenes)
+
+    def train(*arguments, iterations=2):
+        options = [f"train_cfg.max_iters={iterations}", "train_cfg.val_interval=2", "default_hooks.logger.interval=1"]
+        options += ["compile=False", "env_cfg.cudnn_benchmark=False", "custom_hooks.0.type=EmptyCacheHook"]
+        result = run(command(root, "train.py", SEGMENTATION, "scenes", "wd", *arguments, options=options), tmp_path)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    text = train()
+    assert "mIoU" in text and (tmp_path / "wd/iter_2.pth").exists()
+    assert "the warm-up takes 50 iterations and training 2" in text
+    assert "EmptyCacheHook" in text
+    assert "nothing is left to do" in train("--resume") and not (tmp_path / "wd/iter_3.pth").exists()
+    text = train("--resume", "wd/iter_2.pth", iterations=3)
+    assert "Iter(train) [3/3]" in text and "Iter(train) [2/3]" not in text and (tmp_path / "wd/iter_3.pth").exists()
+
+    drawn = ["wd/iter_2.pth", "--tta", "--show-dir", "drawn"]
+    result = run(command(root, "test.py", SEGMENTATION, "scenes", "test", *drawn), tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "mIoU" in result.stdout and (tmp_path / "iter_2.pth").exists()
+    assert "mIoU" in result.stdout and len(list((tmp_path / "drawn").rglob("*.png"))) == 6
 
 
+BESIDE = """
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+@HOOKS.register_module()
+class Beside(Hook):
+    def before_train(self, runner):
+        print("a module beside the config")
+"""
+
+PLAIN = """
+_base_ = "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"
+custom_imports = dict(imports=["beside"])
+custom_hooks = [dict(type="Beside")]
+classes = dict(classes=tuple("0123456789"))
+data = dict(data_root="scenes/", ann_file="val.json", data_prefix=dict(img="val/"), metainfo=classes)
+model = dict(backbone=dict(init_cfg=None))
+train_dataloader = dict(num_workers=0, persistent_workers=False, batch_size=3, dataset=data)
+val_dataloader = val_cfg = val_evaluator = None
+train_cfg = dict(max_epochs=1)
+"""
+
+
+def test_a_plain_config_of_mmdet_runs(root, digit_scenes, tmp_path):
+    """One without our modules, with data where the user is and a module beside it."""
+    (tmp_path / "scenes").symlink_to(digit_scenes)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "beside.py").write_text(BESIDE)
+    (folder / "plain.py").write_text(PLAIN)
+    options = ["train_dataloader.dataset.pipeline.2.scale=(64,64)"]
+    argv = [sys.executable, root / "tools/train.py", "folder/plain.py", "--work-dir", "wd", "--cfg-options", *options]
+    result = run(argv, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "a module beside the config" in result.stdout and (tmp_path / "wd/epoch_1.pth").exists()
+    assert "the warm-up takes 500 iterations and training 2" in result.stdout
+    assert "had 1 epochs of 1" in run([*argv, "--resume"], tmp_path).stdout
+
+
+@pytest.fixture
+def tool(root, tmp_path, monkeypatch, capsys):
+    """Run a command in this process, where it must end before anything is built; its exit code and last line."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(root / "tools"), *sys.path])
+    monkeypatch.setenv("LOCAL_RANK", "0")
+
+    def call(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(root / "tools" / name), run_name="__main__")
+        return ended.value.code, capsys.readouterr().err.splitlines()[-1]
+
+    return call
+
+
+@pytest.mark.filterwarnings("ignore")  # of the frameworks
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("name", "arguments", "message"),
     [
-        (["nowhere.py"], "config not found: nowhere.py"),
-        (["CONFIG", "--cfg-options", "trian_cfg.max_iters=3"], "the config has no trian_cfg.max_iters"),
+        ("train.py", ["nowhere.py"], "argument config: no such file: nowhere.py"),
+        ("train.py", ["CONFIG", "--resume", "nowhere.pth"], "argument --resume: no such file: nowhere.pth"),
+        ("test.py", ["CONFIG", "nowhere.pth"], "argument checkpoint: no such file: nowhere.pth"),
+        ("test.py", ["CONFIG", "x.pth", "--out", "x.txt"], "--out must end in .pkl"),
+        ("test.py", ["CONFIG", "x.pth", "OPTIONS", "--tta"], "mmdet merges no masks"),
+        ("test.py", ["CONFIG", "x.pth", "OPTIONS", "--show"], "--show needs a screen"),
+        ("train.py", ["CONFIG", "OPTIONS", "trian_cfg.max_iters=3"], "did you mean train_cfg?"),
+        ("train.py", ["CONFIG", "OPTIONS", "load_from=nowhere.pth"], "no such checkpoint: nowhere.pth (load_from)"),
         (
-            ["CONFIG", "--cfg-options", "train_dataloader.dataset.data_root=nowhere/"],
+            "train.py",
+            ["CONFIG", "OPTIONS", "model.backbone.init_cfg.type=Pretrained", "model.backbone.init_cfg.checkpoint=x"],
+            "no such checkpoint: x (init_cfg.checkpoint)",
+        ),
+        (
+            "train.py",
+            ["CONFIG", "OPTIONS", "val_evaluator.ann_file=nowhere.json"],
+            "nowhere.json (val_evaluator.ann_file); make it with: python tools/make_digit_scenes.py",
+        ),
+        (
+            "train.py",
+            ["CONFIG", "OPTIONS", "train_dataloader.dataset.data_root=nowhere/"],
             "nowhere (train_dataloader); make it with: python tools/make_digit_scenes.py",
         ),
-        (["CONFIG", "--resum"], "--resum"),
-        *([] if torch.cuda.is_available() else [(["CONFIG", "--amp"], "--amp needs an accelerator")]),
+        (
+            "test.py",
+            ["CONFIG", "x.pth", "OPTIONS", "test_dataloader.dataset.ann_file=nowhere.json"],
+            "/scenes/nowhere.json (test_dataloader); make it with",
+        ),
+        ("train.py", ["CONFIG", "--resum"], "--resum"),
+        *([] if torch.cuda.is_available() else [("train.py", ["CONFIG", "--amp"], "--amp needs an accelerator")]),
     ],
 )
-def test_mistakes_get_one_clear_line(root, tmp_path, arguments, message):
-    config = str(root / "configs" / DETECTION)
-    result = run(
-        [sys.executable, root / "tools/train.py", *(config if a == "CONFIG" else a for a in arguments)], tmp_path
-    )
-    assert result.returncode != 0
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
+def test_mistakes_get_one_clear_line(root, digit_scenes, tmp_path, tool, monkeypatch, name, arguments, message):
+    (tmp_path / "scenes").symlink_to(digit_scenes)
+    (tmp_path / "x.pth").touch()
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(variable, raising=False)
+    data = ["--cfg-options", *(f"{n}_dataloader.dataset.data_root=scenes/" for n in ("train", "val", "test"))]
+    data += [f"{n}_evaluator.ann_file=scenes/val.json" for n in ("val", "test")]
+    words = {"CONFIG": [root / "configs" / DETECTION], "OPTIONS": data}
+    code, line = tool(name, *(word for a in arguments for word in words.get(a, [a])))
+    assert code == 2 and message in line

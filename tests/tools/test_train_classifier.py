@@ -1,11 +1,14 @@
 """tools/train_classifier.py on a tiny folder of images: grey noise around one level for each class."""
 
 import json
+import math
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -16,6 +19,7 @@ import torch
 import train_classifier as tool
 from timm.utils import init_distributed_device
 from torch import nn
+from training.advice import advice
 from training.classification import create_network, evaluate, load_weights, make_loader, open_folder
 from training.classifier import Training
 from training.recipe import parse_arguments
@@ -153,7 +157,7 @@ def test_a_run_that_ends_while_it_writes_resumes_to_the_same_weights(images, who
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_with_other_arguments(images, whole, tmp_path):
-    out, history = whole
+    out, _ = whole
     with pytest.raises(SystemExit, match="holds a run: give --resume"):
         tool.main(command(images, out))
     with pytest.raises(SystemExit, match=r"was started with seed=0 \(now 1\)"):
@@ -161,7 +165,82 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_arguments(images, w
     torch.save({"model": {"w": torch.zeros(1)}}, tmp_path / "last.pth")
     with pytest.raises(SystemExit, match=r"last\.pth is none of this tool's: it lacks \['args'"):
         tool.main(command(images, tmp_path, "--resume"))
-    assert tool.main(command(images, out, "--resume")) == history  # nothing is left to do
+
+
+def test_a_finished_run_says_so_and_is_extended(images, whole, tmp_path, capsys):
+    out, history = whole
+    assert tool.main(command(images, out, "--resume")) == history
+    assert capsys.readouterr().err.splitlines()[-1].startswith("nothing is left to do: all 4 epochs are in ")
+    shutil.copytree(out, tmp_path / "run")
+    longer = tool.main(command(images, tmp_path / "run", "--resume", "--epochs", "6"))
+    assert "the run goes on to 6 epochs instead of 4" in capsys.readouterr().err
+    assert longer[:4] == history and len(longer) == 6
+    # The rest of a cosine from 1e-3 to 1e-5 over six epochs, of which each has two updates.
+    cosine = [1e-5 + (1e-3 - 1e-5) * (1 + math.cos(math.pi * n / 12)) / 2 for n in (10, 12)]
+    assert [row["lr"] for row in longer[4:]] == pytest.approx(cosine, rel=0.01)
+    with pytest.raises(SystemExit, match=r"was started with epochs=6 \(now 5\)"):
+        tool.main(command(images, tmp_path / "run", "--resume", "--epochs", "5"))
+
+
+def opened(path, num_classes=2):
+    """The weights of a file through everything that opens it."""
+    new = partial(timm.create_model, "vheat_nano", num_classes=num_classes, img_size=32)
+    net = new()
+    backbones.load_checkpoint(net, path)
+    yield net.state_dict()
+    yield new(pretrained=True, pretrained_cfg_overlay={"file": str(path)}).state_dict()
+    yield new(checkpoint_path=str(path)).state_dict()
+
+
+@pytest.mark.parametrize("better", ["raw", "ema"])
+def test_what_was_best_is_what_opens(images, tmp_path, better, monkeypatch):
+    training = Training(arguments(*command(images, tmp_path, *PLAIN, "--epochs", "1", "--warmup-epochs", "0")))
+    scores = {training.net: 40.0 + 20 * (better == "raw"), training.ema.module: 50.0}
+    monkeypatch.setattr("training.classifier.evaluate", lambda net, *_: {"loss": 1.0, "top1": scores[net]})
+    training.run()
+    file = torch.load(tmp_path / "best.pth", weights_only=True)
+    assert (file["which"], file["top1"], file["epoch"]) == (better, max(scores.values()), 0)
+    assert file["class_names"] == ["class0", "class1"]
+    raw, ema = training.net.state_dict(), training.ema.module.state_dict()
+    assert any(not torch.equal(raw[name], ema[name]) for name in raw)
+    for found in opened(tmp_path / "best.pth"):
+        assert_same({"raw": raw, "ema": ema}[better], found, rtol=0, atol=0)
+
+
+def test_measuring_takes_size_and_model_from_the_file(images, whole, tmp_path, capsys):
+    best, argv = whole[0] / "best.pth", ["--data-dir", images, "--device", "cpu", "--workers", "0"]
+    score = state(best, "top1")
+
+    def measure(path, *more):
+        (found,) = tool.main([str(a) for a in [*argv, "--batch-size", "16", "--evaluate", path, *more]])
+        return found["top1"], capsys.readouterr().err
+
+    assert measure(best) == (pytest.approx(score), f"measuring {best} at 32 px\n")
+    assert measure(best, "--img-size", "64")[1] == f"measuring {best} at 64 px\n"
+    torch.save(state(best, "state_dict"), tmp_path / "plain.pth")
+    assert measure(tmp_path / "plain.pth", "--model", "vheat_nano")[1].endswith(" at 32 px\n")
+    with pytest.raises(SystemExit, match="weights='ema' are kept under"):
+        measure(best, "--weights", "ema")
+    file = torch.load(best, weights_only=True)
+    torch.save({**file, "class_names": ["class1", "class0"]}, tmp_path / "other.pth")
+    with pytest.raises(SystemExit, match=r"other classes than .*other\.pth: 'class0' in the place of 'class1'"):
+        measure(tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize(
+    ("more", "options"),
+    [
+        ((), ["--mixup 0", "--cutmix 0", "--auto-augment ''", "--ema-decay 0.99 ", "--lr 5e-4"]),
+        (("--lr", "1e-3", "--auto-augment", ""), ["--mixup 0", "--cutmix 0", "--ema-decay 0.99"]),
+        ((*PLAIN, "--lr", "1e-3", "--ema-decay", "0.9"), None),
+        (("--epochs", "100000"), None),
+    ],
+)
+def test_a_short_training_by_the_default_recipe_gets_advice(more, options):
+    args = parse_arguments(["--data-dir", str(Path(__file__).parent), *more], "")
+    line = advice(args, 10 * args.epochs // 3, 1e-4)
+    assert line is None if options is None else all(option in line + " " for option in options)
+    assert options is None or line.count("--") == sum(option.count("--") for option in options)
 
 
 def test_two_processes_train_one_network_and_measure_every_image_once(images, root, tmp_path):
@@ -296,26 +375,32 @@ class Bomb:
         (["--img-size", "16"], "img_size must be one or two ints of at least 32, got 16"),
         (["--epochs", "0"], "argument --epochs: must be at least 1"),
         (["--drop-path", "nan"], "argument --drop-path: must be at least 0 and at most 1"),
+        (["--data-dir", "file.pth"], "argument --data-dir: file.pth is a file, not a folder"),
+        (["--evaluate", "nowhere.pth"], "argument --evaluate: no such file: nowhere.pth"),
+        (["--evaluate", "bomb.pth"], "/bomb.pth: it is not a checkpoint"),
+        (["--data-dir", "empty"], "/empty/train"),
         (["--warmup-epochs", "4"], "--warmup-epochs must be below --epochs, got 4 and 4"),
         (["--batch-size", "15"], "--batch-size must be even for mixup and cutmix, got 15"),
         (["--batch-size", "64"], "--batch-size: 32 images do not fill 1 x 64"),
         (["--opt", "adamv"], "adamv"),
         (["--auto-augment", "rond-m9"], "--auto-augment rond-m9: Unknown"),
         (["--device", "abacus"], "--device: "),
-        (["--data-dir", "nowhere"], "--data-dir: no such folder: nowhere/train"),
-        (["--initial-checkpoint", "nowhere.pth"], "no such checkpoint: nowhere.pth"),
-        (["--initial-checkpoint", "bomb.pth"], "refused to read bomb.pth"),
+        (["--data-dir", "nowhere"], "argument --data-dir: no such folder: nowhere"),
+        (["--initial-checkpoint", "nowhere.pth"], "argument --initial-checkpoint: no such file: nowhere.pth"),
+        (["--initial-checkpoint", "bomb.pth"], "/bomb.pth: it is not a checkpoint"),
         (["--dataset", "digits"], "not allowed with argument --data-dir"),
     ],
 )
 def test_mistakes_get_one_clear_line(images, tmp_path, monkeypatch, capsys, more, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bomb.pth").write_bytes(pickle.dumps(Bomb()))
+    (tmp_path / "file.pth").touch()
+    (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit) as ended:
         tool.main(command(images, "out", *more))
     line = (capsys.readouterr().err or str(ended.value)).splitlines()[-1]
     assert message in line and ended.value.code != 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["bomb.pth"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bomb.pth", "empty", "file.pth"]
 
 
 def test_folders_that_do_not_fit_are_named(tmp_path):

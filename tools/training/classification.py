@@ -15,6 +15,7 @@ from timm.data import create_dataset, create_loader, resolve_data_config
 from torch import distributed, nn
 
 from backbones import SpectralNet, load_checkpoint, read_checkpoint, read_weights
+from backbones.weights.containers import unwrap
 
 
 def open_folder(args: argparse.Namespace, split: str) -> Any:
@@ -83,11 +84,37 @@ def load_weights(net: nn.Module, path: Path, weights: str, new_classifier: bool)
         if net.num_classes != classes:
             net.reset_classifier(classes)
         return
-    checkpoint = read_checkpoint(path)
     try:
-        net.load_state_dict(checkpoint.get("model_ema" if weights == "ema" else "model", checkpoint))
+        net.load_state_dict(unwrap(read_checkpoint(path), weights))
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit {type(net).__name__}: {' '.join(str(error).split())[:200]}") from None
+
+
+def saved_settings(path: Path) -> dict[str, Any]:
+    """What a file says of the network and of the pictures that it was trained with, by the names of arguments.
+
+    A file of tools/train_classifier.py says all of it; other files of this project's networks tell the size.
+
+    Raises:
+        FileNotFoundError, ValueError: The file cannot be read.
+    """
+    found = read_checkpoint(path).get("args")
+    if isinstance(found, dict):
+        return {n: found[n] for n in ("model", "model_kwargs", "img_size", "crop_pct") if n in found}
+    try:
+        embedding = read_weights(path)[0].get("stages.0.embedding.weight")
+    except ValueError:  # another network
+        return {}
+    square = embedding is not None and embedding.ndim == 3 and embedding.shape[0] == embedding.shape[1]
+    return {"img_size": 4 * len(embedding)} if square else {}
+
+
+def check_classes(path: Path, names: list[str]) -> None:
+    """Raise ``ValueError`` where a file says that its classes are others, or in another order."""
+    theirs = read_checkpoint(path).get("class_names", names)
+    if theirs != names:
+        differing = next((pair for pair in zip(theirs, names, strict=False) if pair[0] != pair[1]), (theirs, names))
+        raise ValueError(f"--data-dir has other classes than {path}: {differing[1]!r} in the place of {differing[0]!r}")
 
 
 def autocast(args: argparse.Namespace) -> torch.autocast:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from timm.utils import ModelEmaV3, init_distributed_device, random_seed
 from torch import Tensor, distributed, nn
 
 from backbones import read_checkpoint
-from training.classification import autocast, create_network, evaluate, make_loader, open_folder
+from training.advice import advice
+from training.classification import autocast, check_classes, create_network, evaluate, make_loader, open_folder
 
 #: Arguments that a resumed run may change.
 _FREE = {"resume", "out", "data_dir", "device", "rank", "local_rank", "evaluate"}
@@ -44,6 +46,7 @@ class Training:
             raise ValueError(f"--data-dir: train and val differ in the classes {sorted(classes ^ others)[:5]}")
         args.num_classes = len(classes)
         random_seed(args.seed)
+        self.class_names = list(dataset.reader.class_to_idx)
         self.net = create_network(args, args.num_classes)
         self.loader, self.val = make_loader(args, dataset, self.net, True), make_loader(args, val, self.net, False)
         if not len(self.loader):
@@ -54,6 +57,8 @@ class Training:
             self.net, args.opt, lr=lr, weight_decay=args.weight_decay, layer_decay=args.layer_decay
         )
         self.updates_per_epoch = math.ceil(len(self.loader) / args.accumulate)
+        if note := advice(args, args.epochs * self.updates_per_epoch, lr):
+            self.say(note)
         self.scheduler, _ = create_scheduler_v2(
             self.optimizer,
             num_epochs=args.epochs,
@@ -98,15 +103,24 @@ class Training:
         if missing := sorted(set(self.state()) - set(checkpoint)):
             raise ValueError(f"--resume: {self.args.out / 'last.pth'} is none of this tool's: it lacks {missing}")
         theirs, ours = checkpoint["args"], self.settings()
-        if different := [n for n in ours if theirs.get(n) != ours[n]]:
+        longer = theirs.get("epochs", ours["epochs"]) < ours["epochs"]
+        if different := [n for n in ours if theirs.get(n) != ours[n] and not (n == "epochs" and longer)]:
             pairs = ", ".join(f"{n}={theirs.get(n)!r} (now {ours[n]!r})" for n in different)
             raise ValueError(f"--resume: the run in {self.args.out} was started with {pairs}")
         self.net.load_state_dict(checkpoint["model"])
         if self.ema:
             self.ema.module.load_state_dict(checkpoint["model_ema"])
-        for name in ("optimizer", "scheduler", "scaler"):
-            getattr(self, name).load_state_dict(checkpoint[name])
         self.history = checkpoint["history"]
+        for name in ("optimizer", "scaler") if longer else ("optimizer", "scheduler", "scaler"):
+            getattr(self, name).load_state_dict(checkpoint[name])
+        if longer:
+            self.scheduler.step_update(len(self.history) * self.updates_per_epoch)
+            self.say(f"the run goes on to {ours['epochs']} epochs instead of {theirs['epochs']}, by their schedule")
+
+    def say(self, text: str) -> None:
+        """Print a line, once."""
+        if self.args.rank == 0:
+            print(text, file=sys.stderr, flush=True)
 
     def train_epoch(self, epoch: int) -> float:
         """One pass over the images; returns the mean loss."""
@@ -141,7 +155,10 @@ class Training:
 
     def run(self) -> list[dict[str, float]]:
         """Train the epochs that are left; returns the measurements of all."""
-        for epoch in range(len(self.history), self.args.epochs):
+        done = len(self.history)
+        if done == self.args.epochs:
+            self.say(f"nothing is left to do: all {done} epochs are in {self.args.out}; larger --epochs extend it")
+        for epoch in range(done, self.args.epochs):
             start = time.monotonic()
             row = {"epoch": epoch, "train_loss": self.train_epoch(epoch), "lr": self.optimizer.param_groups[-1]["lr"]}
             if not math.isfinite(row["train_loss"]):
@@ -156,6 +173,15 @@ class Training:
                 print("  ".join(f"{n} {v:.4g}" for n, v in row.items()), flush=True)
         return self.history
 
+    def best(self) -> dict[str, Any]:
+        """The better weights of this moment under the name that all readers look for, and what they are."""
+        row = self.history[-1]
+        net, which, score = self.net, "raw", row["top1"]
+        if self.ema and row["ema_top1"] > score:
+            net, which, score = self.ema.module, "ema", row["ema_top1"]
+        found = {"state_dict": net.state_dict(), "which": which, "top1": score, "epoch": row["epoch"]}
+        return {**found, "class_names": self.class_names, "args": self.settings()}
+
     def save(self) -> None:
         """Write the log and the checkpoints."""
         state, out = self.state(), self.args.out
@@ -163,8 +189,7 @@ class Training:
         write_whole(out / "log.jsonl", lambda p: p.write_text("".join(json.dumps(r) + "\n" for r in self.history)))
         scores = [max(row["top1"], row.get("ema_top1", 0.0)) for row in self.history]
         if scores[-1] == max(scores):
-            best = {name: state[name] for name in ("model", "model_ema", "history", "args") if name in state}
-            write_whole(out / "best.pth", lambda path: torch.save(best, path))
+            write_whole(out / "best.pth", lambda path: torch.save(self.best(), path))
         write_whole(out / "last.pth", lambda path: torch.save(state, path))
 
 
@@ -182,7 +207,10 @@ def train_or_evaluate(args: argparse.Namespace) -> list[dict[str, float]]:
             distributed.barrier()
         if args.evaluate:
             dataset = open_folder(args, "val")
+            check_classes(args.evaluate, list(dataset.reader.class_to_idx))
             net = create_network(args, len(dataset.reader.class_to_idx))
+            if args.rank == 0:
+                print(f"measuring {args.evaluate} at {args.img_size} px", file=sys.stderr)
             found = [evaluate(net, make_loader(args, dataset, net, False), args)]
             if args.rank == 0:
                 print(json.dumps(found[0]))

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import warnings
-from pathlib import Path
+from typing import Any
 
-from files.paths import ROOT, RUNS
+from files.arguments import any_path, existing_file
+from files.paths import RUNS
 from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS, init_default_scope
+from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
+
+from training.config_names import unknown_names
+from training.config_paths import expand_users, find_data, missing_files
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments both tools take."""
-    parser.add_argument("config", type=Path, help="config file")
-    parser.add_argument("--work-dir", type=Path, help="where logs and checkpoints go; default work_dirs/CONFIG_NAME")
+    parser.add_argument("config", type=existing_file, help="config file")
+    parser.add_argument("--work-dir", type=any_path, help="for logs and checkpoints; default work_dirs/CONFIG_NAME")
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -27,38 +35,46 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """The config with the command line applied, its paths absolute and its data set present.
+def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace, *phases: str) -> Config:
+    """The config with the command line applied; modules beside it can be imported, and what it reads is there.
 
-    Relative paths on the command line are meant from where the user is; ``data_root`` and ``work_dirs`` from the
-    repository, so that the tools work from any directory.
+    ``phases`` are what is run: train, val, test.
+
+    Paths on the command line are meant from where the user is, ``--cfg-options`` included. Data that a config of this
+    repository names lie in the repository, those of another config where the user is, or else in the repository.
 
     Raises:
-        SystemExit: Config or data set are missing; the message says what to do.
+        SystemExit: A setting that nothing reads, or a file that is missing; one line says which.
     """
-    if not args.config.is_file():
-        raise SystemExit(f"config not found: {args.config}")
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    sys.path.insert(1, str(args.config.parent))
     config = Config.fromfile(args.config)
-    unknown = sorted(key for key in args.cfg_options if key.split(".")[0] not in config)
-    if unknown:
-        raise SystemExit(f"--cfg-options: the config has no {', '.join(unknown)}; it has {', '.join(sorted(config))}")
-    config.merge_from_dict(args.cfg_options)
+    find_data(config, args.config)
+    options = expand_users(args.cfg_options)
+    if unknown := unknown_names(options, config):
+        parser.error(f"--cfg-options: {'; '.join(unknown)}")
+    _merge(config, options)
+    if any(name.startswith("custom_imports") for name in options):
+        import_modules_from_strings(**config.custom_imports)
     config.launcher = args.launcher
-    work_dir = args.work_dir or config.get("work_dir") or RUNS / args.config.stem
-    config.work_dir = str(Path(work_dir).resolve())
-    os.chdir(ROOT)
-    _check_data(config)
+    config.work_dir = str(any_path(str(args.work_dir or config.get("work_dir") or RUNS / args.config.stem)))
+    if missing := missing_files(config, phases):
+        parser.error(missing[0])
     warnings.filterwarnings("ignore", message="`torch.meshgrid`|torch.meshgrid", category=UserWarning)
     return config
 
 
-def _check_data(config: Config) -> None:
-    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        dataset = (config.get(name) or {}).get("dataset") or {}
-        while "dataset" in dataset:  # wrappers
-            dataset = dataset["dataset"]
-        root = dataset.get("data_root")
-        if root and "://" not in root and not Path(root).is_dir():
-            hint = config.get("data_help") or "set its path with --cfg-options"
-            raise SystemExit(f"data set not found: {Path(root).resolve()} ({name}); {hint}")
+def _merge(config: Config, options: dict[str, Any]) -> None:
+    """mmengine's merge; ``custom_hooks.0.type=...`` makes a list where the config has none."""
+    new = {name.partition(".")[0] for name in options} - set(config)
+    config.merge_from_dict(options)
+    for name in new:
+        entries = config[name]
+        if isinstance(entries, dict) and entries and set(entries) == {str(i) for i in range(len(entries))}:
+            config[name] = [entries[str(i)] for i in range(len(entries))]
+
+
+def build_runner(config: Config) -> Runner:
+    """The runner a config asks for, or mmengine's own."""
+    init_default_scope(config.get("default_scope") or "mmengine")  # it may be registered there
+    return RUNNERS.build(config) if "runner_type" in config else Runner.from_cfg(config)

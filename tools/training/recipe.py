@@ -11,11 +11,13 @@ from typing import Any
 
 import timm
 import torch
+from files.arguments import any_path, existing_file, existing_folder
 from files.paths import RUNS
 from scenes.digits import DEFAULT_OUT
 from timm.utils import ParseKwargs
 
 import backbones  # noqa: F401 (registers its networks with timm)
+from training.classification import saved_settings
 
 #: What --dataset digits changes in the defaults: digits have a left and a right, and the run is short.
 DIGITS_DEFAULTS = {
@@ -38,6 +40,14 @@ def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], An
     return read
 
 
+def _of_file(parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:
+    """Defaults for measuring a file."""
+    try:
+        return saved_settings(path)
+    except (OSError, ValueError) as error:
+        parser.error(f"--evaluate: {error}")
+
+
 def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namespace:
     """The command line; ends the program with one line where it is wrong."""
     parser = argparse.ArgumentParser(
@@ -48,15 +58,21 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
     count, share, positive = number(int, 1), number(float, 0, 1), number(float, 0)
     add = parser.add_argument
     data = parser.add_mutually_exclusive_group(required=True)
-    data.add_argument("--data-dir", type=Path, help="folder with train/ and val/, a folder of images for each class")
+    data.add_argument(
+        "--data-dir", type=existing_folder, help="with train/ and val/, a folder of images for each class"
+    )
     data.add_argument("--dataset", choices=["digits"], help="scikit-learn's digits; changes the defaults, too")
-    add("--out", type=Path, default=RUNS / "classifier", help="default %(default)s")
+    add("--out", type=any_path, default=RUNS / "classifier", help="default %(default)s")
     add("--model", default="vheat_tiny", help="any timm name; default %(default)s")
     add("--model-kwargs", nargs="+", action=ParseKwargs, default={}, metavar="K=V", help="e.g. embed_resize=pad")
     add("--img-size", type=count, default=224)
     add("--drop-path", type=share, default=0.1, help="published: tiny 0.1, small 0.3, base 0.5")
-    add("--initial-checkpoint", type=Path, help="start from these weights, with a new classifier for other classes")
-    add("--evaluate", type=Path, metavar="FILE", help="measure this checkpoint and stop")
+    add(
+        "--initial-checkpoint",
+        type=existing_file,
+        help="start from it, with a new classifier for other classes",
+    )
+    add("--evaluate", type=existing_file, metavar="FILE", help="measure this file, by its own model and size, and stop")
     add("--weights", choices=("raw", "ema"), default="raw", help="which weights of those files")
     add("--resume", action="store_true", help="go on from OUT/last.pth, if there is one")
     add("--seed", type=number(int, 0), default=0)
@@ -84,8 +100,11 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
     add("--re-prob", type=share, default=0.25, help="of erasing a rectangle")
     add("--crop-pct", type=number(float, 0.01, 1), default=0.875, help="share of the side that is evaluated")
     try:
-        if parser.parse_known_args(argv)[0].dataset == "digits":
+        first = parser.parse_known_args(argv)[0]
+        if first.dataset == "digits":
             parser.set_defaults(**DIGITS_DEFAULTS, data_dir=DEFAULT_OUT)
+        if first.evaluate:
+            parser.set_defaults(**_of_file(parser, first.evaluate))
         args = parser.parse_args(argv)
     except ValueError:  # of timm's ParseKwargs
         parser.error("--model-kwargs: give KEY=VALUE")

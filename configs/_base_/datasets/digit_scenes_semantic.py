@@ -9,6 +9,21 @@ metainfo = dict(
 )  # fmt: skip
 
 
+test_pipeline = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")]
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(
+        type="TestTimeAug",
+        transforms=[
+            [dict(type="Resize", scale=(size, size), keep_ratio=True) for size in (80, 96, 112)],
+            [dict(type="RandomFlip", prob=0.0)],  # digits have a left and a right
+            [dict(type="LoadAnnotations")],
+            [dict(type="PackSegInputs")],
+        ],
+    ),
+]
+
+
 def dataset(split):  # mmengine leaves functions out of the config
     return dict(
         type="BaseSegDataset",
@@ -17,7 +32,7 @@ def dataset(split):  # mmengine leaves functions out of the config
         data_prefix=dict(img_path=split, seg_map_path=f"{split}_labels"),
         img_suffix=".png",
         seg_map_suffix=".png",
-        pipeline=[dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")],
+        pipeline=test_pipeline,  # nothing is augmented
     )
 
 

@@ -4,11 +4,12 @@ import pickle
 
 import pytest
 import torch
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import BaseModel
 from torch import nn
 from torch.utils.data import Dataset
 
-from backbones.openmmlab.runner import SafeRunner
+from backbones.openmmlab.runner import SafeCheckpointHook, SafeRunner
 
 
 class Toy(BaseModel):
@@ -35,7 +36,7 @@ class Killed(BaseException):
     """Stands for a kill signal: no handler of the runner catches it."""
 
 
-def make(folder, *, iters=6, keep=2, resume=False, load_from=None, width=4):
+def make(folder, *, iters=6, keep=2, resume=False, load_from=None, width=4, **hooks):
     torch.manual_seed(0)
     runner = SafeRunner(
         model=Toy(width),
@@ -50,7 +51,8 @@ def make(folder, *, iters=6, keep=2, resume=False, load_from=None, width=4):
         optim_wrapper={"optimizer": {"type": "AdamW", "lr": 0.1}},
         param_scheduler={"type": "CosineAnnealingLR", "by_epoch": False, "T_max": 6},
         default_hooks={
-            "checkpoint": {"type": "SafeCheckpointHook", "interval": 1, "by_epoch": False, "max_keep_ckpts": keep}
+            "checkpoint": {"type": "CheckpointHook", "interval": 1, "by_epoch": False, "max_keep_ckpts": keep},
+            **hooks,
         },
         resume=resume,
         load_from=load_from,
@@ -150,3 +152,34 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path):
 def test_web_addresses_are_not_read(tmp_path):
     with pytest.raises(ValueError, match="read from local files: download"):
         make(tmp_path, load_from="https://example.org/x.pth").train()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"type": "CheckpointHook"},
+        {"type": "mmengine.CheckpointHook", "_scope_": "mmengine"},
+        {"type": CheckpointHook},
+        {"type": "SafeCheckpointHook"},
+        SafeCheckpointHook(interval=3),
+    ],
+)
+def test_the_runner_brings_its_checkpoint_hook(tmp_path, given):
+    given = {**given, "interval": 3} if isinstance(given, dict) else given
+    (hook,) = (h for h in make(tmp_path, checkpoint=given).hooks if isinstance(h, CheckpointHook))
+    assert type(hook) is SafeCheckpointHook and hook.interval == 3
+
+
+class Other(CheckpointHook):
+    pass
+
+
+@pytest.mark.parametrize("given", [Other(), {"type": Other}, {"type": "LoggerHook"}, {"type": "None"}, Hook()])
+def test_another_checkpoint_hook_is_refused(tmp_path, given):
+    with pytest.raises(TypeError, match=r"default_hooks\.checkpoint must be .*SafeCheckpointHook.*, got"):
+        make(tmp_path, checkpoint=given)
+
+
+def test_checkpoints_can_be_turned_off(tmp_path):
+    assert not any(isinstance(hook, CheckpointHook) for hook in make(tmp_path, checkpoint=None).hooks)

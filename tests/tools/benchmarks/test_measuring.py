@@ -1,5 +1,9 @@
 """Contenders take turns, and memory is what a run makes."""
 
+import ast
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from benchmarks import measuring
@@ -36,3 +40,21 @@ def test_peak_memory_counts_what_is_alive_at_once():
         return kept + torch.ones(2**18)
 
     assert measuring.peak_memory(run, CPU) == pytest.approx(5.0, abs=0.01)
+
+
+def test_the_peak_of_a_process_and_where_python_has_no_count_of_it(monkeypatch):
+    assert measuring.peak_process_kib() > 10_000
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    assert measuring.peak_process_kib() is None
+
+
+UNIX = {"resource", "fcntl", "termios", "tty", "pty", "pwd", "grp", "syslog"}
+FILES = [p for p in (Path(__file__).resolve().parents[3] / "tools").rglob("*.py") if p.parent.name != "environment"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_tool_needs_a_module_that_windows_lacks(path):
+    """But for the set-up, which `make` runs."""
+    tops = ast.parse(path.read_text()).body
+    names = {alias.name for node in tops if isinstance(node, ast.Import) for alias in node.names}
+    assert not UNIX & (names | {node.module for node in tops if isinstance(node, ast.ImportFrom)})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import subprocess
 import time
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.measuring import kept_memory
+from benchmarks.measuring import kept_memory, peak_process_kib
 from files.paths import ROOT
 from files.whole import write_json
 from safetensors.torch import save
@@ -174,7 +173,7 @@ def run(cell: Cell, out: Path, settings: Settings) -> dict[str, Any]:
         "trained_parameters": sum(p.numel() for p in state.values()),
         **{name: round(seconds, 3) for name, seconds in trial.spent.items()},
         "saved_for_backward_bytes": kept_memory(lambda: F.cross_entropy(model.train()(batch), targets)),
-        "peak_process_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "peak_process_kib": peak_process_kib(),
         "file_bytes": len(save(state)),
         "settings": asked,
         "environment": environment(),

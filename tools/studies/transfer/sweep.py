@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import resource
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,6 @@ class Sweep:
 
 
 def _processor_seconds() -> float:
-    """Of all commands that were run and have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    """Of all commands that were run and have ended; by the clock on Windows, which does not count them."""
+    used = os.times()
+    return used.children_user + used.children_system if os.name == "posix" else time.monotonic()

@@ -1,0 +1,32 @@
+"""Paths as argparse types: meant from where the user is, ``~`` included, and inputs are there before anything runs.
+
+They are absolute, so that they mean the same wherever a command goes on. A mistake ends it with one line.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+
+def any_path(text: str) -> Path:
+    """A file or folder that need not be there."""
+    return Path(text).expanduser().absolute()
+
+
+def existing_file(text: str) -> Path:
+    """A file to read."""
+    path = any_path(text)
+    if path.is_dir():
+        raise ArgumentTypeError(f"{text} is a folder, not a file")
+    if not path.is_file():
+        raise ArgumentTypeError(f"no such file: {text}")
+    return path
+
+
+def existing_folder(text: str) -> Path:
+    """A folder to read from."""
+    path = any_path(text)
+    if not path.is_dir():
+        raise ArgumentTypeError(f"{text} is a file, not a folder" if path.is_file() else f"no such folder: {text}")
+    return path
