@@ -17,6 +17,8 @@ import adapters
 from adapters.layer import MoPPALayer
 from adapters.router import Router
 
+pytestmark = pytest.mark.filterwarnings("ignore:the unit of")  # behind a class token
+
 FORMS = {
     "exact": {},
     "released": {"physics": "released", "init": "released"},
