@@ -9,15 +9,20 @@ from typing import Any
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from adapters.affine import Rescale, ScaleShift, at_last_rows, rescaled, rescaled_by_calls, shifted
 from adapters.unit import MoPPAUnit
 from spectral_ops import ChannelLinear
-from spectral_ops.recompute import LARGE, hooked, recomputed
+from spectral_ops.recompute import LARGE, recomputed
 
 __all__ = ["MoPPALayer"]
+
+_PRODUCTS = (nn.Linear.forward, ChannelLinear.forward)
+
+#: A weight is exchanged for all threads at once.
+_EXCHANGING = threading.RLock()
 
 
 class MoPPALayer(nn.Module, BaseTunerLayer):
@@ -56,6 +61,11 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         except AttributeError:
             return getattr(super().__getattr__("base_layer"), name)  # networks read attributes of their modules
 
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """As in torch, also where the module inside has one of that name: counters give one to every module."""
+        self._buffers.setdefault(name, None)
+        super().register_buffer(name, tensor, persistent)
+
     def add(self, name: str, parts: dict[str, nn.Module]) -> None:
         """Add an adapter's parts, by the attribute they belong to."""
         for attribute, part in parts.items():
@@ -90,10 +100,11 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
 
     def _read(self) -> list[Rescale]:
         rescales = self._used(self.moppa_rescale)
-        if rescales and not _plain(self.get_base_layer(), hooks=True):
+        weight = getattr(self.get_base_layer(), "weight", None)
+        if rescales and not (isinstance(weight, Tensor) and weight.is_floating_point()):
             raise ValueError(
-                f"the network reads the weight of a {_describe(self.get_base_layer())} without calling it, and only a "
-                "weight of floats that is a plain parameter can be rescaled there: leave rescale off"
+                f"the network reads the weight of a {_describe(self.get_base_layer())} without calling it, and there "
+                "only a tensor of floats can be rescaled: leave rescale off"
             )
         if rescales and self._of_samples() is not None:
             raise ValueError("adapter_names needs a weight for each sample, but this network reads one for all of them")
@@ -124,6 +135,11 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
     # -- forward ----------------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(x, fx.Proxy):
+            raise TypeError(
+                "torch.fx cannot trace an adapted network, whose units ask for the sizes of their input; torch.export "
+                "can, and so can torch.fx once adapters are merged or unloaded"
+            )
         if self.disable_adapters and self.merged:
             self.unmerge()
         units = self._used(self.moppa_unit)
@@ -145,8 +161,12 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
             return base(x)  # type: ignore[no-any-return]
         values = [rescale() for rescale in rescales]
         scales = [scale for row, column, _ in values for scale in (row, column)]
-        if not _plain(base):
-            y = rescaled_by_calls(base, x, list(zip(scales[::2], scales[1::2], strict=True)))
+        exchanged = _product(base)
+        if not exchanged or any(_hooks(base)):
+            if exchanged and not torch.compiler.is_compiling():
+                y = _call_with(base, _rescaled_by(base.weight, scales), x)
+            else:
+                y = rescaled_by_calls(base, x, list(zip(scales[::2], scales[1::2], strict=True)))
             for _, _, shift in values:
                 y = y if shift is None else y + at_last_rows(shift, y.shape[-1]).to(y.dtype)
             return y
@@ -156,9 +176,9 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         half = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else weight.dtype
 
         def product(x: Tensor, bias: Tensor | None, weight: Tensor, *scales: Tensor) -> Tensor:
-            for row, column in zip(scales[::2], scales[1::2], strict=True):
-                weight = rescaled(weight, row, column)
-            return F.linear(x, weight.to(half), bias)  # the dtype that the product would make it, and keep
+            return F.linear(
+                x, _rescaled_by(weight, scales).to(half), bias
+            )  # the dtype that the product would make it, and keep
 
         bias = None if bias is None else bias.to(weight.dtype)
         if weight.numel() < LARGE:
@@ -184,7 +204,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         for name in names:
             if name not in self.moppa_rescale and name not in self.moppa_ssf:
                 continue
-            if not _plain(base, hooks=True):
+            if not _readable(base) or (isinstance(base, nn.Linear) and type(base).forward not in _PRODUCTS):
                 raise ValueError(
                     f"adapter {name!r} cannot be merged into a {_describe(base)}, whose weight is not a plain "
                     "parameter of floats; it runs unmerged"
@@ -276,21 +296,38 @@ def _behind(y: Tensor, affines: list[ScaleShift]) -> Tensor:
     return y
 
 
-def _plain(base: nn.Module, *, hooks: bool = False) -> bool:
-    """Whether a layer's weight is a parameter of floats that can be read, and a linear nothing else than its product.
+def _rescaled_by(weight: Tensor, scales: Sequence[Tensor]) -> Tensor:
+    """A weight rescaled by rows and columns in turn."""
+    for row, column in zip(scales[::2], scales[1::2], strict=True):
+        weight = rescaled(weight, row, column)
+    return weight
 
-    Args:
-        base: The layer.
-        hooks: Whether that is so even where others hook on its call.
-    """
+
+def _hooks(base: nn.Module) -> tuple[Any, ...]:
+    return base._forward_hooks, base._forward_pre_hooks, base._backward_hooks, base._backward_pre_hooks
+
+
+def _call_with(base: nn.Module, weight: Tensor, x: Tensor) -> Tensor:
+    """The layer's call, hooks included, with another weight."""
+    with _EXCHANGING:
+        own = base._parameters["weight"]
+        base._parameters["weight"] = weight  # type: ignore[assignment]
+        try:
+            return base(x)  # type: ignore[no-any-return]
+        finally:
+            base._parameters["weight"] = own
+
+
+def _readable(base: nn.Module) -> bool:
+    """Whether a layer's weight is a parameter of floats, not quantised, pruned, parametrised or made of others."""
     weight = base._parameters.get("weight")
-    return (
-        weight is not None
-        and weight.is_floating_point()
-        and not hasattr(weight, "__tensor_flatten__")  # a tensor made of others, such as torchao's
-        and (not isinstance(base, nn.Linear) or type(base).forward in (nn.Linear.forward, ChannelLinear.forward))
-        and (hooks or not hooked(base))
-    )
+    return weight is not None and weight.is_floating_point() and not hasattr(weight, "__tensor_flatten__")
+
+
+def _product(base: nn.Module) -> bool:
+    """Whether a linear layer is nothing else than the product with a weight that is there (not offloaded, sharded)."""
+    own = type(base).forward in _PRODUCTS and "forward" not in vars(base)
+    return own and _readable(base) and base.weight.shape == (base.out_features, base.in_features)
 
 
 def _describe(base: nn.Module) -> str:
