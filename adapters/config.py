@@ -21,6 +21,13 @@ __all__ = ["FORMAT_VERSION", "MoPPAConfig"]
 #: Of saved adapters. It rises when files change in a way that older code would misread.
 FORMAT_VERSION = 1
 
+#: What is added to model cards.
+LOADING = """
+## Loading
+
+`import adapters` (of spectral-operators) before the adapter is loaded: without it PEFT ends in `KeyError: 'MOPPA'`.
+"""
+
 Physics = Literal["exact", "released"]
 Placement = Literal["attention", "mlp", "parallel"]
 Init = Literal["identity", "released"]
@@ -183,6 +190,17 @@ class MoPPAConfig(PeftConfig):
                 "two priors or more" if self.priors else "priors: there are no units (exclude_modules limits the rest)"
             )
             raise ValueError(f"{', '.join(given)} would have no effect, it needs {needs}")
+
+    def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
+        """As in PEFT; a model card beside the config tells how the adapter is loaded, for PEFT itself cannot know."""
+        super().save_pretrained(save_directory, **kwargs)
+        card = os.path.join(save_directory, "README.md")
+        if os.path.isfile(card):
+            with open(card, encoding="utf-8") as file:
+                text = file.read()
+            if LOADING.strip() not in text:
+                with open(card, "a", encoding="utf-8") as file:
+                    file.write(LOADING)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str, subfolder: str | None = None, **kwargs: Any) -> Any:
