@@ -2,6 +2,7 @@
 
 from adapters.blocks import BLOCKS, Block, register_block
 from adapters.config import MoPPAConfig
+from adapters.huggingface import RouteRegularizationMixin
 from adapters.layer import MoPPALayer
 from adapters.model import MoPPAModel
 from adapters.priors import PRIORS, Quantities, register_prior
@@ -18,6 +19,7 @@ __all__ = [
     "MoPPALayer",
     "MoPPAModel",
     "Quantities",
+    "RouteRegularizationMixin",
     "RouteSchedule",
     "leave_out_priors",
     "precompute",

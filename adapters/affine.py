@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Rescale", "ScaleShift", "rescaled"]
+__all__ = ["Rescale", "ScaleShift", "at_last_rows", "rescaled", "rescaled_by_calls", "shifted"]
 
 
 def rescaled(weight: Tensor, row: Tensor, column: Tensor) -> Tensor:
@@ -23,6 +24,8 @@ class Rescale(nn.Module):
     The column scales start as a kaiming-uniform draw and the shift at zero; the row scales at zero too, so that W' = W,
     or, as released, as another draw. The rows may be limited to the last ones, the value part of a fused qkv.
 
+    It returns r, c and s (None without a shift): what is hooked on a module's call may make its parameters there.
+
     Args:
         linear: The layer, which stays as it is.
         rows: How many of its last rows are rescaled.
@@ -37,16 +40,46 @@ class Rescale(nn.Module):
         self.column = nn.Parameter(_kaiming(linear.in_features))
         self.shift = nn.Parameter(torch.zeros(rows)) if shift else None
 
-    def weight(self, weight: Tensor) -> Tensor:
-        """The rescaled weight, in the dtype of ``weight``."""
-        return rescaled(weight, self.row, self.column)
+    def forward(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        return self.row, self.column, self.shift
 
-    def bias(self, bias: Tensor | None, outputs: int) -> Tensor | None:
-        """The shifted bias of a layer with this many outputs."""
-        if self.shift is None:
-            return bias
-        shift = torch.nn.functional.pad(self.shift, (outputs - self.rows, 0))
-        return shift if bias is None else bias + shift.to(bias.dtype)
+
+def at_last_rows(values: Tensor, rows: int) -> Tensor:
+    """Values of the last rows, with zeros for those before."""
+    return values if len(values) == rows else torch.nn.functional.pad(values, (rows - len(values), 0))
+
+
+def shifted(bias: Tensor | None, shift: Tensor | None, rows: int) -> Tensor | None:
+    """A bias with its last entries shifted, in its dtype."""
+    if shift is None:
+        return bias
+    shift = at_last_rows(shift, rows)
+    return shift if bias is None else bias + shift.to(bias.dtype)
+
+
+def rescaled_by_calls(layer: Callable[[Tensor], Tensor], x: Tensor, scales: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """What a rescaled linear layer returns, by nothing but calls of the layer: its weight may be hidden, for example
+    quantised, pruned, parametrised or elsewhere.
+
+    Args:
+        layer: The linear layer.
+        x: Its input.
+        scales: The row and the column scales of each rescaling, the first to act first.
+    """
+    bias = layer(x.new_zeros(1, x.shape[-1]))[0]
+
+    def change(x: Tensor, y: Tensor, scales: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """``(W' - W) x``, with y = W x + bias."""
+        if not scales:
+            return torch.zeros_like(y)
+        *before, (row, column) = scales
+        scaled = x * column.to(x.dtype)
+        product = layer(scaled)
+        product = product - bias + change(scaled, product, before)
+        return change(x, y, before) + at_last_rows(row, y.shape[-1]).to(y.dtype) * product
+
+    y = layer(x)
+    return y + change(x, y, scales)
 
 
 def _kaiming(size: int) -> Tensor:

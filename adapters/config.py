@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from peft import PeftConfig
@@ -13,12 +13,20 @@ from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME, Peft
 
 from adapters.grid import LAYOUTS, Layout
 from adapters.priors import PRIORS
+from adapters.router import COLDEST
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 
 __all__ = ["FORMAT_VERSION", "MoPPAConfig"]
 
 #: Of saved adapters. It rises when files change in a way that older code would misread.
 FORMAT_VERSION = 1
+
+#: What is added to model cards.
+LOADING = """
+## Loading
+
+`import adapters` (of spectral-operators) before the adapter is loaded: without it PEFT ends in `KeyError: 'MOPPA'`.
+"""
 
 Physics = Literal["exact", "released"]
 Placement = Literal["attention", "mlp", "parallel"]
@@ -47,11 +55,11 @@ class MoPPAConfig(PeftConfig):
             published code, without gates.
         router: ``"static"``: weights of the priors learned per layer and head; ``"input"``: they also see the input's
             mean over the grid.
-        temperature: Initial temperature of the routers, > 0; it is learned.
+        temperature: Initial temperature of the routers, >= 0.05; it is learned.
         route_weight: The regularisation's weight at the start of training, >= 0; see
             :func:`adapters.route_regularization`.
         prior_dropout: Probability that a layer leaves a prior out of a training step, in [0, 1).
-        scale: Constant factor of what the units add, >= 0.
+        scale: Constant factor of what the units add, > 0.
         num_heads: Heads the channels are split into; None takes the attention's, or groups of 32 channels (or one)
             where there is none.
         rescale: Also rescale the value, output and MLP projections by a rank-one factor (RLRR).
@@ -143,15 +151,16 @@ class MoPPAConfig(PeftConfig):
             if isinstance(getattr(self, name), str):
                 _check_pattern(name, getattr(self, name))
         for name, low, high in (
-            ("temperature", "> 0", math.inf),
+            ("temperature", f">= {COLDEST}", math.inf),
             ("route_weight", ">= 0", math.inf),
-            ("scale", ">= 0", math.inf),
+            ("scale", "> 0", math.inf),
             ("prior_dropout", ">= 0", 1.0),
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise TypeError(f"{name} must be a number, got {value!r}")
-            if not 0 <= value < high or (low == "> 0" and value == 0):
+            least, _, bound = low.partition(" ")
+            if not (value > float(bound) if least == ">" else value >= float(bound)) or not value < high:
                 limits = f"in [0, {high:g})" if high < math.inf else f"finite and {low}"
                 raise ValueError(f"{name} must be {limits}, got {value}")
         for name, least in (("num_heads", 1), ("num_prefix_tokens", 0)):
@@ -163,6 +172,35 @@ class MoPPAConfig(PeftConfig):
             raise ValueError(f"img_size must be None or one or two positive ints, got {self.img_size!r}")
         if self.placement == "parallel" and self.init == "released":
             raise ValueError("init='released' is a form of the placements before a layer, not of 'parallel'")
+        names = self.modules_to_save
+        if names is not None and (isinstance(names, str) or not all(isinstance(name, str) and name for name in names)):
+            raise TypeError(f"modules_to_save must be None or a list of names, got {names!r}")
+        self._check_effect()
+
+    def _check_effect(self) -> None:
+        """Refuse what would have no effect."""
+        if self.priors == ("identity",) and self.placement != "parallel":
+            raise ValueError("priors=('identity',) before a layer changes nothing: name another prior, or more")
+        of_routes, of_units = ("router", "route_weight", "prior_dropout"), tuple(f.name for f in _of_units())
+        idle = of_units if not self.priors else of_routes if len(self.priors) == 1 else ()
+        defaults = {f.name: f.default for f in _of_units()}
+        given = [f"{name}={getattr(self, name)!r}" for name in idle if getattr(self, name) != defaults[name]]
+        if given:
+            needs = (
+                "two priors or more" if self.priors else "priors: there are no units (exclude_modules limits the rest)"
+            )
+            raise ValueError(f"{', '.join(given)} would have no effect, it needs {needs}")
+
+    def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
+        """As in PEFT; a model card beside the config tells how the adapter is loaded, for PEFT itself cannot know."""
+        super().save_pretrained(save_directory, **kwargs)
+        card = os.path.join(save_directory, "README.md")
+        if os.path.isfile(card):
+            with open(card, encoding="utf-8") as file:
+                text = file.read()
+            if LOADING.strip() not in text:
+                with open(card, "a", encoding="utf-8") as file:
+                    file.write(LOADING)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str, subfolder: str | None = None, **kwargs: Any) -> Any:
@@ -179,6 +217,12 @@ class MoPPAConfig(PeftConfig):
                 f"read from {SAFETENSORS_WEIGHTS_NAME} only"
             )
         return super().from_pretrained(pretrained_model_name_or_path, subfolder=subfolder, **kwargs)
+
+
+def _of_units() -> list[Any]:
+    """The fields that say something of units alone."""
+    others = {"exclude_modules", "priors", "init", "rescale", "ssf", "modules_to_save", "adapted", "format_version"}
+    return [f for f in fields(MoPPAConfig) if f.name in MoPPAConfig.__annotations__ and f.name not in others]
 
 
 def _is_int(value: object) -> bool:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from adapters.affine import Rescale, ScaleShift, rescaled
+from adapters.affine import Rescale, ScaleShift, at_last_rows, rescaled, rescaled_by_calls, shifted
 from adapters.unit import MoPPAUnit
+from spectral_ops import ChannelLinear
 from spectral_ops.recompute import LARGE, recomputed
 
 __all__ = ["MoPPALayer"]
+
+_PRODUCTS = (nn.Linear.forward, ChannelLinear.forward)
+
+#: A weight is exchanged for all threads at once.
+_EXCHANGING = threading.RLock()
 
 
 class MoPPALayer(nn.Module, BaseTunerLayer):
@@ -25,6 +33,9 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
 
     Args:
         base_layer: The module.
+
+    Attributes:
+        of_samples: By thread, the adapter of each sample while a mixed batch runs in it; see :class:`MoPPAModel`.
     """
 
     adapter_layer_names = ("moppa_unit", "moppa_rescale", "moppa_ssf")
@@ -38,6 +49,11 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         self._bare: dict[str, Tensor | None] = {}
+        self._rest: list[nn.Parameter] = []  # that learn when they are not merged
+        self.of_samples: dict[int, Sequence[str]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "of_samples": {}}
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -45,15 +61,22 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         except AttributeError:
             return getattr(super().__getattr__("base_layer"), name)  # networks read attributes of their modules
 
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """As in torch, also where the module inside has one of that name: counters give one to every module."""
+        self._buffers.setdefault(name, None)
+        super().register_buffer(name, tensor, persistent)
+
     def add(self, name: str, parts: dict[str, nn.Module]) -> None:
         """Add an adapter's parts, by the attribute they belong to."""
         for attribute, part in parts.items():
             getattr(self, attribute)[name] = part
 
-    def _active(self, parts: nn.ModuleDict) -> list[Any]:
+    def _used(self, parts: nn.ModuleDict) -> list[Any]:
+        """The parts in effect now, of a mixed batch those of any sample."""
         if self.disable_adapters or self.merged:
             return []
-        return [parts[name] for name in self.active_adapters if name in parts]
+        names = self._of_samples()
+        return [parts[n] for n in (self.active_adapters if names is None else dict.fromkeys(names)) if n in parts]
 
     # -- the weight, also as modules read it that do not call this layer ---------------------------------------------
 
@@ -61,8 +84,9 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
     def weight(self) -> Tensor:
         """The weight in effect, rescaled where an active adapter does that."""
         weight = self.get_base_layer().weight
-        for rescale in self._active(self.moppa_rescale):
-            weight = rescale.weight(weight)
+        for rescale in self._read():
+            row, column, _ = rescale()
+            weight = rescaled(weight, row, column)
         return weight
 
     @property
@@ -70,42 +94,91 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         """The bias in effect."""
         base = self.get_base_layer()
         bias = base.bias
-        for rescale in self._active(self.moppa_rescale):
-            bias = rescale.bias(bias, len(base.weight))
+        for rescale in self._read():
+            bias = shifted(bias, rescale()[-1], len(base.weight))
         return bias
+
+    def _read(self) -> list[Rescale]:
+        rescales = self._used(self.moppa_rescale)
+        weight = getattr(self.get_base_layer(), "weight", None)
+        if rescales and not (isinstance(weight, Tensor) and weight.is_floating_point()):
+            raise ValueError(
+                f"the network reads the weight of a {_describe(self.get_base_layer())} without calling it, and there "
+                "only a tensor of floats can be rescaled: leave rescale off"
+            )
+        if rescales and self._of_samples() is not None:
+            raise ValueError("adapter_names needs a weight for each sample, but this network reads one for all of them")
+        return rescales
+
+    # -- mixed batches ----------------------------------------------------------------------------------------------
+
+    def _of_samples(self) -> Sequence[str] | None:
+        """The adapter of each sample in a mixed batch, None in any other."""
+        return self.of_samples.get(threading.get_ident()) if self.of_samples else None
+
+    def _each(self, x: Tensor, parts: nn.ModuleDict, change: Callable[[Tensor, list[Any]], Tensor]) -> Tensor:
+        """``change(x, parts in effect)``, of a mixed batch for the samples of each adapter alone."""
+        names = self._of_samples()
+        if names is None:
+            return change(x, self._used(parts))
+        if len(x) != len(names):
+            raise ValueError(
+                f"adapter_names has the adapters of {len(names)} samples, but {len(x)} come to a "
+                f"{type(self.get_base_layer()).__name__}, as where windows are samples: run the samples of each "
+                "adapter by themselves, with set_adapter"
+            )
+        rows = {name: [i for i, of in enumerate(names) if of == name] for name in dict.fromkeys(names)}
+        changed = [change(x[i], [parts[name]] if name in parts else []) for name, i in rows.items()]
+        order = torch.tensor([i for of in rows.values() for i in of], device=x.device)
+        return torch.cat(changed)[order.argsort()]
 
     # -- forward ----------------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(x, fx.Proxy):
+            raise TypeError(
+                "torch.fx cannot trace an adapted network, whose units ask for the sizes of their input; torch.export "
+                "can, and so can torch.fx once adapters are merged or unloaded"
+            )
         if self.disable_adapters and self.merged:
             self.unmerge()
-        units = self._active(self.moppa_unit)
-        inputs = x
-        for unit in units:
-            if not unit.parallel:
-                inputs = unit(inputs)
-        rescales = self._active(self.moppa_rescale)
-        if rescales:
-            y: Any = self._rescaled(inputs, rescales)
+        units = self._used(self.moppa_unit)
+        before, beside = any(not unit.parallel for unit in units), any(unit.parallel for unit in units)
+        inputs = self._each(x, self.moppa_unit, _before) if before else x
+        if self._used(self.moppa_rescale):
+            y: Any = self._each(inputs, self.moppa_rescale, self._rescaled)
         else:
             y = self.base_layer(inputs, *args, **kwargs)
-        for unit in units:
-            if unit.parallel:
-                y = (y[0] + unit(x), *y[1:]) if isinstance(y, tuple) else y + unit(x)
-        for affine in self._active(self.moppa_ssf):
-            y = affine(y)
-        return y
+        if beside:
+            change = self._each(x, self.moppa_unit, _beside)
+            y = (y[0] + change, *y[1:]) if isinstance(y, tuple) else y + change
+        return self._each(y, self.moppa_ssf, _behind) if self._used(self.moppa_ssf) else y
 
     def _rescaled(self, x: Tensor, rescales: list[Rescale]) -> Tensor:
         """The rescaled linear, whose weight backward makes again instead of keeping one for each layer."""
-        weight, bias = self.get_base_layer().weight, self.bias
-        scales = [scale for rescale in rescales for scale in (rescale.row, rescale.column)]
+        base = self.base_layer
+        if not rescales:
+            return base(x)  # type: ignore[no-any-return]
+        values = [rescale() for rescale in rescales]
+        scales = [scale for row, column, _ in values for scale in (row, column)]
+        exchanged = _product(base)
+        if not exchanged or any(_hooks(base)):
+            if exchanged and not torch.compiler.is_compiling():
+                y = _call_with(base, _rescaled_by(base.weight, scales), x)
+            else:
+                y = rescaled_by_calls(base, x, list(zip(scales[::2], scales[1::2], strict=True)))
+            for _, _, shift in values:
+                y = y if shift is None else y + at_last_rows(shift, y.shape[-1]).to(y.dtype)
+            return y
+        weight, bias = base.weight, base.bias
+        for _, _, shift in values:
+            bias = shifted(bias, shift, len(weight))
         half = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else weight.dtype
 
         def product(x: Tensor, bias: Tensor | None, weight: Tensor, *scales: Tensor) -> Tensor:
-            for row, column in zip(scales[::2], scales[1::2], strict=True):
-                weight = rescaled(weight, row, column)
-            return F.linear(x, weight.to(half), bias)  # the dtype that the product would make it, and keep
+            return F.linear(
+                x, _rescaled_by(weight, scales).to(half), bias
+            )  # the dtype that the product would make it, and keep
 
         bias = None if bias is None else bias.to(weight.dtype)
         if weight.numel() < LARGE:
@@ -131,6 +204,11 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         for name in names:
             if name not in self.moppa_rescale and name not in self.moppa_ssf:
                 continue
+            if not _readable(base) or (isinstance(base, nn.Linear) and type(base).forward not in _PRODUCTS):
+                raise ValueError(
+                    f"adapter {name!r} cannot be merged into a {_describe(base)}, whose weight is not a plain "
+                    "parameter of floats; it runs unmerged"
+                )
             with torch.no_grad():
                 weight, bias = self._merged(name, base)
                 if safe_merge and not all(torch.isfinite(t).all() for t in (weight, bias) if t is not None):
@@ -144,12 +222,21 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
                 else:
                     base.bias.data = bias
             self.merged_adapters.append(name)
+            learning = [p for p in self._parameters_of(name) if p.requires_grad]
+            self._rest += learning  # what is merged gets no gradients, and does not look as if it did
+            for parameter in learning:
+                parameter.requires_grad_(False)
+
+    def _parameters_of(self, name: str) -> Iterator[nn.Parameter]:
+        for attribute in self.adapter_layer_names:
+            if name in getattr(self, attribute):
+                yield from getattr(self, attribute)[name].parameters()
 
     def _merged(self, name: str, base: nn.Module) -> tuple[Tensor, Tensor | None]:
         weight, bias = base.weight.data, None if base.bias is None else base.bias.data
         if name in self.moppa_rescale:
-            rescale = self.moppa_rescale[name]
-            weight, bias = rescale.weight(weight), rescale.bias(bias, len(weight))
+            row, column, shift = self.moppa_rescale[name]()
+            weight, bias = rescaled(weight, row, column), shifted(bias, shift, len(weight))
             bias = None if bias is None else bias.to(weight.dtype)
         if name in self.moppa_ssf:
             affine = self.moppa_ssf[name]
@@ -173,6 +260,16 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
             base.bias.data = bias.to(base.bias)
         self._bare = {}
         self.merged_adapters = []
+        for parameter in self._rest:
+            parameter.requires_grad_(not self.disable_adapters)
+        self._rest = []
+
+    def _freeze_non_trainable_peft_weights(self, adapter_names: str | Sequence[str] | None = None) -> None:
+        """PEFT calls it wherever it lets adapters learn: the route of a single prior has nothing to learn."""
+        super()._freeze_non_trainable_peft_weights(adapter_names)
+        for unit in self.moppa_unit.values():
+            if len(unit.router.names) == 1:
+                unit.router.requires_grad_(False)
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
         """A unit is no additive weight."""
@@ -180,6 +277,62 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
 
     def __repr__(self) -> str:
         return "moppa." + super().__repr__()
+
+
+def _before(x: Tensor, units: list[MoPPAUnit]) -> Tensor:
+    for unit in units:
+        x = x if unit.parallel else unit(x)
+    return x
+
+
+def _beside(x: Tensor, units: list[MoPPAUnit]) -> Tensor:
+    changes = [unit(x) for unit in units if unit.parallel]
+    return sum(changes[1:], changes[0]) if changes else torch.zeros_like(x)
+
+
+def _behind(y: Tensor, affines: list[ScaleShift]) -> Tensor:
+    for affine in affines:
+        y = affine(y)
+    return y
+
+
+def _rescaled_by(weight: Tensor, scales: Sequence[Tensor]) -> Tensor:
+    """A weight rescaled by rows and columns in turn."""
+    for row, column in zip(scales[::2], scales[1::2], strict=True):
+        weight = rescaled(weight, row, column)
+    return weight
+
+
+def _hooks(base: nn.Module) -> tuple[Any, ...]:
+    return base._forward_hooks, base._forward_pre_hooks, base._backward_hooks, base._backward_pre_hooks
+
+
+def _call_with(base: nn.Module, weight: Tensor, x: Tensor) -> Tensor:
+    """The layer's call, hooks included, with another weight."""
+    with _EXCHANGING:
+        own = base._parameters["weight"]
+        base._parameters["weight"] = weight  # type: ignore[assignment]
+        try:
+            return base(x)  # type: ignore[no-any-return]
+        finally:
+            base._parameters["weight"] = own
+
+
+def _readable(base: nn.Module) -> bool:
+    """Whether a layer's weight is a parameter of floats, not quantised, pruned, parametrised or made of others."""
+    weight = base._parameters.get("weight")
+    return weight is not None and weight.is_floating_point() and not hasattr(weight, "__tensor_flatten__")
+
+
+def _product(base: nn.Module) -> bool:
+    """Whether a linear layer is nothing else than the product with a weight that is there (not offloaded, sharded)."""
+    own = type(base).forward in _PRODUCTS and "forward" not in vars(base)
+    return own and _readable(base) and base.weight.shape == (base.out_features, base.in_features)
+
+
+def _describe(base: nn.Module) -> str:
+    weight = getattr(base, "weight", None)
+    return f"{type(base).__name__} of {weight.dtype}" if isinstance(weight, Tensor) else type(base).__name__
 
 
 #: What an adapter may put at a module, by the attribute of :class:`MoPPALayer` it belongs to.

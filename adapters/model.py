@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -38,11 +42,15 @@ class _Injection:
 class MoPPAModel(BaseTuner):
     """A network with MoPPA adapters; made by ``peft.get_peft_model(network, MoPPAConfig(...))``.
 
+    In evaluation mode ``model(x, adapter_names=[...])`` runs a mixed batch: each sample through the adapter that its
+    name gives, ``"__base__"`` for none.
+
     Args:
         model: The network.
-        config: The adapter's configuration.
+        peft_config: The adapter's configuration.
         adapter_name: Its name.
         low_cpu_mem_usage: Create the adapter's weights on the meta device, for loading.
+        state_dict: Weights whose names must be those of the adapter; a config says all, so they add nothing.
 
     Raises:
         ValueError: The config does not fit the network. The network is as it was then.
@@ -51,7 +59,23 @@ class MoPPAModel(BaseTuner):
     prefix = "moppa_"
     tuner_layer_cls = MoPPALayer
     target_module_mapping: ClassVar[dict[str, list[str]]] = {}
-    uses_shared_state = True  # the media of the released physics
+
+    def __init__(
+        self,
+        model: nn.Module,
+        peft_config: MoPPAConfig | dict[str, MoPPAConfig],
+        adapter_name: str,
+        low_cpu_mem_usage: bool = False,
+        state_dict: dict[str, Tensor] | None = None,
+    ) -> None:
+        # PEFT hands a PeftModel's tuner a dict; with a config alone the tuner is dropped once it has put its layers in.
+        if isinstance(peft_config, MoPPAConfig) and peft_config.physics == "released" and peft_config.priors:
+            raise ValueError(
+                "physics='released' keeps coefficients that its layers share beside the network, where "
+                "inject_adapter_in_model and add_adapter of Hugging Face's models keep nothing: use "
+                "peft.get_peft_model, or physics='exact'"
+            )
+        super().__init__(model, peft_config, adapter_name, low_cpu_mem_usage, state_dict)
 
     def _pre_injection_hook(self, model: nn.Module, config: MoPPAConfig, adapter_name: str) -> None:
         self.moppa_shared = nn.ModuleDict()
@@ -59,7 +83,14 @@ class MoPPAModel(BaseTuner):
 
     # -- planning: everything that can fail, before anything is changed ---------------------------------------------
 
-    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+    def inject_adapter(
+        self,
+        model: nn.Module,
+        adapter_name: str,
+        autocast_adapter_dtype: bool = True,
+        low_cpu_mem_usage: bool = False,
+        state_dict: dict[str, Tensor] | None = None,
+    ) -> None:
         """As in PEFT; everything that can go wrong does so before the network is touched."""
         # A copy: the config may go on to another network, and this adapter's file is written from its own.
         self.peft_config[adapter_name] = config = copy.deepcopy(self.peft_config[adapter_name])
@@ -71,6 +102,9 @@ class MoPPAModel(BaseTuner):
             )
         targets = find_targets(model, config)
         self._check_nesting(model, targets)
+        self._check_names(state_dict, targets)
+        if not config.inference_mode:
+            _warn_of_unread(model, config, targets)
         tokens, hooks = _watch(model, targets)
         try:
             grids = _probe(model, config, targets, tokens) if config.physics == "released" and config.priors else {}
@@ -80,7 +114,7 @@ class MoPPAModel(BaseTuner):
             self._injection: _Injection | None = _Injection(targets, tokens, grids)
             self.moppa_shared[adapter_name] = nn.ModuleDict()
             self._hooks[adapter_name] = hooks
-            super().inject_adapter(model, adapter_name, *args, **kwargs)
+            super().inject_adapter(model, adapter_name, autocast_adapter_dtype, low_cpu_mem_usage)
         except BaseException:
             for hook in hooks:
                 hook.remove()
@@ -104,6 +138,17 @@ class MoPPAModel(BaseTuner):
                 raise ValueError(
                     f"{name} lies inside {around}, which another adapter adapts or saves whole: add this first"
                 )
+
+    def _check_names(self, state_dict: dict[str, Tensor] | None, targets: dict[str, Target]) -> None:
+        """Refuse names of weights that ask for other layers than the config: PEFT would take the names."""
+        if state_dict is None:
+            return
+        keys = (key.removeprefix("base_model.model.") for key in state_dict if f".{self.prefix}" in key)
+        named = {key.split(f".{self.prefix}")[0] for key in keys}
+        if named != set(targets):
+            raise ValueError(
+                f"state_dict is not of this config's adapter, they differ in {sorted(named ^ set(targets))}"
+            )
 
     def _check_target_module_exists(self, peft_config: MoPPAConfig, key: str) -> Any:  # type: ignore[override]
         assert self._injection is not None
@@ -207,17 +252,95 @@ class MoPPAModel(BaseTuner):
     # -- several adapters, shared media, unloading ------------------------------------------------------------------
 
     def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
-        """Set the active adapters, also for the media the layers share."""
+        """Set the active adapters, also for the media the layers share.
+
+        Raises:
+            ValueError: There is no such adapter.
+        """
+        self._check_known([adapter_name] if isinstance(adapter_name, str) else adapter_name)
         super().set_adapter(adapter_name, inference_mode)
         for name, media in self.moppa_shared.items():
             media.requires_grad_(name in self.active_adapters and not inference_mode)
 
     def set_requires_grad(self, adapter_names: str | Any, requires_grad: bool = True) -> None:
-        """Enable or disable gradients of adapters, also of their shared media."""
+        """Enable or disable gradients of adapters, also of their shared media.
+
+        Raises:
+            ValueError: There is no such adapter.
+        """
+        self._check_known([adapter_names] if isinstance(adapter_names, str) else adapter_names)
         super().set_requires_grad(adapter_names, requires_grad)
         for name in [adapter_names] if isinstance(adapter_names, str) else adapter_names:
             if name in self.moppa_shared:
                 self.moppa_shared[name].requires_grad_(requires_grad)
+
+    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
+        """Adapters are float32 in networks of half precision too; without the cast they take the layers' dtype."""
+        super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
+        if autocast_adapter_dtype:
+            return
+        for layer in _layers(self.model):
+            weight = next((p for p in layer.get_base_layer().parameters() if p.is_floating_point()), None)
+            for attribute in layer.adapter_layer_names if weight is not None else ():
+                if adapter_name in getattr(layer, attribute):
+                    getattr(layer, attribute)[adapter_name].to(weight.dtype)
+        media = self.moppa_shared[adapter_name]
+        if len(media):
+            media.to(next(p for p in self.model.parameters() if p.is_floating_point()).dtype)
+
+    def _enable_adapter_layers(self, enabled: bool = True) -> None:
+        super()._enable_adapter_layers(enabled)
+        for name, media in self.moppa_shared.items():
+            media.requires_grad_(enabled and name in self.active_adapters)
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
+        """PEFT's context of a forward pass: ``adapter_names`` gives each sample the adapter it names."""
+        if kwargs.get("alora_offsets") is not None:
+            raise ValueError("alora_offsets is an argument of LoRA alone, a MoPPA adapter has no use for it")
+        names = kwargs.get("adapter_names")
+        if names is None:
+            yield
+            return
+        self._check_mixed(names)
+        thread = threading.get_ident()
+        wrappers = [m for m in self.model.modules() if isinstance(m, AuxiliaryTrainingWrapper)]
+        hooks = [m.register_forward_pre_hook(partial(_name_samples, list(names)), with_kwargs=True) for m in wrappers]
+        for layer in _layers(self.model):
+            layer.of_samples[thread] = tuple(names)
+        try:
+            yield
+        finally:
+            for layer in _layers(self.model):
+                layer.of_samples.pop(thread, None)
+            for hook in hooks:
+                hook.remove()
+
+    def _check_mixed(self, names: Any) -> None:
+        """Refuse a mixed batch that would not run exactly."""
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"adapter_names must be a list with the name of each sample's adapter, got {names!r}")
+        unknown = sorted(set(names) - {*self.peft_config, "__base__"})
+        if unknown:
+            known = [*self.peft_config, "__base__"]
+            raise ValueError(f"adapter_names: there is no adapter {', '.join(unknown)}; there are {', '.join(known)}")
+        if self.training:
+            raise ValueError("adapter_names is for inference: call model.eval() first")
+        modules = list(self.model.modules())
+        again = ("grad_checkpointing", "gradient_checkpointing")
+        if torch.is_grad_enabled() and any(getattr(m, name, False) is True for m in modules for name in again):
+            raise ValueError("adapter_names cannot be kept for checkpointed blocks: use torch.no_grad()")
+        if any(isinstance(m, MoPPALayer) and m.merged for m in modules):
+            raise ValueError("adapter_names needs adapters that are not merged: call unmerge_adapter() first")
+        others = [m for m in modules if isinstance(m, BaseTunerLayer) and not isinstance(m, MoPPALayer)]
+        if others:
+            raise ValueError(f"adapter_names cannot tell samples apart in a {type(others[0]).__name__} beside MoPPA")
+        for module in modules:
+            if isinstance(module, AuxiliaryTrainingWrapper):
+                users = {*names, *self.active_adapters} - {"__base__"}
+                if users & module._adapters and users - module._adapters:
+                    lacking = ", ".join(sorted(users - module._adapters))
+                    raise ValueError(f"adapter_names: {lacking} must have the modules_to_save that the others have")
 
     def delete_adapter(self, adapter_name: str) -> None:
         """Delete an adapter with its hooks and shared media."""
@@ -231,7 +354,13 @@ class MoPPAModel(BaseTuner):
         for hook in self._hooks.pop(adapter_name, []):
             hook.remove()
 
+    def _check_known(self, adapter_names: Sequence[str] | None) -> None:
+        unknown = sorted(set(adapter_names or ()) - set(self.peft_config))
+        if unknown:
+            raise ValueError(f"there is no adapter {', '.join(unknown)}; there are {', '.join(self.peft_config)}")
+
     def _check_mergeable(self, adapter_names: list[str] | None) -> None:
+        self._check_known(adapter_names)
         for layer in _layers(self.model):
             if any(name in layer.moppa_unit for name in adapter_names or layer.active_adapters):
                 raise ValueError(
@@ -278,8 +407,37 @@ class MoPPAModel(BaseTuner):
         return re.sub(rf"(\.moppa_\w+)\.{re.escape(adapter_name)}(?=\.)", r"\1", key, count=1)
 
 
+def _name_samples(
+    names: list[str], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Hook before PEFT's ``modules_to_save``, which know what to do with this argument."""
+    return args, {**kwargs, "adapter_names": names}
+
+
 def _layers(model: nn.Module) -> list[MoPPALayer]:
     return [module for module in model.modules() if isinstance(module, MoPPALayer)]
+
+
+def _warn_of_unread(model: nn.Module, config: MoPPAConfig, targets: dict[str, Target]) -> None:
+    """Tell of units behind the last token mixer of a classifier that reads the class token alone."""
+    kind = type(model)
+    classifiers = ("transformers.models.vit.modeling_vit.ViTForImageClassification",)
+    classifiers += ("torchvision.models.vision_transformer.VisionTransformer",)
+    class_token = (
+        getattr(model, "global_pool", None) == "token" or f"{kind.__module__}.{kind.__qualname__}" in classifiers
+    )
+    if not class_token or config.placement == "attention" or config.target_modules != "auto":
+        return
+    units = [(name, t.grid_from) for name, t in targets.items() if t.unit and t.prefix]
+    last = [
+        name for name, source in units if isinstance(source, GridSource) and name.startswith(f"{source.blocks[-1]}.")
+    ]
+    if last:
+        warnings.warn(
+            f"the unit of {last[-1]} trains without effect on what {kind.__name__} returns, which behind it reads the "
+            f"class token alone: exclude_modules={last!r} leaves it out",
+            stacklevel=2,
+        )
 
 
 def _signature(target: Target, grid: tuple[int, int] | None) -> dict[str, Any]:

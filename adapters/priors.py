@@ -138,6 +138,10 @@ class SharedMedia(nn.Module):
             if name in _RELEASED_TIMES:
                 self.register_parameter(f"k_{name}", nn.Parameter(torch.ones(*sizes, heads)))
 
+    def forward(self, name: str) -> Tensor:
+        """k of a prior: what is hooked on a module's call may make its parameters there."""
+        return getattr(self, f"k_{name}")  # type: ignore[no-any-return]
+
 
 class ReleasedTau(nn.Module):
     """``relu(k[n, m, j] t[i])``, k resized to the grid it is asked for."""
@@ -157,7 +161,7 @@ class ReleasedTau(nn.Module):
         return self._media[0]
 
     def forward(self, grid: Grid) -> Tensor:
-        k = getattr(self.media, f"k_{self.name}").to(grid.dtype)
+        k = self.media(self.name).to(grid.dtype)
         k = resize_embedding(k, grid.sizes, self.rule)
         return F.relu(k.unsqueeze(-1) * self.time.to(grid.dtype)).flatten(-2)
 

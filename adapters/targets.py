@@ -148,8 +148,15 @@ class _Search:
         """Names of the linear layers to rescale."""
         for name, block in self.blocks.items():
             for child in block.linears:
-                if isinstance(self.modules.get(_join(name, child)), nn.Linear):
+                layer = self.modules.get(_join(name, child))
+                if isinstance(layer, nn.Linear):
                     yield _join(name, child)
+                elif isinstance(getattr(layer, "out_features", None), int):  # torch.ao's
+                    raise ValueError(
+                        f"rescale: {_join(name, child)} is a {type(layer).__module__}.{type(layer).__name__}"
+                        f"{_dtype(layer)}, through which no gradients go: adapt the network of floats, and quantise it "
+                        "behind that for inference; or leave rescale off"
+                    )
 
     def affine(self) -> Iterator[str]:
         """Names of the modules whose output is scaled and shifted."""
@@ -177,6 +184,10 @@ class _Search:
             raise ValueError(f"cannot tell the channels of {name}, a {type(module).__name__}: adapt a layer inside it")
         target.heads = self._heads(name, target.channels, block)
         if block is not None:
+            if self.config.layout is not None:
+                raise ValueError(
+                    f"layout={self.config.layout!r} would have no effect on {name}, whose block tells what it takes"
+                )
             given = self.blocks[block].input_of(name[len(block) + 1 if block else 0 :])
             if isinstance(given, tuple):  # windows
                 target.grid_from = given
@@ -224,6 +235,8 @@ class _Search:
             heads = channels // 32 if channels % 32 == 0 else 1
         if channels % heads:
             raise ValueError(f"num_heads={heads} does not divide the {channels} channels of {name}")
+        if heads == channels and self.config.router == "input":
+            raise ValueError(f"router='input' sees nothing of heads of one channel: num_heads={heads} at {name}")
         return heads
 
     def _tokens(self, name: str, target: Target, ends: tuple[str, ...]) -> None:
@@ -271,9 +284,14 @@ def find_targets(model: nn.Module, config: MoPPAConfig) -> dict[str, Target]:
     search = _Search(modules, config)
     targets: dict[str, Target] = {}
 
+    saved = tuple(config.modules_to_save or ())  # trained in full; PEFT takes every name that ends so
+    lost = [end for end in saved if not any(name.endswith(end) for name in modules if name)]
+    if lost:
+        names = [name for name, module in modules.items() if name and not len(list(module.children()))]
+        raise ValueError(f"modules_to_save: {lost} match no module of this network; the last ones are {names[-4:]}")
+
     def excluded(name: str) -> bool:
-        saved = config.modules_to_save or []  # trained in full
-        inside = any(matches(saved, outer) for outer in (name, *_ancestors(name)) if outer)
+        inside = any(outer.endswith(saved) for outer in (name, *_ancestors(name)) if outer)
         return inside or (bool(config.exclude_modules) and matches(config.exclude_modules or [], name))
 
     if config.priors:
@@ -281,6 +299,8 @@ def find_targets(model: nn.Module, config: MoPPAConfig) -> dict[str, Target]:
             if not excluded(name):
                 target = targets.setdefault(name, Target(unit=True))
                 search.describe(name, target)
+        if config.num_prefix_tokens and targets and all(t.layout != "tokens" for t in targets.values()):
+            raise ValueError(f"num_prefix_tokens={config.num_prefix_tokens} would have no effect: units take maps here")
     if config.rescale:
         for name in search.linears():
             if excluded(name):
@@ -298,9 +318,18 @@ def find_targets(model: nn.Module, config: MoPPAConfig) -> dict[str, Target]:
                 target = targets.setdefault(name, Target())
                 target.ssf = True
                 target.channels = target.channels or _width_out(modules[name])
+    for option in ("rescale", "ssf"):
+        if getattr(config, option) and not any(getattr(target, option) for target in targets.values()):
+            what = "linear layer of a block" if option == "rescale" else "norm or patch embedding of a network"
+            raise ValueError(f"{option}=True finds no {what} it knows (that exclude_modules does not leave out)")
     if not targets:
         raise ValueError(f"nothing to adapt: exclude_modules={config.exclude_modules!r} leaves out every module")
     return {name: targets[name] for name in modules if name in targets}
+
+
+def _dtype(layer: Any) -> str:
+    weight = layer.weight() if callable(layer.weight) else layer.weight
+    return f" of {weight.dtype}"
 
 
 def _one(wanted: Any, entry: str) -> str | list[str]:

@@ -19,9 +19,10 @@ import adapters
         ({"placement": "before"}, "placement must be one of"),
         ({"init": "zero"}, "init must be one of"),
         ({"placement": "parallel", "init": "released"}, "not of 'parallel'"),
-        ({"scale": -1.0}, "scale must be finite and >= 0, got -1.0"),
+        ({"scale": -1.0}, "scale must be finite and > 0, got -1.0"),
+        ({"scale": 0.0}, "scale must be finite and > 0, got 0.0"),
         ({"route_weight": -0.1}, "route_weight must be finite and >= 0, got -0.1"),
-        ({"temperature": 0.0}, "temperature must be finite and > 0, got 0.0"),
+        ({"temperature": 0.04}, "temperature must be finite and >= 0.05, got 0.04"),
         ({"prior_dropout": 1.0}, r"prior_dropout must be in \[0, 1\), got 1.0"),
         ({"num_heads": 0}, "num_heads must be None or an int >= 1, got 0"),
         ({"num_prefix_tokens": -1}, "num_prefix_tokens must be None or an int >= 0, got -1"),
@@ -43,8 +44,13 @@ def test_configs(options, message):
 
 
 def test_arguments_of_another_type():
-    for options, name in (({"priors": "heat"}, "priors"), ({"priors": None}, "priors"), ({"scale": "1"}, "scale")):
-        with pytest.raises(TypeError, match=f"{name} must be a"):
+    for options, name in (
+        ({"priors": "heat"}, "priors"),
+        ({"priors": None}, "priors"),
+        ({"scale": "1"}, "scale"),
+        ({"modules_to_save": "head"}, "modules_to_save"),
+    ):
+        with pytest.raises(TypeError, match=f"{name} must be "):
             adapters.MoPPAConfig(**options)
 
 

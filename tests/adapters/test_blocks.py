@@ -224,6 +224,7 @@ def test_registrations_that_do_not_fit(register):
     refused(lambda block: NAMES, "must give an adapters.Block, gave {'attention'", TypeError)
 
 
+@pytest.mark.filterwarnings("ignore:the unit of")  # behind a class token
 def test_an_adapted_network_pickles(adapt, images):
     for kind in ("vit", "swin"):
         model = adapt(kind, placement="mlp").base_model.model

@@ -14,6 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 import adapters
 
+pytestmark = pytest.mark.filterwarnings("ignore:the unit of")  # behind a class token
+
 #: a and c have as many tokens and are each other turned, b has another number.
 SIZES = {"a": (64, 96), "b": (96, 96), "c": (96, 64)}
 

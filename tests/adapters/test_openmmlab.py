@@ -178,7 +178,7 @@ def test_the_hook_adds_the_regularisation(tmp_path):
         ({"adapter": {"type": "prompt_tuning", "num_virtual_tokens": 3}}, "got 'prompt_tuning'"),
         ({"adapter": {}}, "adapter.type must be"),
         ({"backbone": {**VHEAT, "frozen_stages": 1}}, "leave its frozen_stages at -1"),
-        ({"adapter": {"type": "MoPPA", "scale": -1}}, "scale must be finite and >= 0"),
+        ({"adapter": {"type": "MoPPA", "scale": -1}}, "scale must be finite and > 0"),
     ],
 )
 def test_bad_configs(options, message):

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -16,6 +18,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 import adapters
 from adapters.layer import MoPPALayer
 from adapters.router import Router
+
+pytestmark = pytest.mark.filterwarnings("ignore:the unit of")  # behind a class token
 
 FORMS = {
     "exact": {},
@@ -47,6 +51,17 @@ def test_saved_and_loaded_to_the_bit(form, low_cpu_mem_usage, adapt, network, im
     assert not any(p.requires_grad for p in loaded.parameters())
     trainable = PeftModel.from_pretrained(network("vit"), str(tmp_path), is_trainable=True)
     assert sum(p.numel() for p in trainable.parameters() if p.requires_grad) == trained
+
+
+def test_the_model_card_tells_how_to_load(adapt, network, tmp_path):
+    model = adapt("vit")
+    for _ in range(2):
+        model.save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert card.count("`import adapters`") == 1 and "KeyError: 'MOPPA'" in card
+    script = f"from peft import PeftConfig; PeftConfig.from_pretrained({str(tmp_path)!r})"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "KeyError: 'MOPPA'" in run.stderr  # else the card has nothing to say
 
 
 #: The names and shapes of format 1 for a ViT of one block with two heads of 32; files with them exist.

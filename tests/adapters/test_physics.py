@@ -93,6 +93,7 @@ def test_exact_equations(vit):
     np.testing.assert_allclose(_run(model, unit, x).numpy(), _expect(x, 1 + gate * (mixture - 1)), atol=2e-5)
 
 
+@pytest.mark.filterwarnings("ignore:the unit of")  # behind a class token
 def test_parallel_adds_the_gated_mixture(vit):
     model = vit(placement="parallel")
     attention = model.base_model.model.blocks[1].attn
@@ -148,9 +149,10 @@ def test_another_grid(vit, physics):
         torch.testing.assert_close(unit.operator.gain((4, 12))[0, 6], unit.operator.gain((4, 6))[0, 3])
 
 
+@pytest.mark.filterwarnings("ignore:the unit of")  # behind a class token
 @pytest.mark.parametrize("prior", sorted(adapters.PRIORS))
 def test_every_prior_alone(vit, prior):
-    model = vit(priors=(prior,))
+    model = vit(priors=(prior,), placement="parallel" if prior == "identity" else "attention")
     out = model(torch.randn(2, 3, 64, 96))
     out.sum().backward()
     grads = {n: p.grad for n, p in model.named_parameters() if p.requires_grad and "router" not in n}

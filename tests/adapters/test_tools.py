@@ -1,0 +1,289 @@
+"""Tools that wrap, hook, offload, prune, quantise, average, copy or export modules, on adapted networks."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import timm
+import torch
+from accelerate import cpu_offload, disk_offload, dispatch_model
+from peft import get_peft_model
+from timm.utils import ModelEmaV2, ModelEmaV3
+from torch import fx, nn
+from torch.nn.utils import parametrizations, prune
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.flop_counter import FlopCounterMode
+
+import adapters
+from adapters.layer import MoPPALayer
+
+FORM = {"rescale": True, "ssf": True, "router": "input"}
+
+
+def _linears(model):
+    """The linear layers that adapters stand around, or that are there besides."""
+    return [m for m in model.modules() if isinstance(m, nn.Linear)]
+
+
+def _same(one, other, tolerance=1e-4):
+    torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+
+# -- hooks, and weights that are not there ----------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:The following device_map keys do not match any submodules")  # but parameters
+@pytest.mark.parametrize("offload", ["cpu", "disk", "dispatch"])
+@pytest.mark.parametrize("kind", ["vit", "swin"])
+def test_offloading(kind, offload, adapt, images, tmp_path):
+    model, x = adapt(kind, physics="released", **FORM), images(kind)
+    with torch.no_grad():
+        expected = model(x)
+        if offload == "cpu":
+            cpu_offload(model, execution_device="cpu")
+        elif offload == "disk":
+            disk_offload(model, str(tmp_path), execution_device="cpu")
+        else:
+            names = {".".join(name.split(".")[:3]) for name in model.state_dict()}
+            places = {name: "cpu" if "head" in name else "disk" for name in names}
+            dispatch_model(model, places, "cpu", model.state_dict(), str(tmp_path))
+        assert any(p.is_meta for p in model.parameters())
+        _same(model(x), expected)
+
+
+@pytest.mark.parametrize("kind", ["vit", "vheat", "swin"])
+def test_hooks_on_rescaled_layers_run_once(kind, adapt, images):
+    model, x = adapt(kind, **FORM), images(kind)
+    expected, calls = model(x), []
+    rescaled = [m for m in model.modules() if isinstance(m, MoPPALayer) and len(m.moppa_rescale)]
+    for layer in rescaled:
+        layer.base_layer.register_forward_hook(lambda m, args, out: calls.append(m))
+    _same(model(x), expected)
+    assert len(calls) == len(set(calls)) == len(rescaled)
+    rescaled[0].base_layer.register_forward_hook(lambda m, args, out: torch.zeros_like(out))
+    assert not torch.allclose(model(x), expected, atol=1e-3)
+    model(x).sum().backward()
+    assert all(p.grad is not None for p in rescaled[1].moppa_rescale.parameters())
+
+
+def test_counted_operations(network, adapt, images):
+    counts = []
+    for net in (network("vit"), adapt("vit", **FORM)):
+        with FlopCounterMode(display=False) as counter:
+            net(images("vit"))
+        counts.append(counter.get_total_flops())
+    assert counts[0] < counts[1] < 1.02 * counts[0]
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_counters_by_hooks_and_buffers(adapt, images):
+    """As thop gives every module a buffer, and fvcore traces networks with hooks."""
+    model, x = adapt("vit", **FORM), images("vit")
+    expected = model(x)
+
+    def count(module, args, output):
+        module.total += 1
+
+    for module in model.get_base_model().modules():
+        module.register_buffer("total", torch.zeros(1), persistent=False)
+        module.register_forward_hook(count)
+    _same(model(x), expected)
+    assert all(m.total == 1 for m in model.modules() if isinstance(m, (MoPPALayer, nn.Linear)))
+    _same(torch.jit.trace(model, (x,), check_trace=False)(x), expected)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize("kind", ["vit", "vheat", "beit"])
+@pytest.mark.parametrize("tool", ["prune", "weight_norm", "old_weight_norm"])
+def test_weights_that_are_made_in_the_call(tool, kind, adapt, images):
+    """Exactly those of a network whose weights are what the tool makes of them."""
+    model, x = adapt(kind, **FORM), images(kind)
+    twin = copy.deepcopy(model)
+    for layer in _linears(model):
+        if tool == "prune":
+            prune.l1_unstructured(layer, "weight", 0.4)
+        else:
+            (nn.utils.weight_norm if tool == "old_weight_norm" else parametrizations.weight_norm)(layer)
+    layers = zip(_linears(model), _linears(twin), strict=True)
+    with torch.no_grad():
+        for changed, layer in layers:
+            layer.weight.copy_(changed.weight)
+    _same(model(x), twin(x))
+    merged = adapt(kind, priors=(), rescale=True)
+    for layer in _linears(merged):
+        prune.l1_unstructured(layer, "weight", 0.4)
+    with pytest.raises(
+        ValueError, match=r"cannot be merged into a .*Linear of torch.float32, whose weight is not a plain"
+    ):
+        merged.merge_adapter()
+
+
+# -- quantised --------------------------------------------------------------------------------------------------------
+
+
+class _Int8(nn.Linear):
+    """A linear of int8 weights and one scale, as quantisers of weights alone make them."""
+
+    def __init__(self, linear):
+        super().__init__(linear.in_features, linear.out_features, linear.bias is not None)
+        self.scale = linear.weight.detach().abs().max() / 127
+        self.weight = nn.Parameter((linear.weight / self.scale).round().to(torch.int8), requires_grad=False)
+        self.bias = linear.bias
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight.to(x.dtype) * self.scale, self.bias)
+
+
+def _quantise(net, make=_Int8):
+    for name, module in list(net.named_modules()):
+        if type(module) is nn.Linear:
+            net.set_submodule(name, make(module))
+    return net
+
+
+def _rounded(linear):
+    twin, quantised = copy.deepcopy(linear), _Int8(linear)
+    twin.weight = nn.Parameter(quantised.weight * quantised.scale, requires_grad=False)
+    return twin
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_int8_weights_are_rescaled(when, network, images, randomise):
+    models, x = [], images("vit")
+    for make in (_Int8, _rounded):
+        net = network("vit") if when == "after" else _quantise(network("vit"), make)
+        model = get_peft_model(net, adapters.MoPPAConfig(**FORM))
+        models.append(_quantise(model, make) if when == "after" else model)
+        randomise(models[-1])
+    int8, reference = (model.eval() for model in models)
+    _same(int8(x), reference(x))
+    for model in models:
+        model(x).square().sum().backward()
+    for (name, p), q in zip(int8.named_parameters(), reference.parameters(), strict=True):
+        if "moppa_" in name:
+            torch.testing.assert_close(p.grad, q.grad, rtol=1e-3, atol=1e-3, msg=name)
+    with pytest.raises(ValueError, match="cannot be merged"):
+        int8.merge_adapter()
+
+
+def test_int8_weights_cannot_be_merged(network):
+    model = get_peft_model(_quantise(network("vit")), adapters.MoPPAConfig(priors=(), rescale=True))
+    with pytest.raises(ValueError, match=r"cannot be merged into a _Int8 of torch\.int8, .* it runs unmerged"):
+        model.merge_adapter()
+
+
+def test_int8_weights_that_are_read(network, images):
+    model = get_peft_model(_quantise(network("beit")), adapters.MoPPAConfig(rescale=True))
+    with pytest.raises(ValueError, match=r"reads the weight of a _Int8 of torch\.int8 without calling it"):
+        model(images("beit"))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.quantize_per_tensor")
+def test_dynamically_quantised(network, adapt, images):
+    quantise = torch.ao.quantization.quantize_dynamic
+    model, x = adapt("vit", **FORM), images("vit")
+    expected = model(x)
+    quantised = quantise(model, {nn.Linear})
+    assert not _linears(quantised)
+    assert 0 < (quantised(x) - expected).abs().max() < 0.1 * expected.abs().max()
+    with pytest.raises(
+        ValueError, match=r"rescale: blocks\.0\.attn\.qkv is a torch\.ao\..*Linear of torch\.qint8.*adapt the"
+    ):
+        get_peft_model(quantise(network("vit"), {nn.Linear}), adapters.MoPPAConfig(rescale=True))
+
+
+# -- averages, copies, functional calls -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["vit", "vheat"])
+def test_averages(kind, adapt, images):
+    model, x = adapt(kind, physics="released", img_size=images(kind).shape[2:], **FORM), images(kind)
+    averages = {
+        "swa": AveragedModel(model),
+        "v2": ModelEmaV2(model, decay=0.5),
+        "v3": ModelEmaV3(model, decay=0.5),
+    }
+    first = {n: p.detach().clone() for n, p in model.named_parameters()}
+    averages["swa"].update_parameters(model)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.requires_grad:
+                p.add_(0.2)
+    averages["swa"].update_parameters(model)
+    averages["v2"].update(model)
+    averages["v3"].update(model)
+    mean = {n: (p.detach() + first[n]) / 2 for n, p in model.named_parameters()}
+    model.load_state_dict(mean, strict=False)
+    for average in averages.values():
+        _same(average.module(x), model(x))
+
+
+def test_functional_call_and_pickles(adapt, images):
+    model, x = adapt("vit", physics="released", **FORM), images("vit")
+    changed = {n: 1.1 * p.detach() for n, p in model.named_parameters()}
+    found = torch.func.functional_call(model, changed, (x,))
+    again = pickle.loads(pickle.dumps(model))
+    again.load_state_dict(changed, strict=False)
+    _same(again(x), found)
+    assert not torch.allclose(model(x), found, atol=1e-3)
+
+
+def test_made_on_the_meta_device(adapt, images):
+    model, x = adapt("vit", physics="released", **FORM), images("vit")
+    state = model.state_dict()
+    with torch.device("meta"):
+        net = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2, num_classes=5)
+        empty = get_peft_model(net, adapters.MoPPAConfig(physics="released", **FORM)).eval()
+    empty.load_state_dict(state, assign=True)
+    assert torch.equal(empty(x), model(x))
+    materialised = copy.deepcopy(model).to("meta").to_empty(device="cpu")
+    materialised.load_state_dict(state)
+    assert torch.equal(materialised(x), model(x))
+
+
+def test_torch_fx_says_what_works(adapt, images):
+    with pytest.raises(TypeError, match=r"torch\.fx cannot trace an adapted network"):
+        fx.symbolic_trace(adapt("vit").get_base_model())
+    merged, x = adapt("vit", priors=(), ssf=True), images("vit")
+    expected = merged(x)
+    _same(fx.symbolic_trace(merged.merge_and_unload())(x), expected)
+
+
+# -- export -----------------------------------------------------------------------------------------------------------
+
+
+def _small(kind):
+    torch.manual_seed(0)
+    if kind == "vit":
+        sizes = {"embed_dim": 32, "num_heads": 2, "depth": 1}
+        return timm.create_model("vit_tiny_patch16_224", img_size=64, dynamic_img_size=True, num_classes=5, **sizes), 16
+    return timm.create_model(kind, num_classes=5), 32
+
+
+@pytest.mark.parametrize(("kind", "whole"), [("vit", True), ("vit", False), ("vheat_nano", True)])
+def test_export_with_dynamic_sizes(kind, whole, randomise):
+    """A PeftModel takes ``*args``, whose shapes are a tuple; the network inside has the names of its arguments."""
+    net, step = _small(kind)
+    model = get_peft_model(net, adapters.MoPPAConfig(**FORM)).eval()
+    randomise(model)
+    sizes = {2: step * torch.export.Dim("h", min=2, max=16), 3: step * torch.export.Dim("w", min=2, max=16)}
+    shapes = {0: torch.export.Dim("batch", min=2, max=64), **sizes}
+    x, other = torch.randn(2, 3, 64, 96), torch.randn(3, 3, 96, 64)
+    module, dynamic = (model, {"args": (shapes,)}) if whole else (model.get_base_model(), {"x": shapes})
+    program = torch.export.export(module, (x,), dynamic_shapes=dynamic)
+    _same(program.module()(other), model(other))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_onnx_with_a_dynamic_batch_and_size(adapt, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model, path = adapt("vheat", **FORM), str(tmp_path / "model.onnx")
+    axes = {"x": {0: "batch", 2: "h", 3: "w"}}
+    torch.onnx.export(model, (torch.randn(2, 3, 64, 96),), path, dynamo=False, input_names=["x"], dynamic_axes=axes)
+    x = torch.randn(3, 3, 96, 64)
+    found = onnxruntime.InferenceSession(path).run(None, {"x": x.numpy()})[0]
+    np.testing.assert_allclose(found, model(x).detach().numpy(), rtol=1e-4, atol=1e-4)
