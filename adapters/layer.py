@@ -14,12 +14,9 @@ from torch.nn import functional as F
 
 from adapters.affine import Rescale, ScaleShift, at_last_rows, rescaled, rescaled_by_calls, shifted
 from adapters.unit import MoPPAUnit
-from spectral_ops import ChannelLinear
 from spectral_ops.recompute import LARGE, recomputed
 
 __all__ = ["MoPPALayer"]
-
-_PRODUCTS = (nn.Linear.forward, ChannelLinear.forward)
 
 #: A weight is exchanged for all threads at once.
 _EXCHANGING = threading.RLock()
@@ -204,7 +201,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         for name in names:
             if name not in self.moppa_rescale and name not in self.moppa_ssf:
                 continue
-            if not _readable(base) or (isinstance(base, nn.Linear) and type(base).forward not in _PRODUCTS):
+            if not _readable(base) or (isinstance(base, nn.Linear) and type(base).forward is not nn.Linear.forward):
                 raise ValueError(
                     f"adapter {name!r} cannot be merged into a {_describe(base)}, whose weight is not a plain "
                     "parameter of floats; it runs unmerged"
@@ -326,7 +323,7 @@ def _readable(base: nn.Module) -> bool:
 
 def _product(base: nn.Module) -> bool:
     """Whether a linear layer is nothing else than the product with a weight that is there (not offloaded, sharded)."""
-    own = type(base).forward in _PRODUCTS and "forward" not in vars(base)
+    own = type(base).forward is nn.Linear.forward and "forward" not in vars(base)
     return own and _readable(base) and base.weight.shape == (base.out_features, base.in_features)
 
 

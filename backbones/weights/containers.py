@@ -11,7 +11,7 @@ from torch import Tensor
 from backbones.weights.messages import first_names
 from backbones.weights.reading import MAX_DEPTH, Inert
 
-__all__ = ["Weights", "check_weights", "find_weights", "without_prefix"]
+__all__ = ["NamesOf", "Weights", "check_weights", "find_weights", "without_prefix"]
 
 Weights = Literal["raw", "ema"]
 
@@ -20,6 +20,27 @@ class _Table(Protocol):
     """What is asked of :class:`~backbones.weights.names.NameTable` here."""
 
     def prefixes(self, names: Iterable[str], *, marked: bool = True) -> Counter[str]: ...
+
+
+class NamesOf:
+    """The tensor names of any one model, in the place of a table: its weights, whatever a trainer put them into.
+
+    Args:
+        names: Of ``model.state_dict()``.
+
+    Example:
+        >>> NamesOf(["fc.weight"]).prefixes(["module.fc.weight", "module.fc.bias", "step"])
+        Counter({'module.': 1})
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = frozenset(names)
+
+    def prefixes(self, names: Iterable[str], *, marked: bool = True) -> Counter[str]:
+        """See :meth:`backbones.weights.names.NameTable.prefixes`."""
+        starts = ((name, [0, *(i + 1 for i, letter in enumerate(name) if letter == ".")]) for name in names)
+        found = (next((name[:i] for i in at if name[i:] in self.names), None) for name, at in starts)
+        return Counter(prefix for prefix in found if prefix is not None)
 
 
 class _Place(NamedTuple):

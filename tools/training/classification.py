@@ -15,7 +15,7 @@ from timm.data import create_dataset, create_loader, resolve_data_config
 from torch import distributed, nn
 
 from backbones import SpectralNet, load_checkpoint, read_checkpoint, read_weights
-from backbones.weights.containers import unwrap
+from backbones.weights.containers import NamesOf, find_weights
 
 
 def open_folder(args: argparse.Namespace, split: str) -> Any:
@@ -85,8 +85,8 @@ def load_weights(net: nn.Module, path: Path, weights: str, new_classifier: bool)
             net.reset_classifier(classes)
         return
     try:
-        net.load_state_dict(unwrap(read_checkpoint(path), weights))
-    except RuntimeError as error:
+        net.load_state_dict(find_weights(read_checkpoint(path), weights, [NamesOf(net.state_dict())]))
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"{path} does not fit {type(net).__name__}: {' '.join(str(error).split())[:200]}") from None
 
 
