@@ -1,6 +1,6 @@
 # `make` lists the commands. All of them set up .venv first, and skip that in a moment when it is current.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sweep bounds benchmark docs lint format clean
+.PHONY: help setup demo test sweep bounds compatibility benchmark docs lint format clean
 export PYTHON
 
 help:           ## list the commands
@@ -24,6 +24,9 @@ sweep: setup    ## check timm's contract for all models and sizes, by timm's own
 bounds:         ## prove the lowest and the newest versions that setup.cfg admits (hours, and 12 GB of disk)
 	python3 tools/bounds.py lowest
 	python3 tools/bounds.py highest
+
+compatibility: setup ## check what others' tools make of all families, and write docs/compatibility.md (20 minutes)
+	.venv/bin/python tools/check_compatibility.py
 
 benchmark: setup ## measure beside the competitors, and fail where we became slower (35 minutes, cores free)
 	.venv/bin/python tools/benchmark.py --check

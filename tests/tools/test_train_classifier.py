@@ -219,7 +219,7 @@ def test_measuring_takes_size_and_model_from_the_file(images, whole, tmp_path, c
     assert measure(best, "--img-size", "64")[1] == f"measuring {best} at 64 px\n"
     torch.save(state(best, "state_dict"), tmp_path / "plain.pth")
     assert measure(tmp_path / "plain.pth", "--model", "vheat_nano")[1].endswith(" at 32 px\n")
-    with pytest.raises(SystemExit, match="weights='ema' are kept under"):
+    with pytest.raises(SystemExit, match="weights='ema': the file holds no such weights"):
         measure(best, "--weights", "ema")
     file = torch.load(best, weights_only=True)
     torch.save({**file, "class_names": ["class1", "class0"]}, tmp_path / "other.pth")

@@ -1,0 +1,50 @@
+"""Run what others' tools do on all families, beside timm's ConvNeXt and Swin, and write docs/compatibility.md.
+
+    python tools/check_compatibility.py [--families vheat ...] [--out FILE]
+
+Converters and counters that are not installed are named as such; `pip install openvino thop torchinfo ptflops fvcore`
+brings them. Exits with 1 where one of ours fails at what both of timm's do. About 10 minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import timm
+import torch
+from compatibility.table import table
+from files.arguments import any_path
+
+import backbones
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs/compatibility.md"
+HEAD = """# Tools of others
+
+What tools that people use with timm's models make of this project's networks, beside two of timm's own. "yes" means
+that it ran and that what it gave was compared: outputs with the bare network's, counts with what is dispatched,
+gradients with what should learn. Else it is what was raised. Written by `make compatibility`, with torch {torch} and
+timm {timm}, nano sizes, 64 px.
+
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", nargs="+", choices=list(backbones.FAMILIES), default=list(backbones.FAMILIES))
+    parser.add_argument("--out", type=any_path, default=DOCUMENT)
+    args = parser.parse_args()
+    ours = f"{', '.join(args.families)}"
+    columns = {ours: [f"{family}_nano" for family in args.families]}
+    columns |= {name: [name] for name in ("convnext_atto", "swin_tiny_patch4_window7_224")}
+    text = table(columns)
+    args.out.write_text(HEAD.format(torch=torch.__version__.partition("+")[0], timm=timm.__version__) + text)
+    cells = {row: [cell.strip(" |") for cell in row.split(" | ")] for row in text.splitlines()}
+    worse = [row for row, (_, *found) in cells.items() if found[1:] == ["yes", "yes"] and found[0] != "yes"]
+    print("\n".join(f"fails for ours alone: {row}" for row in worse) or "nothing fails for ours alone")
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
