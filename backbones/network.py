@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from backbones.blocks import MIN_IMAGE_SIZE, Downsample, NormPlacement, Stem, halved, visible_at_half_size
 from backbones.deployment import Site, precompute, restore
-from backbones.place import BlockFactory, OperatorFactory, Place, spectral_blocks
+from backbones.place import BlockFactory, OperatorFactory, Place, check_factory, check_operators, spectral_blocks
 from spectral_ops import Softmax, SpectralEmbedding, SpectralMixer
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 from spectral_ops.mixer import shown
@@ -185,9 +185,13 @@ class SpectralNet(nn.Module):
             raise ValueError(f"init_std must be None or >= 0, got {init_std}")
         if block is None:
             options = {"mlp_ratio": mlp_ratio, "norm_placement": norm_placement, "layer_scale": layer_scale}
-            block = spectral_blocks(_one_or_each(operator, len(dims)), **options)
+            check_operators(operator, len(dims))
+            block = spectral_blocks(operator, **options)
         elif operator is not None or (mlp_ratio, norm_placement, layer_scale) != (4.0, "pre", None):
             raise ValueError("block= decides on operator, mlp_ratio, norm_placement and layer_scale: leave them alone")
+        check_factory("block", block, "from a Place to a block")
+        for name, make in (maps or {}).items():
+            check_factory(f"maps[{name!r}]", make, "from (sizes, channels) to a map")
         self.img_size = _pair(img_size, "img_size")
         self.in_chans = in_chans
         self.num_classes = num_classes
@@ -387,19 +391,6 @@ class SpectralNet(nn.Module):
             ValueError: The network holds gains only.
         """
         restore(self)
-
-
-def _one_or_each(
-    operator: OperatorFactory | Sequence[OperatorFactory] | None, stages: int
-) -> OperatorFactory | Sequence[OperatorFactory]:
-    """The operators of all stages, checked."""
-    makers = [operator] if callable(operator) or not isinstance(operator, Sequence) else list(operator)
-    for make in makers:
-        if not callable(make):
-            raise TypeError(f"operator must be a function from a width to an operator, or one per stage, got {make!r}")
-    if operator is not makers[0] and len(makers) != stages:
-        raise ValueError(f"operator has {len(makers)} entries for {stages} stages")
-    return operator
 
 
 def _masks(x: Tensor, visible: Tensor | None, stages: int) -> list[Tensor | None]:

@@ -40,7 +40,10 @@ class Relaxation(SpectralOperator):
 
     @abstractmethod
     def rate(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
-        """The decay rate r >= 0 for ``eigenvalues`` of shape ``(*sizes, 1)``, given every quantity but the time."""
+        """The decay rate r >= 0 for ``eigenvalues`` of shape ``(*sizes, 1)``, given every quantity but the time.
+
+        Take roots of what is learned by :func:`~spectral_ops.power`, as in :meth:`Oscillation.frequency`.
+        """
 
     @property
     def _endless(self) -> bool:
@@ -135,7 +138,11 @@ class Oscillation(SpectralOperator):
 
     @abstractmethod
     def frequency(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
-        """omega >= 0 for ``eigenvalues`` ``(*sizes, 1)``, given every quantity but time and damping."""
+        """omega >= 0 for ``eigenvalues`` ``(*sizes, 1)``, given every quantity but time and damping.
+
+        It is the frequency itself, not its square. Take roots of what is learned by :func:`~spectral_ops.power`:
+        ``sqrt`` makes its gradient nan where omega is 0, as it is for the constant mode between insulated walls.
+        """
 
     def multiplier(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
         if not isinstance(self.damping, (Tensor, nn.Module)) and self.damping == 0:  # a fraction of the work below
