@@ -11,10 +11,7 @@ from torch import Tensor, nn
 from backbones.weights.loading import load_checkpoint
 from spectral_ops.scalars import as_int
 
-__all__ = ["Dense", "InitCfg"]
-
-#: What says which file weights come from, as mmengine takes it.
-InitCfg = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+__all__ = ["Dense"]
 
 
 class Dense:
@@ -27,7 +24,13 @@ class Dense:
     In OpenMMLab ``init_weights`` loads the checkpoint that ``init_cfg`` names, where timm's draws weights anew.
     """
 
-    def make_dense(self, out_indices: Sequence[int], *, frozen_stages: int = -1, init_cfg: InitCfg = None) -> None:
+    def make_dense(
+        self,
+        out_indices: Sequence[int],
+        *,
+        frozen_stages: int = -1,
+        init_cfg: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
         """Drop what these outputs do not need, and add a norm to each.
 
         Args:
@@ -83,7 +86,7 @@ class Dense:
         )
 
 
-def _checked_init_cfg(given: InitCfg) -> dict[str, Any] | None:
+def _checked_init_cfg(given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None:
     if given is None:
         return None
     init_cfg = given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given  # as mmengine takes it

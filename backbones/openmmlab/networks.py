@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from backbones.archs import ARCHS
 from backbones.families import Family, on_register
 from backbones.network import SpectralNet
-from backbones.openmmlab.dense import Dense, InitCfg
+from backbones.openmmlab.dense import Dense
 from backbones.operators import OperatorSpec, operator_factories, operator_options
 from spectral_ops import SpectralOperator
 
@@ -71,7 +71,7 @@ class DenseSpectralNet(Dense, SpectralNet):
         embed_resize: str = "bicubic",
         frozen_stages: int = -1,
         with_cp: bool = False,
-        init_cfg: InitCfg = None,
+        init_cfg: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
         operator: OperatorSpec | Sequence[OperatorSpec] | None = None,
         **options: Any,
     ) -> None:
