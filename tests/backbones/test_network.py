@@ -375,6 +375,11 @@ def test_the_order_of_names_is_that_of_files_written_before():
     assert names[4].startswith("blocks.0.norm1")
 
 
+def test_one_size_where_a_list_is_expected(net):
+    with pytest.raises(TypeError, match=r"sizes must be a list of image sizes, such as \[64\] for one, got 64"):
+        net.reparameterize(64)
+
+
 def test_numbers_of_numpy():
     n = np.int64
     net = SpectralNet(
