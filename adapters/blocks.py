@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from adapters.grid import LAYOUTS, GridReader, Layout, Sizes
+from spectral_ops.scalars import as_int
 
 __all__ = ["BLOCKS", "PATCHES", "Block", "block_of", "register_block"]
 
@@ -60,7 +61,7 @@ class Block:
                 raise TypeError(f"{name} must be a tuple of names, got {given!r}")
             object.__setattr__(self, name, tuple(given))
         for given in self.inputs.values() if isinstance(self.inputs, Mapping) else (self.inputs,):
-            pair = isinstance(given, tuple) and len(given) == 2 and all(isinstance(n, int) and n > 0 for n in given)
+            pair = isinstance(given, tuple) and len(given) == 2 and all((as_int(n) or 0) > 0 for n in given)
             if not (pair or callable(given) or given in LAYOUTS):
                 raise ValueError(
                     f"inputs must be one of {LAYOUTS}, the (H, W) of windows, a function of the block's call, or one "

@@ -15,6 +15,7 @@ from adapters.grid import LAYOUTS, Layout
 from adapters.priors import PRIORS
 from adapters.router import COLDEST
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
+from spectral_ops.scalars import as_float, as_int
 
 __all__ = ["FORMAT_VERSION", "MoPPAConfig"]
 
@@ -123,7 +124,7 @@ class MoPPAConfig(PeftConfig):
         self._check()
 
     def _check(self) -> None:
-        if not _is_int(self.format_version) or not 1 <= self.format_version <= FORMAT_VERSION:
+        if not 1 <= (as_int(self.format_version) or 0) <= FORMAT_VERSION:
             raise ValueError(
                 f"this adapter has format_version {self.format_version!r}, this library reads 1 to {FORMAT_VERSION}: "
                 "update it"
@@ -156,20 +157,25 @@ class MoPPAConfig(PeftConfig):
             ("scale", "> 0", math.inf),
             ("prior_dropout", ">= 0", 1.0),
         ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(f"{name} must be a number, got {value!r}")
+            value = as_float(getattr(self, name))
+            if value is None:
+                raise TypeError(f"{name} must be a number, got {getattr(self, name)!r}")
+            setattr(self, name, value)  # a number of Python's, which the saved file can hold
             least, _, bound = low.partition(" ")
             if not (value > float(bound) if least == ">" else value >= float(bound)) or not value < high:
                 limits = f"in [0, {high:g})" if high < math.inf else f"finite and {low}"
                 raise ValueError(f"{name} must be {limits}, got {value}")
         for name, least in (("num_heads", 1), ("num_prefix_tokens", 0)):
             value = getattr(self, name)
-            if value is not None and (not _is_int(value) or value < least):
+            if value is not None and ((number := as_int(value)) is None or number < least):
                 raise ValueError(f"{name} must be None or an int >= {least}, got {value!r}")
-        sizes = self.img_size if isinstance(self.img_size, tuple) else (self.img_size,) * 2
-        if self.img_size is not None and (len(sizes) != 2 or not all(_is_int(n) and n > 0 for n in sizes)):
-            raise ValueError(f"img_size must be None or one or two positive ints, got {self.img_size!r}")
+            setattr(self, name, None if value is None else number)
+        if self.img_size is not None:
+            pair = isinstance(self.img_size, tuple)
+            sizes = tuple(map(as_int, self.img_size if pair else (self.img_size,) * 2))
+            if len(sizes) != 2 or any(n is None or n < 1 for n in sizes):
+                raise ValueError(f"img_size must be None or one or two positive ints, got {self.img_size!r}")
+            self.img_size = sizes if pair else sizes[0]
         if self.placement == "parallel" and self.init == "released":
             raise ValueError("init='released' is a form of the placements before a layer, not of 'parallel'")
         names = self.modules_to_save
@@ -223,10 +229,6 @@ def _of_units() -> list[Any]:
     """The fields that say something of units alone."""
     others = {"exclude_modules", "priors", "init", "rescale", "ssf", "modules_to_save", "adapted", "format_version"}
     return [f for f in fields(MoPPAConfig) if f.name in MoPPAConfig.__annotations__ and f.name not in others]
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_pattern(name: str, pattern: str) -> None:

@@ -52,9 +52,12 @@ def precompute(network: Deployable, images: Sequence[int | tuple[int, int]], *, 
     """Store the gains of all mixers for images of these sizes, see :meth:`backbones.SpectralNet.reparameterize`.
 
     Raises:
+        TypeError: ``images`` is no sequence, one size for example.
         ValueError: The network holds gains only, or a gain depends on the input, or the physics is to be dropped where
             no gain is stored. Nothing is changed then.
     """
+    if not isinstance(images, Sequence) or isinstance(images, str):
+        raise TypeError(f"sizes must be a list of image sizes, such as [{images}] for one, got {images!r}")
     if not keep_source and not images:
         raise ValueError("sizes must name at least one image size where the physics is dropped, got none")
     found = []

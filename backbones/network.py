@@ -14,10 +14,11 @@ from torch.utils.checkpoint import checkpoint
 
 from backbones.blocks import MIN_IMAGE_SIZE, Downsample, NormPlacement, Stem, halved, visible_at_half_size
 from backbones.deployment import Site, precompute, restore
-from backbones.place import BlockFactory, OperatorFactory, Place, spectral_blocks
+from backbones.place import BlockFactory, OperatorFactory, Place, check_factory, check_operators, spectral_blocks
 from spectral_ops import Softmax, SpectralEmbedding, SpectralMixer
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 from spectral_ops.mixer import shown
+from spectral_ops.scalars import as_int
 
 __all__ = ["MIN_IMAGE_SIZE", "SpectralNet", "SpectralStage", "stage_sizes"]
 
@@ -27,8 +28,8 @@ register_notrace_module(SpectralEmbedding)
 
 
 def _pair(size: int | Sequence[int], name: str) -> tuple[int, int]:
-    pair = tuple(size) if isinstance(size, Sequence) else (size, size)
-    if len(pair) != 2 or any(not isinstance(n, int) or n < MIN_IMAGE_SIZE for n in pair):
+    pair = tuple(map(as_int, size if isinstance(size, Sequence) else (size, size)))
+    if len(pair) != 2 or any(n is None or n < MIN_IMAGE_SIZE for n in pair):
         raise ValueError(f"{name} must be one or two ints of at least {MIN_IMAGE_SIZE}, got {size!r}")
     return pair
 
@@ -168,10 +169,14 @@ class SpectralNet(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if len(dims) != len(depths) or not dims or any(not isinstance(n, int) or n < 1 for n in (*dims, *depths)):
-            raise ValueError(f"dims and depths must be positive ints, one per stage, got dims={dims}, depths={depths}")
-        if in_chans < 1 or num_classes < 0:
-            raise ValueError(f"in_chans must be >= 1 and num_classes >= 0, got {in_chans} and {num_classes}")
+        given = f"got dims={dims}, depths={depths}"
+        dims, depths = ([as_int(n) for n in each] for each in (dims, depths))
+        if len(dims) != len(depths) or not dims or any(n is None or n < 1 for n in (*dims, *depths)):
+            raise ValueError(f"dims and depths must be positive ints, one per stage, {given}")
+        given = f"got {in_chans!r} and {num_classes!r}"
+        in_chans, num_classes = as_int(in_chans), as_int(num_classes)
+        if in_chans is None or num_classes is None or in_chans < 1 or num_classes < 0:
+            raise ValueError(f"in_chans must be >= 1 and num_classes >= 0, both ints, {given}")
         if embed_resize not in RESIZE_RULES:
             raise ValueError(f"embed_resize must be one of {RESIZE_RULES}, got {embed_resize!r}")
         if not 0 <= drop_path_rate < 1:
@@ -180,9 +185,13 @@ class SpectralNet(nn.Module):
             raise ValueError(f"init_std must be None or >= 0, got {init_std}")
         if block is None:
             options = {"mlp_ratio": mlp_ratio, "norm_placement": norm_placement, "layer_scale": layer_scale}
-            block = spectral_blocks(_one_or_each(operator, len(dims)), **options)
+            check_operators(operator, len(dims))
+            block = spectral_blocks(operator, **options)
         elif operator is not None or (mlp_ratio, norm_placement, layer_scale) != (4.0, "pre", None):
             raise ValueError("block= decides on operator, mlp_ratio, norm_placement and layer_scale: leave them alone")
+        check_factory("block", block, "from a Place to a block")
+        for name, make in (maps or {}).items():
+            check_factory(f"maps[{name!r}]", make, "from (sizes, channels) to a map")
         self.img_size = _pair(img_size, "img_size")
         self.in_chans = in_chans
         self.num_classes = num_classes
@@ -382,19 +391,6 @@ class SpectralNet(nn.Module):
             ValueError: The network holds gains only.
         """
         restore(self)
-
-
-def _one_or_each(
-    operator: OperatorFactory | Sequence[OperatorFactory] | None, stages: int
-) -> OperatorFactory | Sequence[OperatorFactory]:
-    """The operators of all stages, checked."""
-    makers = [operator] if callable(operator) or not isinstance(operator, Sequence) else list(operator)
-    for make in makers:
-        if not callable(make):
-            raise TypeError(f"operator must be a function from a width to an operator, or one per stage, got {make!r}")
-    if operator is not makers[0] and len(makers) != stages:
-        raise ValueError(f"operator has {len(makers)} entries for {stages} stages")
-    return operator
 
 
 def _masks(x: Tensor, visible: Tensor | None, stages: int) -> list[Tensor | None]:

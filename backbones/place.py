@@ -10,7 +10,7 @@ from torch import nn
 from backbones.blocks import SpectralBlock
 from spectral_ops import SpectralMixer, SpectralOperator
 
-__all__ = ["BlockFactory", "OperatorFactory", "Place", "spectral_blocks"]
+__all__ = ["BlockFactory", "OperatorFactory", "Place", "check_factory", "check_operators", "spectral_blocks"]
 
 
 class Place(NamedTuple):
@@ -39,6 +39,28 @@ OperatorFactory = Callable[[int], SpectralOperator]
 BlockFactory = Callable[[Place], nn.Module]
 
 
+def check_factory(name: str, given: object, makes: str) -> None:
+    """Raise ``TypeError`` unless ``given`` is a function. Modules can be called, but with maps."""
+    if not callable(given) or isinstance(given, nn.Module):
+        raise TypeError(
+            f"{name} must be a function {makes}, called for every block, such as a class or a lambda, got {given!r}"
+        )
+
+
+def check_operators(operator: object, stages: int | None = None) -> None:
+    """Raise unless it is an :data:`OperatorFactory` or a sequence of them, one for each stage.
+
+    Raises:
+        TypeError: It is neither, an operator for example.
+        ValueError: There are not as many as stages.
+    """
+    each = isinstance(operator, Sequence) and not isinstance(operator, str)
+    for make in operator if each else (operator,):
+        check_factory("operator", make, "from a width to an operator, or a sequence of one for each stage")
+    if each and stages is not None and len(operator) != stages:
+        raise ValueError(f"operator has {len(operator)} entries for {stages} stages")
+
+
 def spectral_blocks(
     operator: OperatorFactory | Sequence[OperatorFactory],
     mixer: Callable[[int, SpectralOperator], SpectralMixer] = SpectralMixer,
@@ -51,6 +73,9 @@ def spectral_blocks(
         mixer: From width and operator to the token mixer.
         **options: Of :class:`~backbones.SpectralBlock`.
 
+    Raises:
+        TypeError: ``operator`` or ``mixer`` is no function but what it should return, ``Heat(0.5)`` for example.
+
     Example:
         >>> from spectral_ops import Heat, Wave
         >>> heat, wave = (lambda c: Heat(0.5, dims=(1, 2))), (lambda c: Wave(1.0, 2.0, dims=(1, 2)))
@@ -58,6 +83,9 @@ def spectral_blocks(
         >>> make(Place(stage=1, index=0, channels=32, sizes=(14, 14), drop_path=0.0)).mixer.operator
         Wave(speed=1, time=2, damping=0, dims=(1, 2))
     """
+
+    check_operators(operator)
+    check_factory("mixer", mixer, "from a width and an operator to a mixer")
 
     def block(place: Place) -> SpectralBlock:
         make_operator = operator if callable(operator) else operator[place.stage]

@@ -1,5 +1,6 @@
 """PDE solution operators that are diagonal under the discrete cosine transform, as composable PyTorch modules."""
 
+from spectral_ops._functions import power
 from spectral_ops._kernels import use_kernels
 from spectral_ops.apply import apply_gain, superpose
 from spectral_ops.composition import Mixture, Product, Scaled, Sum
@@ -59,6 +60,7 @@ __all__ = [
     "idst",
     "idstn",
     "laplacian_eigenvalues",
+    "power",
     "resize_embedding",
     "sine_basis",
     "superpose",

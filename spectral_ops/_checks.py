@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spectral_ops import torch_internals
+from spectral_ops.scalars import as_int
 
 __all__ = ["check_dtype", "check_floating", "check_quantity", "check_sizes", "has_values", "normalise_dims"]
 
@@ -29,8 +30,9 @@ def check_dtype(dtype: torch.dtype) -> None:
 
 def normalise_dims(dims: int | Sequence[int], ndim: int | None = None) -> tuple[int, ...]:
     """Return ``dims`` as a tuple; with ``ndim`` given, as distinct non-negative dimensions of such a tensor."""
-    result = tuple(dims) if isinstance(dims, Sequence) else (dims,)
-    if not result or not all(isinstance(d, int) and not isinstance(d, bool) for d in result):
+    given = [as_int(d) for d in (dims if isinstance(dims, Sequence) else (dims,))]
+    result = tuple(d for d in given if d is not None)
+    if not result or len(result) < len(given):
         raise TypeError(f"dims must be an int or a non-empty sequence of ints, got {dims!r}")
     if ndim is not None:
         if any(not -ndim <= d < ndim for d in result):
@@ -43,17 +45,19 @@ def normalise_dims(dims: int | Sequence[int], ndim: int | None = None) -> tuple[
 
 def check_sizes(sizes: int | Sequence[int], name: str = "sizes") -> tuple[int, ...]:
     """Return ``sizes`` as a tuple of positive ints (symbolic sizes of a traced graph pass through)."""
-    result = tuple(sizes) if isinstance(sizes, Sequence) else (sizes,)
+    result: list[int] = []
+    for n in sizes if isinstance(sizes, Sequence) else (sizes,):
+        # torch.jit.trace hands shapes over as tensors, so that its graphs serve every size
+        symbolic = isinstance(n, torch.SymInt) or (isinstance(n, Tensor) and torch_internals.jit_tracing())
+        size = n if symbolic else as_int(n)
+        if size is None:
+            raise TypeError(f"{name} must be ints, got {sizes!r}")
+        result.append(size)
     if not result:
         raise ValueError(f"{name} must not be empty, got {sizes!r}")
-    for n in result:
-        if isinstance(n, Tensor) and torch_internals.jit_tracing():
-            continue  # torch.jit.trace hands shapes over as tensors, so that its graphs serve every size
-        if not isinstance(n, (int, torch.SymInt)) or isinstance(n, bool):
-            raise TypeError(f"{name} must be ints, got {sizes!r}")
-        if isinstance(n, int) and n < 1:
-            raise ValueError(f"{name} must be positive, got {result}")
-    return result
+    if any(isinstance(n, int) and n < 1 for n in result):
+        raise ValueError(f"{name} must be positive, got {tuple(result)}")
+    return tuple(result)
 
 
 def has_values(value: Tensor) -> bool:

@@ -34,8 +34,29 @@ def phi1(z: Tensor) -> Tensor:
     return torch.where(small, near, -torch.expm1(-far) / far)
 
 
-def power(base: Tensor, exponent: Tensor) -> Tensor:
-    """``base ** exponent`` for base >= 0, with 0 ** s = 0 for every s, and cut off before it overflows."""
+def power(base: Tensor, exponent: float | Tensor) -> Tensor:
+    r"""``base ** exponent`` for base >= 0, with 0 where base is 0, in value and in gradient.
+
+    With ``exponent=0.5`` it is the square root for rates and frequencies. Torch's own has an infinite gradient at 0,
+    the eigenvalue of the constant mode, and infinity times the 0 that follows is nan: in the gradient of every
+    learned quantity under the root.
+
+    Args:
+        base: Any shape, >= 0.
+        exponent: s, broadcastable to ``base``; also for s = 0 the power of 0 is 0.
+
+    Returns:
+        Tensor of the shape they broadcast to, cut off before it overflows.
+
+    Example:
+        >>> from spectral_ops import laplacian_eigenvalues
+        >>> speed = torch.tensor(2.0, requires_grad=True)
+        >>> squared = speed.square() * laplacian_eigenvalues((2, 3))
+        >>> torch.autograd.grad(torch.cos(power(squared, 0.5)).sum(), speed, retain_graph=True)[0].isfinite()
+        tensor(True)
+        >>> torch.autograd.grad(torch.cos(squared.sqrt()).sum(), speed)[0]
+        tensor(nan)
+    """
     moving = base > 0
     limit = math.log(torch.finfo(base.dtype).max) - 1
     value = torch.exp((exponent * torch.where(moving, base, 1).log()).clamp(max=limit))

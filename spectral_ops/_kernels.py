@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 import torch
 
+from spectral_ops.scalars import as_int
+
 __all__ = ["SETTINGS", "Backend", "Settings", "use_kernels"]
 
 Backend = Literal["auto", "matmul", "fft"]
@@ -80,8 +82,8 @@ class use_kernels:
     ) -> None:
         if transform is not None and transform not in get_args(Backend):
             raise ValueError(f"transform must be one of {get_args(Backend)}, got {transform!r}")
-        sizes = [] if fft_from is None else list(fft_from.values())
-        if any(not isinstance(n, int) or n < 1 for n in sizes):
+        sizes = [] if fft_from is None else list(map(as_int, fft_from.values()))
+        if any(n is None or n < 1 for n in sizes):
             raise ValueError(f"fft_from must map types of device to positive ints, got {fft_from!r}")
         for name, switch in (("fused", fused), ("convolved", convolved)):
             if not isinstance(switch, bool | None):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from spectral_ops.grid import Grid, Quantity
 from spectral_ops.operator import SpectralOperator, describe_quantity
 from spectral_ops.quantities import Constant
+from spectral_ops.scalars import as_int
 
 __all__ = ["Mixture", "Product", "Scaled", "Sum", "Wrapper"]
 
@@ -146,7 +147,7 @@ class Mixture(_Expression):
             self._check((len(weights.values),))
         if isinstance(weights, Tensor):
             self._check(tuple(weights.shape))
-        elif isinstance(count := getattr(weights, "count", None), int):
+        elif (count := as_int(getattr(weights, "count", None))) is not None:
             self._check((count,))
         self.add_quantity("weights", weights)
 

@@ -76,7 +76,10 @@ def laplacian_eigenvalues(
     """
     check_dtype(dtype)
     sizes = check_sizes(sizes)
-    spacings = tuple(float(h) for h in spacing) if isinstance(spacing, Sequence) else (float(spacing),) * len(sizes)
+    try:
+        spacings = tuple(map(float, spacing)) if isinstance(spacing, Sequence) else (float(spacing),) * len(sizes)
+    except (TypeError, ValueError):
+        raise TypeError(f"spacing must be one number or one per axis, got {spacing!r}") from None
     if len(spacings) != len(sizes):
         raise ValueError(f"spacing must be one number or one per axis of sizes={sizes}, got {spacings}")
     for h in spacings:

@@ -7,8 +7,9 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from spectral_ops._checks import check_floating
 from spectral_ops._functions import oscillator, phi1
 from spectral_ops.composition import Wrapper
 from spectral_ops.grid import Grid, GridOptions, Pooled, Quantity
@@ -39,11 +40,14 @@ class Relaxation(SpectralOperator):
 
     @abstractmethod
     def rate(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
-        """The decay rate r >= 0 for ``eigenvalues`` of shape ``(*sizes, 1)``, given every quantity but the time."""
+        """The decay rate r >= 0 for ``eigenvalues`` of shape ``(*sizes, 1)``, given every quantity but the time.
+
+        Take roots of what is learned by :func:`~spectral_ops.power`, as in :meth:`Oscillation.frequency`.
+        """
 
     @property
     def _endless(self) -> bool:
-        return isinstance(self.time, float) and self.time == math.inf
+        return not isinstance(self.time, (Tensor, nn.Module)) and self.time == math.inf
 
     def multiplier(self, eigenvalues: Tensor, *, time: Tensor, **quantities: Tensor) -> Tensor:  # type: ignore[override]
         rate = self._finite_rate(eigenvalues, quantities)
@@ -52,6 +56,7 @@ class Relaxation(SpectralOperator):
     def _finite_rate(self, eigenvalues: Tensor, quantities: dict[str, Tensor]) -> Tensor:
         """The rate, cut off before it overflows: an infinite one would make nan of time 0."""
         rate = self.rate(eigenvalues, **quantities)
+        check_floating(rate, f"the result of {type(self).__name__}.rate")
         return rate.clamp(max=torch.finfo(rate.dtype).max)
 
     def forward(
@@ -133,20 +138,29 @@ class Oscillation(SpectralOperator):
 
     @abstractmethod
     def frequency(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
-        """omega >= 0 for ``eigenvalues`` ``(*sizes, 1)``, given every quantity but time and damping."""
+        """omega >= 0 for ``eigenvalues`` ``(*sizes, 1)``, given every quantity but time and damping.
+
+        It is the frequency itself, not its square. Take roots of what is learned by :func:`~spectral_ops.power`:
+        ``sqrt`` makes its gradient nan where omega is 0, as it is for the constant mode between insulated walls.
+        """
 
     def multiplier(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
-        if isinstance(self.damping, (int, float)) and self.damping == 0:  # a fraction of the work below
+        if not isinstance(self.damping, (Tensor, nn.Module)) and self.damping == 0:  # a fraction of the work below
             time = quantities.pop("time")
             del quantities["damping"]
-            return torch.cos(self.frequency(eigenvalues, **quantities) * time)
+            return torch.cos(self._real_frequency(eigenvalues, quantities) * time)
         return self._propagator(eigenvalues, **quantities)["field to field"]
+
+    def _real_frequency(self, eigenvalues: Tensor, quantities: dict[str, Tensor]) -> Tensor:
+        omega = self.frequency(eigenvalues, **quantities)
+        check_floating(omega, f"the result of {type(self).__name__}.frequency")
+        return omega
 
     def _propagator(
         self, eigenvalues: Tensor, *, time: Tensor, damping: Tensor, **quantities: Tensor
     ) -> dict[str, Tensor]:
         """The gains from field and velocity at the beginning to both at the end."""
-        omega = self.frequency(eigenvalues, **quantities)
+        omega = self._real_frequency(eigenvalues, quantities)
         angle = (omega * time).abs()
         field, sinc, velocity = oscillator(angle, damping * time / 2)
         return {

@@ -15,6 +15,7 @@ from spectral_ops._checks import check_floating, check_quantity, check_sizes, ha
 from spectral_ops.apply import apply_gains, check_fields, no_autocast
 from spectral_ops.eigenvalues import BOUNDARIES, LAPLACIANS, Boundary, Laplacian, laplacian_eigenvalues
 from spectral_ops.grid import Grid, GridOptions, Pooled, Quantity
+from spectral_ops.scalars import as_float
 
 __all__ = ["SpectralOperator", "describe_quantity"]
 
@@ -121,8 +122,11 @@ class SpectralOperator(nn.Module, ABC):
             TypeError: ``value`` is none of these.
             ValueError: It is not finite or below ``minimum``.
         """
-        if isinstance(value, bool) or not isinstance(value, (int, float, Tensor, nn.Module)):
-            raise TypeError(f"{name} must be a float, a tensor, an nn.Parameter or an nn.Module, got {value!r}")
+        if not isinstance(value, (Tensor, nn.Module)):
+            number = as_float(value)
+            if number is None:
+                raise TypeError(f"{name} must be a float, a tensor, an nn.Parameter or an nn.Module, got {value!r}")
+            value = number
         if isinstance(value, Tensor):
             check_floating(value, name)
         if not isinstance(value, nn.Module):
@@ -171,7 +175,9 @@ class SpectralOperator(nn.Module, ABC):
         say it all. Users call :meth:`gain`.
         """
         eigenvalues, quantities = self._evaluate(grid)
-        return self.multiplier(eigenvalues, **quantities)
+        gain = self.multiplier(eigenvalues, **quantities)
+        check_floating(gain, f"the result of {type(self).__name__}.multiplier")
+        return gain
 
     def gain(
         self,
@@ -216,6 +222,7 @@ class SpectralOperator(nn.Module, ABC):
     def _gain_on(self, grid: Grid) -> Tensor:
         with no_autocast(grid.device.type):
             gain = self.raw_gain(grid)
+        check_floating(gain, f"the result of {type(self).__name__}.raw_gain")
         return gain.squeeze(-1) if gain.shape[-1] == 1 and gain.ndim == len(grid.sizes) + 1 else gain
 
     def forward(self, x: Tensor, *, embedding: Tensor | None = None, pooled: Pooled = None) -> Tensor:
@@ -280,12 +287,12 @@ class SpectralOperator(nn.Module, ABC):
         return self + (-1.0) * other if isinstance(other, SpectralOperator) else NotImplemented
 
     def __mul__(self, factor: object) -> SpectralOperator:
-        scalable = isinstance(factor, (int, float, Tensor)) and not isinstance(factor, bool)
+        scalable = isinstance(factor, Tensor) or as_float(factor) is not None
         return self.nodes["scaled"](self, factor) if scalable else NotImplemented
 
     def __truediv__(self, divisor: object) -> SpectralOperator:
-        if isinstance(divisor, (int, float)) and not isinstance(divisor, bool):
-            return self * (1.0 / divisor)
+        if (number := as_float(divisor)) is not None:
+            return self * (1.0 / number)
         return NotImplemented  # tensors divide by themselves: their reciprocal is multiplied with this
 
     def __rmul__(self, factor: object) -> SpectralOperator:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from spectral_ops._checks import check_quantity
 from spectral_ops.grid import Grid
 from spectral_ops.linear import call_in_own_dtype
+from spectral_ops.scalars import as_float
 
 __all__ = ["Bounded", "Constant", "FromEmbedding", "InputRouter", "Softmax", "Softplus", "SoftplusEmbedding"]
 
@@ -105,9 +106,7 @@ class Constant(nn.Module):
 
     def __init__(self, values: Sequence[float], name: str = "values") -> None:
         super().__init__()
-        if not isinstance(values, Sequence) or not all(
-            isinstance(v, (int, float)) and not isinstance(v, bool) for v in values
-        ):
+        if not isinstance(values, Sequence) or any(as_float(v) is None for v in values):
             raise TypeError(f"{name} must be floats, one tensor, an nn.Parameter or an nn.Module, got {values!r}")
         for value in values:
             check_quantity(name, value, None)

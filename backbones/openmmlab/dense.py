@@ -9,6 +9,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from backbones.weights.loading import load_checkpoint
+from spectral_ops.scalars import as_int
 
 __all__ = ["Dense"]
 
@@ -24,22 +25,27 @@ class Dense:
     """
 
     def make_dense(
-        self, out_indices: Sequence[int], *, frozen_stages: int = -1, init_cfg: Mapping[str, Any] | None = None
+        self,
+        out_indices: Sequence[int],
+        *,
+        frozen_stages: int = -1,
+        init_cfg: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         """Drop what these outputs do not need, and add a norm to each.
 
         Args:
             out_indices: Stages to return, ascending.
             frozen_stages: Freeze the stem and this many stages: -1 nothing, 0 the stem, i the stem and stages 1..i.
-            init_cfg: ``dict(type="Pretrained", checkpoint=PATH, resize="bicubic" | "pad" | None)``, or None.
+            init_cfg: ``dict(type="Pretrained", checkpoint=PATH, resize="bicubic" | "pad" | None)``, a list of one such
+                dict, or None.
 
         Raises:
             ValueError: An argument does not fit.
         """
         count = len(self.feature_info)
-        indices = tuple(out_indices)
-        if not indices or sorted(set(indices)) != list(indices) or not all(0 <= i < count for i in indices):
-            raise ValueError(f"out_indices must be ascending stages out of 0..{count - 1}, got {out_indices}")
+        indices = tuple(map(as_int, out_indices)) if isinstance(out_indices, Sequence) else ()
+        if not indices or not set(indices) <= set(range(count)) or sorted(set(indices)) != list(indices):
+            raise ValueError(f"out_indices must be ascending stages out of 0..{count - 1}, got {out_indices!r}")
         if not -1 <= frozen_stages <= count:
             raise ValueError(f"frozen_stages must be between -1 and {count}, got {frozen_stages}")
         self.out_indices = indices
@@ -80,13 +86,14 @@ class Dense:
         )
 
 
-def _checked_init_cfg(init_cfg: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if init_cfg is None:
+def _checked_init_cfg(given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None:
+    if given is None:
         return None
-    accepted = {"checkpoint", "resize"}
-    if init_cfg.get("type") != "Pretrained" or not {"checkpoint"} <= set(init_cfg) - {"type"} <= accepted:
+    init_cfg = given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given  # as mmengine takes it
+    fits = isinstance(init_cfg, Mapping) and init_cfg.get("type") == "Pretrained"
+    if not fits or not {"checkpoint"} <= set(init_cfg) - {"type"} <= {"checkpoint", "resize"}:
         raise ValueError(
-            "init_cfg must be None or dict(type='Pretrained', checkpoint=PATH, resize='bicubic' | 'pad' | None), "
-            f"got {dict(init_cfg)}"
+            "init_cfg must be None or dict(type='Pretrained', checkpoint=PATH, resize='bicubic' | 'pad' | None), or a "
+            f"list of one such dict, got {given!r}"
         )
     return dict(init_cfg)

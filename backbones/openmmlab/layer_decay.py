@@ -9,6 +9,8 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from timm.models import group_parameters
 from torch import nn
 
+from spectral_ops.scalars import as_float
+
 __all__ = ["LayerDecayConstructor"]
 
 
@@ -30,7 +32,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:
         options = dict(paramwise_cfg or {})
         self.layer_decay = options.pop("layer_decay", None)
-        if not isinstance(self.layer_decay, (int, float)) or not 0 < self.layer_decay <= 1:
+        if not 0 < (as_float(self.layer_decay) or 0) <= 1:
             raise ValueError(f"paramwise_cfg.layer_decay must be in (0, 1], got {self.layer_decay!r}")
         # mmengine asks only whether there are options at all; without any it would not make a group per weight.
         super().__init__(optim_wrapper_cfg, options or {"bypass_duplicate": False})

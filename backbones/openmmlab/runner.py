@@ -156,8 +156,6 @@ class SafeRunner(Runner):
         Raises:
             FileNotFoundError, ValueError: There is no such file, it is not safe to read, or it does not fit.
         """
-        if "://" in str(filename):
-            raise ValueError(f"checkpoints are read from local files: download {filename} and give its path")
         checkpoint = read_checkpoint(filename, allow=_NUMPY)
         if "message_hub" in checkpoint:
             checkpoint["message_hub"]["log_scalars"] = {}  # running means of the log; they start anew

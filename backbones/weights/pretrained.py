@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,10 +36,14 @@ def build(
         RuntimeError: There are no weights to load, or they do not fit.
         OSError: They cannot be fetched.
         ValueError: A file cannot be read, or is of another network.
+
+    Warns:
+        UserWarning: A file has another number of classes than the model, which was given none.
     """
     cfg = resolve_pretrained_cfg(name, options.pop("pretrained_cfg", None), options.pop("pretrained_cfg_overlay", None))
     if pretrained and not (cfg.has_weights or cfg.state_dict):
         raise RuntimeError(where_weights_are(name))
+    asked = options.get("num_classes") is not None
     if options.get("features_only"):
         options.setdefault("num_classes", 0)
     # A file is read by this project, whose errors say more, before timm wraps the network for features.
@@ -48,7 +53,14 @@ def build(
         net = SpectralNet(operator, **arguments)
         if from_file:
             net.pretrained_cfg = cfg.to_dict()
-            load_file(net, cfg.file)
+            theirs = load_file(net, cfg.file)
+            if theirs not in (None, net.num_classes) and net.num_classes and not asked:
+                warnings.warn(
+                    f"{cfg.file} has a classifier of {theirs} classes and {name} has {net.num_classes} unless told: "
+                    f"the model's classifier is random. num_classes={theirs} keeps that of the file, num_classes=0 "
+                    f"takes none, num_classes={net.num_classes} says that a new one is meant",
+                    stacklevel=2,
+                )
         return net
 
     try:
@@ -69,7 +81,7 @@ def build(
         raise OSError(f"cannot fetch {where}: {error}\n{where_weights_are(name)}") from error
 
 
-def load_file(model: SpectralNet, path: str | os.PathLike[str]) -> None:
+def load_file(model: SpectralNet, path: str | os.PathLike[str]) -> int | None:
     """Load an official file or one of this project, read safely, and adapt it to the model as timm does.
 
     As for every source of timm's, the first convolution is converted to other ``in_chans``, a classifier of other
@@ -79,6 +91,9 @@ def load_file(model: SpectralNet, path: str | os.PathLike[str]) -> None:
         model: With the ``pretrained_cfg`` that timm gives its models.
         path: The file.
 
+    Returns:
+        The number of classes of the file, None where it has no classifier.
+
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It cannot be read, or is of another network.
@@ -87,14 +102,16 @@ def load_file(model: SpectralNet, path: str | os.PathLike[str]) -> None:
     named = read_named(path)
     state = named.tensors
     cfg = {**model.pretrained_cfg, "state_dict": state, "source": ""}
-    if "head.fc.weight" in state:
-        cfg["num_classes"] = len(state["head.fc.weight"])
+    classes = len(state["head.fc.weight"]) if "head.fc.weight" in state else None
+    if classes is not None:
+        cfg["num_classes"] = classes
     if "stem.conv1.weight" in state:
         cfg["input_size"] = (state["stem.conv1.weight"].shape[1], *cfg["input_size"][1:])
     try:
         load_pretrained(model, cfg, model.num_classes, model.in_chans, lambda _, model: _fitted(model, named))
     except ValueError as error:
         raise ValueError(f"cannot load {path}: {error}") from error
+    return classes
 
 
 def checkpoint_filter_fn(checkpoint: Mapping[str, Any], model: SpectralNet) -> dict[str, Tensor]:

@@ -177,7 +177,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, allow: Sequence[Any] = ()) 
     full unpickling.
 
     Args:
-        path: The file.
+        path: The file, a local one; ``~`` is the user's home.
         allow: Classes and functions known to be harmless, to be used where the file asks for them (as in
             ``torch.serialization.safe_globals``) instead of passing over what they hold.
 
@@ -186,9 +186,9 @@ def read_checkpoint(path: str | os.PathLike[str], *, allow: Sequence[Any] = ()) 
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is a directory, empty, a web page, truncated or corrupt, or a pickle that asks for what runs
-            code, or what it holds is not a dict with tensors (directly or some levels down). The message names the
-            file.
+        ValueError: It is a web address, a directory, empty, a web page, truncated or corrupt, or a pickle that asks for
+            what runs code, or what it holds is not a dict with tensors (directly or some levels down). The message
+            names the file.
 
     Example:
         >>> import os, tempfile
@@ -197,7 +197,10 @@ def read_checkpoint(path: str | os.PathLike[str], *, allow: Sequence[Any] = ()) 
         >>> read_checkpoint(path)
         {'model': {'w': tensor([0., 0.])}, 'epoch': 3}
     """
-    path = Path(path)
+    given = os.fspath(path)
+    if re.match(r"[A-Za-z][\w+.-]+:/", given):  # more than one letter, or it would be a drive of Windows
+        raise ValueError(f"checkpoints are read from local files: download {given} and give its path")
+    path = Path(os.path.expanduser(given))  # which leaves unknown users alone
     if not path.exists():
         raise FileNotFoundError(f"no such checkpoint: {path}")
     if not path.is_file():

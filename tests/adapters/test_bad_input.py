@@ -1,5 +1,6 @@
 """Clear errors, and nothing half done."""
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -142,3 +143,13 @@ def test_functions_on_a_bare_network(network):
     ):
         with pytest.raises(ValueError, match="no MoPPA adapter"):
             call()
+
+
+def test_numbers_of_numpy_are_numbers_and_can_be_saved(tmp_path):
+    config = adapters.MoPPAConfig(
+        temperature=np.float32(2), scale=np.float64(0.5), num_heads=np.int64(3), physics="released",
+        img_size=[np.int64(32), np.int32(64)],
+    )  # fmt: skip
+    config.save_pretrained(tmp_path)
+    again = adapters.MoPPAConfig.from_pretrained(tmp_path)
+    assert (again.temperature, again.scale, again.num_heads, again.img_size) == (2.0, 0.5, 3, (32, 64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -372,3 +373,23 @@ def test_the_order_of_names_is_that_of_files_written_before():
     names = list(timm.create_model("vheat_nano", device="meta").stages[1].state_dict())
     assert names[:4] == ["downsample.conv.weight", "downsample.norm.weight", "downsample.norm.bias", "embedding.weight"]
     assert names[4].startswith("blocks.0.norm1")
+
+
+def test_one_size_where_a_list_is_expected(net):
+    with pytest.raises(TypeError, match=r"sizes must be a list of image sizes, such as \[64\] for one, got 64"):
+        net.reparameterize(64)
+
+
+def test_numbers_of_numpy():
+    n = np.int64
+    net = SpectralNet(
+        heat_operator, dims=(n(8), n(16)), depths=[n(1), n(1)], img_size=n(64), num_classes=n(3), in_chans=n(3)
+    )
+    assert type(net.num_features) is type(net.num_classes) is type(net.img_size[0]) is int
+    net.eval().reparameterize([n(64), (n(64), n(96))])
+    assert net(torch.randn(1, 3, 64, 96)).shape == (1, 3)
+    for bad in (True, 8.0, np.float64(8)):
+        with pytest.raises(ValueError, match="dims and depths must be positive ints"):
+            SpectralNet(heat_operator, dims=(bad,), depths=(1,))
+        with pytest.raises(ValueError, match="num_classes >= 0, both ints"):
+            SpectralNet(heat_operator, dims=(8,), depths=(1,), num_classes=bad)

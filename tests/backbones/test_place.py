@@ -15,6 +15,7 @@ from backbones.openmmlab import CLASSES
 from backbones.operators import OPERATORS, heat_operator, operator_factories, wave_operator
 from spectral_ops import FractionalHeat, Heat, Softplus, SpectralEmbedding, SpectralMixer, Wave
 
+HEAT = Heat(0.5, dims=(1, 2))
 SIZES = {"dims": (8, 16, 16, 24), "depths": (1, 2, 1, 2), "num_classes": 3, "img_size": 64}
 
 
@@ -141,6 +142,37 @@ def test_learned_maps_of_ones_own():
     [
         (lambda: SpectralNet([heat_operator] * 3, **SIZES), ValueError, "operator has 3 entries for 4 stages"),
         (lambda: SpectralNet(**SIZES), TypeError, "operator must be a function from a width to an operator.*got None"),
+        (lambda: SpectralNet(HEAT, **SIZES), TypeError, r"operator must be a function .*, got Heat\(diffusivity"),
+        (lambda: SpectralNet([HEAT] * 4, **SIZES), TypeError, r"operator must be a function .*, got Heat\(diffusivity"),
+        (lambda: SpectralNet("heat", **SIZES), TypeError, "operator must be a function .*, got 'heat'"),
+        (lambda: spectral_blocks(HEAT), TypeError, r"operator must be a function .*, got Heat\(diffusivity"),
+        (lambda: spectral_blocks([HEAT]), TypeError, r"operator must be a function .*, got Heat\(diffusivity"),
+        (
+            lambda: spectral_blocks(heat_operator, SpectralMixer(8, HEAT)),
+            TypeError,
+            "mixer must be a function from a width and an operator to a mixer, .*, got SpectralMixer",
+        ),
+        (
+            lambda: SpectralNet(block=Attention(8), **SIZES),
+            TypeError,
+            "block must be a function from a Place to a block, .*, got Attention",
+        ),
+        (
+            lambda: SpectralNet(heat_operator, maps={"e": SpectralEmbedding((7, 7), 8)}, **SIZES),
+            TypeError,
+            r"maps\['e'\] must be a function from \(sizes, channels\) to a map, .*, got SpectralEmbedding",
+        ),
+        (
+            lambda: timm.create_model("vheat_nano", operator=HEAT),
+            TypeError,
+            r"operator must be a name, .* or a function from a width to an operator, got Heat\(diffusivity",
+        ),
+        (
+            lambda: MODELS.build({"type": "VHeat", "arch": "nano", "operator": HEAT}),
+            TypeError,
+            r"operator must be a name, .* or a function from a width to an operator, got Heat\(diffusivity",
+        ),
+        (lambda: backbones.register("vinstance", HEAT), TypeError, "operator must be a function from a width"),
         (
             lambda: SpectralNet(Heat(0.5, dims=(1, 2)), block=spectral_blocks(heat_operator), **SIZES),
             ValueError,

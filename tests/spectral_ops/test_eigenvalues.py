@@ -75,6 +75,8 @@ def test_meta_device():
         ({"sizes": True}, TypeError, "sizes must be ints, got True"),
         ({"sizes": (4, 5), "spacing": (1.0,)}, ValueError, r"spacing must be one number or one per axis .*\(4, 5\)"),
         ({"sizes": 4, "spacing": 0.0}, ValueError, "spacing must be > 0, got 0"),
+        ({"sizes": 4, "spacing": None}, TypeError, "spacing must be one number or one per axis, got None"),
+        ({"sizes": 4, "spacing": "a"}, TypeError, "spacing must be one number or one per axis, got 'a'"),
         ({"sizes": (4, 5), "spacing": (1.0, -2.0)}, ValueError, "spacing must be > 0, got -2"),
         ({"sizes": 4, "spacing": math.inf}, ValueError, "spacing must be finite, got inf"),
         ({"sizes": 4, "laplacian": "fft"}, ValueError, "laplacian must be one of .*'finite-difference'.*got 'fft'"),

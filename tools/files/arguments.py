@@ -16,6 +16,8 @@ def any_path(text: str) -> Path:
 
 def existing_file(text: str) -> Path:
     """A file to read."""
+    if "://" in text:
+        raise ArgumentTypeError(f"{text} is a web address: download the file and give its path")
     path = any_path(text)
     if path.is_dir():
         raise ArgumentTypeError(f"{text} is a folder, not a file")

@@ -34,7 +34,7 @@ def heat() -> Figure:
 
 
 def relatives() -> Figure:
-    """Heat and its relatives with half their energy gone at the same wave number, as kernels and profiles."""
+    """Heat and its relatives, whose gain is a half at the same wave number, as kernels and profiles."""
     half, log2 = 0.5, float(np.log(2))
     operators = {
         "Cauchy": FractionalHeat(log2 / half, 0.5),
@@ -63,8 +63,8 @@ def wave() -> Figure:
 
 
 def damped_wave() -> Figure:
-    """The same pulse with damping: it fades, and the lowest modes only diffuse."""
-    return pulse_film(lambda t: Wave(1.0, t, damping=0.03), 0.0, 15.0, 30.0, 60.0, 90.0, 150.0)
+    """The same pulse with damping, on the same scale of colours: it fades."""
+    return pulse_film(lambda t: Wave(1.0, t, damping=0.01), 0.0, 15.0, 30.0, 60.0, 90.0, 150.0)
 
 
 def plate() -> Figure:

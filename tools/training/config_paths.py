@@ -81,11 +81,13 @@ def missing_files(config: Config, phases: Sequence[str]) -> list[str]:
             if _local(path) and not metric.get("backend_args") and not Path(path).is_file():
                 found.append(f"annotations not found: {Path(path).absolute()} ({name}.ann_file); {hint}")
     weights = [("load_from", config.get("load_from"))]
-    for init in (d["init_cfg"] for d in _dicts(config.get("model")) if isinstance(d.get("init_cfg"), dict)):
+    for init in (i for d in _dicts(config.get("model")) for i in _dicts(d.get("init_cfg"))):
         if init.get("type") == "Pretrained":
             weights.append(("init_cfg.checkpoint", init.get("checkpoint")))
     return found + [
-        f"no such checkpoint: {path} ({name})" for name, path in weights if _local(path) and not Path(path).is_file()
+        f"no such checkpoint: {path} ({name})"
+        for name, path in weights
+        if _local(path) and not Path(path).expanduser().is_file()
     ]
 
 

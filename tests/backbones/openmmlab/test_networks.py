@@ -3,6 +3,7 @@ import sys
 
 import mmdet.registry
 import mmseg.registry
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -64,7 +65,7 @@ def test_roi_features_are_those_of_the_map():
     torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("out_indices", [(), (0, 4), (-1,), (1, 0), (1, 1)])
+@pytest.mark.parametrize("out_indices", [(), (0, 4), (-1,), (1, 0), (1, 1), 3, (0, True), (0, 1.0), "0"])
 def test_bad_out_indices(out_indices):
     with pytest.raises(ValueError, match=r"out_indices must be ascending stages out of 0\.\.3"):
         build(out_indices=out_indices)
@@ -79,6 +80,10 @@ def test_bad_out_indices(out_indices):
         ({"drop_path_ratee": 0.1}, TypeError, "drop_path_ratee"),
         ({"img_size": 16}, ValueError, r"img_size|image size"),
         ({"init_cfg": {"type": "Kaiming"}}, ValueError, "init_cfg must be None or dict"),
+        ({"init_cfg": []}, ValueError, r"or a list of one such dict, got \[\]"),
+        ({"init_cfg": [{"type": "Pretrained", "checkpoint": "x"}] * 2}, ValueError, "or a list of one such dict, got"),
+        ({"init_cfg": [{"type": "Kaiming"}]}, ValueError, "or a list of one such dict, got"),
+        ({"init_cfg": "x.pth"}, ValueError, "init_cfg must be None or dict.*got 'x.pth'"),
         ({"init_cfg": {"type": "Pretrained", "checkpoint": "x", "prefix": "y"}}, ValueError, "init_cfg must be None"),
     ],
 )
@@ -116,12 +121,14 @@ def test_activation_checkpointing_gives_the_same_gradients():
         torch.testing.assert_close(a, b)
 
 
-def test_init_cfg_loads_a_checkpoint_and_resizes_its_embeddings(tmp_path):
+@pytest.mark.parametrize("as_list", [False, True])  # mmengine takes both
+def test_init_cfg_loads_a_checkpoint_and_resizes_its_embeddings(tmp_path, as_list):
     source = build(img_size=64)
     for p in source.parameters():
         torch.nn.init.normal_(p)
     torch.save({"state_dict": {f"backbone.{k}": v for k, v in source.state_dict().items()}}, tmp_path / "x.pth")
-    net = build(img_size=128, init_cfg={"type": "Pretrained", "checkpoint": str(tmp_path / "x.pth"), "resize": "pad"})
+    init_cfg = {"type": "Pretrained", "checkpoint": str(tmp_path / "x.pth"), "resize": "pad"}
+    net = build(img_size=128, init_cfg=[init_cfg] if as_list else init_cfg)
     net.init_weights()
     theirs, ours = source.stages[0].embedding.weight, net.stages[0].embedding.weight
     assert ours.shape == (32, 32, 32)
@@ -163,3 +170,9 @@ def test_freezing_leaves_the_norms_of_the_outputs_to_train():
     frozen = [not p.requires_grad for part in net.parts()[:3] for p in part.parameters()]
     assert all(frozen) and not net.stem.training and not net.stages[1].training and net.stages[2].training
     assert all(p.requires_grad for p in (*net.out_norms.parameters(), *net.stages[2].parameters()))
+
+
+def test_out_indices_of_numpy():
+    net = build(out_indices=(np.int64(1), np.int32(3)))
+    assert net.out_indices == (1, 3) and [type(i) for i in net.out_indices] == [int, int]
+    assert [m.shape[1] for m in net(torch.randn(1, 3, 64, 64))] == [64, 256]

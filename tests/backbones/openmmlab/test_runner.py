@@ -154,6 +154,14 @@ def test_web_addresses_are_not_read(tmp_path):
         make(tmp_path, load_from="https://example.org/x.pth").train()
 
 
+def test_a_tilde_is_the_home_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make(tmp_path, iters=2).train()
+    runner = make(tmp_path / "more", load_from="~/iter_2.pth")
+    runner.load_or_resume()
+    assert runner._has_loaded
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -172,6 +172,28 @@ def test_other_classes_leave_the_classifier_fresh(path, source):
     assert torch.equal(net(IMAGE), source.forward_head(source.forward_features(IMAGE), pre_logits=True))
 
 
+@pytest.mark.parametrize("overlay", [{}, {"num_classes": 9}])
+def test_a_classifier_that_is_random_because_nobody_gave_its_size_is_warned_of(overlay, path, source):
+    classes = overlay.get("num_classes", 1000)
+    words = rf"official.pth has a classifier of 7 classes and vheat_tiny has {classes} .*num_classes=7 keeps .*=0 takes"
+    with pytest.warns(UserWarning, match=words):
+        net = create(pretrained=True, pretrained_cfg_overlay={"file": str(path), **overlay})
+    assert same(net, source, but="head.") and net(IMAGE).shape == (2, classes)
+
+
+@pytest.mark.parametrize("options", [{"features_only": True}, {"num_classes": 1000}, {"num_classes": 0}])
+def test_no_warning_where_it_is_meant(options, path):
+    """Warnings are errors in this suite."""
+    from_file(path, **options)
+
+
+def test_a_file_without_a_classifier_is_refused_where_none_was_asked_for(path, tmp_path, source):
+    source.reset_classifier(0)
+    torch.save(source.state_dict(), tmp_path / "x.pth")
+    with pytest.raises(RuntimeError, match=r"head\.fc"):
+        from_file(tmp_path / "x.pth")
+
+
 @pytest.mark.parametrize("channels", [1, 2, 6])
 def test_other_input_channels(channels, path, source):
     net = from_file(path, num_classes=7, in_chans=channels)

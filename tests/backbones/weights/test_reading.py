@@ -266,3 +266,29 @@ def test_not_a_dict(path, content):
 def test_no_tensors(path, content):
     torch.save(content, path)
     _refused(path, "holds no tensors", *content)
+
+
+ADDRESS = "https://example.org/w.pth"
+
+
+@pytest.mark.parametrize("given", [ADDRESS, Path(ADDRESS), "s3://bucket/w.pth", "hf-hub://me/w.pth"])
+def test_web_addresses(given):  # a Path has one / behind the colon
+    with pytest.raises(ValueError) as caught:
+        read_checkpoint(given)
+    assert str(caught.value) == f"checkpoints are read from local files: download {given} and give its path"
+
+
+def test_a_name_with_a_colon_is_a_file(tmp_path, tensors, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(tensors, "run:3.pth")
+    assert read_checkpoint("run:3.pth").keys() == tensors.keys()
+
+
+def test_a_tilde_is_the_home_of_the_user(tmp_path, tensors, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save(tensors, tmp_path / "w.pth")
+    for given in ("~/w.pth", Path("~/w.pth")):
+        assert read_checkpoint(given).keys() == tensors.keys()
+    for missing in ("~/nowhere.pth", "~nobody-of-that-name/w.pth"):
+        with pytest.raises(FileNotFoundError, match="no such checkpoint"):
+            read_checkpoint(missing)

@@ -73,6 +73,8 @@ def test_paths_are_meant_from_where_the_user_is(parser, tmp_path, monkeypatch, c
 def test_inputs_must_be_there(tmp_path):
     with pytest.raises(argparse.ArgumentTypeError, match="no such file: nowhere"):
         existing_file("nowhere")
+    with pytest.raises(argparse.ArgumentTypeError, match=r"https://a.org/w.pth is a web address: download the file"):
+        existing_file("https://a.org/w.pth")
     with pytest.raises(argparse.ArgumentTypeError, match="is a folder, not a file"):
         existing_file(str(tmp_path))
     with pytest.raises(argparse.ArgumentTypeError, match="no such folder: nowhere"):

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import torch
 from reports import gallery
 
@@ -11,6 +12,13 @@ def test_every_family_is_rendered_and_shown(tmp_path):
     pictures = {path.stem for path in tmp_path.glob("*.png")}
     assert pictures == {family.__name__ for family in gallery.FAMILIES}
     assert len(re.findall(r'<img src="data:image/png;base64,', page.read_text())) == len(gallery.FAMILIES)
+
+
+@pytest.mark.parametrize("family", [gallery.wave, gallery.damped_wave, gallery.plate])
+def test_waves_can_be_seen_to_the_last_picture(family):
+    for axes in family().axes:
+        (image,) = axes.get_images()
+        assert abs(image.get_array()).max() > 0.15 * image.get_clim()[1]
 
 
 def test_blending_takes_gradients_from_the_source_and_level_from_the_target():

@@ -92,8 +92,19 @@ def test_a_missing_checkpoint_is_named(here, place):
     assert missing_files(config(**more), ()) == [f"no such checkpoint: w.pth ({place})"]
     Path("w.pth").touch()
     assert missing_files(config(**more), ()) == []
+    if place != "load_from":
+        backbone["init_cfg"] = [dict(backbone["init_cfg"], checkpoint="v.pth")]
+        assert missing_files(config(**more), ()) == [f"no such checkpoint: v.pth ({place})"]
+        backbone["init_cfg"] = backbone["init_cfg"][0]
     backbone["init_cfg"]["checkpoint"] = "torchvision://resnet50"
     assert missing_files(config(model={"type": "X", "backbone": backbone}), ()) == []
+
+
+def test_a_checkpoint_at_home(here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here))
+    assert missing_files(config(load_from="~/w.pth"), ()) == ["no such checkpoint: ~/w.pth (load_from)"]
+    (here / "w.pth").touch()
+    assert missing_files(config(load_from="~/w.pth"), ()) == []
 
 
 def test_a_tilde_behind_an_equals_sign(monkeypatch):
