@@ -57,7 +57,11 @@ def call_in_own_dtype(layer: nn.Module, x: Tensor) -> Tensor:
 
     A plain layer computes in the input's dtype; one that others have a hand in in its own.
     """
-    own = next((p.dtype for p in layer.parameters() if p.is_floating_point()), x.dtype)
+    own = x.dtype
+    for parameter in layer.parameters():
+        if parameter.is_floating_point():
+            own = parameter.dtype
+            break
     if own == x.dtype:
         return call(layer, x)
     if is_plain(layer):

@@ -14,9 +14,7 @@ FAMILIES = ["vheat_nano", *(pytest.param(f"{f}_nano", marks=pytest.mark.sweep) f
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize(
-    "check", [c for part in CHECKS.values() for c in part], ids=lambda c: c.__module__ + c.__name__
-)
+@pytest.mark.parametrize("check", [c for part in CHECKS.values() for c in part], ids=lambda c: c.__name__)
 def test_it_works(check, name):
     try:
         check(Subject(name))

@@ -10,6 +10,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
+import backbones  # noqa: F401 - registers the models
+
 __all__ = ["CLASSES", "Check", "Subject", "close", "linears"]
 
 CLASSES = 5
