@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from abc import ABC
 from collections.abc import Callable, Sequence
@@ -260,7 +259,7 @@ class SpectralOperator(nn.Module, ABC):
         sizes = check_sizes([x.shape[d] for d in dims], "transformed sizes")
         _check_embedding(embedding, sizes)
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        grid = Grid(sizes, dtype, x.device, embedding, functools.partial(self._mean, x, dims, pooled))
+        grid = Grid(sizes, dtype, x.device, embedding, lambda: self._mean(x, dims, pooled))
         gains = [[op._gain_on(grid) for op in row] for row in rows]
         return apply_gains(fields, gains, dims, sizes, self.boundary)
 
@@ -270,7 +269,7 @@ class SpectralOperator(nn.Module, ABC):
             return None
         if given is None:
             return _pool(x, dims)
-        return given() if callable(given) else given
+        return given if isinstance(given, Tensor) else given()
 
     # -- algebra ----------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ A version of torch that lacks a name gets the answer that is slower or plainer, 
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
@@ -30,25 +31,29 @@ __all__ = [
 PLAIN = (Tensor, nn.Parameter)
 
 _MISSING: Any = object()
-_HOOKS = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_GLOBAL_HOOKS = [getattr(_modules, f"_global{kind}", {}) for kind in _HOOKS]
 
 
-def _private(path: str, default: Any) -> Any:
-    """What stands at ``torch.<path>``, or the default."""
-    found: Any = torch
+def _private(module: str, path: str, default: Any) -> Any:
+    """What stands at ``path`` in a module of torch, or the default."""
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError:
+        return default
     for name in path.split("."):
         found = getattr(found, name, _MISSING)
     return default if found is _MISSING else found
 
 
-_peek = _private("_C._functorch.peek_interpreter_stack", lambda: object())
-_Interpreter = _private("_C._functorch.CInterpreter", object)
-_is_wrapped = _private("_C._functorch.is_functorch_wrapped_tensor", lambda value: False)
-_Fake = _private("_subclasses.FakeTensor", ())
-_mode = _private("utils._python_dispatch._get_current_dispatch_mode", lambda: object())
-_may_hook = _private("_C._autograd._saved_tensors_hooks_is_enabled", lambda: False)
-_hooks = _private("_C._autograd._top_saved_tensors_default_hooks", lambda ignore_tracing: None)
-_graph_task = _private("_C._current_graph_task_id", lambda: -1)
+_peek = _private("torch", "_C._functorch.peek_interpreter_stack", lambda: object())
+_Interpreter = _private("torch", "_C._functorch.CInterpreter", object)
+_is_wrapped = _private("torch", "_C._functorch.is_functorch_wrapped_tensor", lambda value: False)
+_Fake = _private("torch._subclasses.fake_tensor", "FakeTensor", ())
+_mode = _private("torch.utils._python_dispatch", "_get_current_dispatch_mode", lambda: object())
+_may_hook = _private("torch", "_C._autograd._saved_tensors_hooks_is_enabled", lambda: False)
+_hooks = _private("torch", "_C._autograd._top_saved_tensors_default_hooks", lambda ignore_tracing: None)
+_graph_task = _private("torch", "_C._current_graph_task_id", lambda: -1)
 
 
 def jit_tracing() -> bool:
@@ -97,8 +102,13 @@ def may_hook_saved_tensors() -> bool:
 
 def hooked(module: nn.Module) -> bool:
     """Whether others have a hand in what a module returns: hooks, or a ``forward`` put in the place of its own."""
-    own = any(getattr(module, f"_{kind}", True) for kind in _HOOKS)
-    return own or any(getattr(_modules, f"_global_{kind}", False) for kind in _HOOKS) or "forward" in vars(module)
+    for name in _HOOKS:  # in plain statements, which compilers follow
+        if getattr(module, name, True):
+            return True
+    for hooks in _GLOBAL_HOOKS:
+        if hooks:
+            return True
+    return "forward" in module.__dict__
 
 
 def backward_pass() -> int:

@@ -33,8 +33,8 @@ class Inert:
     def __setstate__(self, state: object) -> None:
         pass
 
-    def __setitem__(self, key: object, value: object) -> None:  # which torch 2.5 does not look at the class for
-        pass
+    def __setitem__(self, key: object, value: object) -> None:  # torch 2.6 does not look at the class first, as 2.11
+        raise pickle.UnpicklingError(f"Can only SETITEM for dict, but got {type(self)}")
 
 
 class _InertMapping:

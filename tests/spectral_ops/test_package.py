@@ -28,6 +28,7 @@ class Block:
 
 sys.meta_path.insert(0, Block())
 import torch
+import torch.fx.experimental.symbolic_shapes  # and sympy, which some versions of torch import later
 
 before = set(sys.modules)
 import spectral_ops
