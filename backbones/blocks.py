@@ -18,7 +18,7 @@ from spectral_ops import SpectralMixer, SpectralOperator
 from spectral_ops.linear import call
 from spectral_ops.mixer import shown
 from spectral_ops.recompute import linear_behind
-from spectral_ops.torch_internals import hooked
+from spectral_ops.torch_internals import hooked, transforming
 
 __all__ = [
     "MIN_IMAGE_SIZE",
@@ -90,8 +90,9 @@ class Stem(nn.Module):
         """Images ``(B, in_chans, H, W)`` to a map; ``visible`` is a bool mask ``(B, 1, H, W)`` of the pixels."""
         x = shown(_checked(x, self.in_chans), visible)
         visible = None if visible is None else visible_at_half_size(visible.permute(0, 2, 3, 1))
-        # The only change of layout in the network; the convolutions keep channels-last from here on.
-        x = x.contiguous(memory_format=torch.channels_last)
+        # The only change of layout in the network; the convolutions keep channels-last from here on. vmap has none.
+        if torch.compiler.is_compiling() or not transforming():
+            x = x.contiguous(memory_format=torch.channels_last)
         x = shown(self.act(self.norm1(self.conv1(x).permute(0, 2, 3, 1))), visible)
         x = self.norm2(self.conv2(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         return x if visible is None else shown(x, visible_at_half_size(visible))

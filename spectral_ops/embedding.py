@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_ops._checks import check_floating, check_sizes
+from spectral_ops.torch_internals import jit_tracing
 
 __all__ = ["RESIZE_RULES", "ResizeRule", "SpectralEmbedding", "resize_embedding"]
 
@@ -45,7 +46,7 @@ def resize_embedding(values: Tensor, sizes: Sequence[int], rule: ResizeRule = "b
     if len(sizes) != 2:
         raise ValueError(f"sizes must be (H, W), got {sizes}")
     height, width = sizes
-    if not torch.compiler.is_compiling() and tuple(values.shape[:2]) == sizes:
+    if not (torch.compiler.is_compiling() or jit_tracing()) and tuple(values.shape[:2]) == sizes:
         return values  # as both rules do, but a comparison would fix symbolic sizes
     if rule == "pad":
         return F.pad(values, [0, 0, 0, width, 0, height])[:height, :width]

@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 from spectral_ops._constants import tracing
 from spectral_ops._kernels import SETTINGS
-from spectral_ops.torch_internals import PLAIN, hooked
+from spectral_ops.torch_internals import PLAIN, function_mode, hooked
 
 __all__ = ["call", "call_in_own_dtype", "is_plain", "product", "tensors"]
 
-_FORWARD = nn.Linear.forward
+_FORWARD, _PRODUCT = nn.Linear.forward, F.linear
 
 
 def is_plain(layer: nn.Module) -> bool:
@@ -79,6 +79,8 @@ def _prefers_convolution(x: Tensor, weight: Tensor) -> bool:
     return (
         not tracing()
         and SETTINGS.convolved
+        and F.linear is _PRODUCT  # nobody patches or watches it
+        and not function_mode()
         and type(x) in PLAIN  # nor what torch.fx traces with
         and type(weight) in PLAIN
         and x.layout == weight.layout == torch.strided

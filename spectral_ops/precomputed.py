@@ -18,12 +18,12 @@ __all__ = ["Precomputed"]
 
 
 class _Mark(NamedTuple):
-    """A tensor in the place of a module, and how often it had been written to."""
+    """A tensor in the place of a module, how often it had been written to, and where its numbers lay."""
 
     place: Mapping[str, Tensor | None]
     name: str
     tensor: Tensor
-    version: int
+    version: tuple[int, int]
 
     def holds(self) -> bool:
         """Whether the same tensor is there with the same numbers."""
@@ -31,8 +31,8 @@ class _Mark(NamedTuple):
         return same and (torch.compiler.is_compiling() or _version(self.tensor) == self.version)
 
 
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
+def _version(tensor: Tensor) -> tuple[int, int]:
+    return (0 if tensor.is_inference() else tensor._version), tensor.data_ptr()
 
 
 def _marks(module: nn.Module) -> list[_Mark]:
@@ -45,9 +45,10 @@ class Precomputed(SpectralOperator):
 
     On a grid without a stored gain, or for float64 inputs without one in float64, it falls back to ``source``, which it
     keeps, so nothing is lost and ``operator.source`` undoes the replacement. It does so, too, where what a gain was
-    made of has changed since or is to get a gradient, so a stored gain is never stale; training mode and loading drop
-    the stored gains. (A graph of ``torch.compile`` does not see changes in place, in evaluation mode and without
-    gradients, other than by loading.) ``source=None`` serves files that hold gains only.
+    made of has changed since or is to get a gradient, so a stored gain is not stale; training mode and loading drop
+    the stored gains. What torch itself does not note is not seen: writes in place through ``.data``, and, in a graph of
+    ``torch.compile``, other writes in place than loading. Graphs that are traced or exported keep the stored gain, and
+    serve its grid alone. ``source=None`` serves files that hold gains only.
 
     Args:
         source: The operator the gains come from, or None.

@@ -19,6 +19,7 @@ __all__ = [
     "dispatch_mode",
     "exporting",
     "forward_mode",
+    "function_mode",
     "hooked",
     "is_symbolic",
     "jit_tracing",
@@ -53,6 +54,7 @@ _Fake = _private("torch._subclasses.fake_tensor", "FakeTensor", ())
 _mode = _private("torch.utils._python_dispatch", "_get_current_dispatch_mode", lambda: object())
 _may_hook = _private("torch", "_C._autograd._saved_tensors_hooks_is_enabled", lambda: False)
 _hooks = _private("torch", "_C._autograd._top_saved_tensors_default_hooks", lambda ignore_tracing: None)
+_function_modes = _private("torch", "_C._len_torch_function_stack", lambda: 0)
 _graph_task = _private("torch", "_C._current_graph_task_id", lambda: -1)
 
 
@@ -85,6 +87,11 @@ def dispatch_mode() -> bool:
 def forward_mode() -> bool:
     """Whether derivatives are taken in forward mode."""
     return int(getattr(forward_ad, "_current_level", 0)) >= 0
+
+
+def function_mode() -> bool:
+    """Whether a mode sees the functions that are called; ``torch.set_default_device`` is one."""
+    return int(_function_modes()) > 0
 
 
 def is_symbolic(value: Tensor) -> bool:

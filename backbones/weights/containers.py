@@ -53,7 +53,8 @@ class _Place(NamedTuple):
 
     @property
     def averaged(self) -> bool:
-        return any("ema" in part.lower().split("_") for part in (*self.path, *self.prefix.split(".")))
+        words = {word for part in (*self.path, *self.prefix.split(".")) for word in part.lower().split("_")}
+        return not words.isdisjoint(("ema", "average", "averaged"))
 
 
 def check_weights(weights: str) -> None:
@@ -71,7 +72,8 @@ def find_weights(checkpoint: Mapping[str, Any], weights: Weights, tables: Iterab
 
     Args:
         checkpoint: What a file holds.
-        weights: ``"raw"``, or ``"ema"`` for the moving average, which has ``ema`` in the name of its dict or prefix.
+        weights: ``"raw"``, or ``"ema"`` for the moving average, which has ``ema`` or ``average`` in the name of its
+            dict or prefix.
         tables: Of the names of networks.
 
     Raises:
@@ -86,9 +88,10 @@ def find_weights(checkpoint: Mapping[str, Any], weights: Weights, tables: Iterab
     if not places:
         held = [name for _, state in _dicts(checkpoint) for name in _names(state) if isinstance(state[name], Tensor)]
         raise ValueError(f"it holds the tensors of no network of this project ({first_names(held or checkpoint)})")
-    # mmengine's EMA hook stores the average as the model, and the model beside it.
-    swapped = "ema_state_dict" in checkpoint
-    kinds = {kind: [p for p in places if (p.averaged != swapped) == (kind == "ema")] for kind in get_args(Weights)}
+    averages = [_is_average(place, checkpoint) for place in places]
+    kinds: dict[str, list[_Place]] = {"raw": [], "ema": []}
+    for place, average in zip(places, averages, strict=True):
+        kinds["ema" if average else "raw"].append(place)
     chosen = kinds[weights]
     if len(chosen) != 1:
         found = "; ".join(f"{kind} in {', '.join(map(str, p))}" for kind, p in kinds.items() if p)
@@ -103,6 +106,13 @@ def find_weights(checkpoint: Mapping[str, Any], weights: Weights, tables: Iterab
                 f"{name} of its weights is a pickled {kind.__module__}.{kind.__qualname__}, which cannot be read safely"
             )
     return {name: value for name, value in inner.items() if isinstance(value, Tensor)}
+
+
+def _is_average(place: _Place, checkpoint: Mapping[str, Any]) -> bool:
+    """By its name; but mmengine's and Lightning's hooks store the average as the model, and the model beside it."""
+    if "current_model_state" in checkpoint:
+        return place.path[:1] != ("current_model_state",)
+    return place.averaged != ("ema_state_dict" in checkpoint)
 
 
 def without_prefix(state: Mapping[Any, Any], prefix: str) -> dict[str, Any]:

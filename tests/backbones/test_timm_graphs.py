@@ -113,3 +113,27 @@ def test_compiles_without_break():
     torch.testing.assert_close(compiled(images()), net(images()), rtol=1e-4, atol=1e-5)
     exported = torch.export.export(net, (images(),), strict=True).module()
     torch.testing.assert_close(exported(images()), net(images()), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@every
+@torch.no_grad()
+def test_a_trace_at_the_size_of_the_embeddings_serves_others(name):
+    net = create(name, num_classes=3, img_size=64).eval()
+    traced = torch.jit.trace(net, images(64, 64), check_trace=False)
+    torch.testing.assert_close(traced(images(96, 128)), net(images(96, 128)), rtol=1e-4, atol=1e-5)
+
+
+@every
+def test_gradients_of_each_sample(name):
+    net, x = create(name, num_classes=3).eval(), images(32, 32, batch=2)
+    parameters = dict(net.named_parameters())
+
+    def loss(parameters, image):
+        return torch.func.functional_call(net, parameters, (image[None],)).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, x)
+    for i in range(2):
+        expected = torch.autograd.grad(loss(parameters, x[i]), list(parameters.values()))
+        for each, gradient in zip(found.values(), expected, strict=True):
+            torch.testing.assert_close(each[i], gradient, rtol=1e-3, atol=1e-4)

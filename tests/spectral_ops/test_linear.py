@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_ops import use_kernels
@@ -176,6 +177,21 @@ def test_whoever_has_a_hand_in_the_layer_is_asked(change, way):
 def test_patches_of_the_class_are_asked(monkeypatch):
     layer, x = nn.Linear(5, 9), torch.randn(2, 3, 4, 5)
     monkeypatch.setattr(nn.Linear, "forward", lambda self, x: x * 0)
+    assert torch.equal(call(layer, x), x * 0)
+
+
+def test_functions_that_are_watched_or_patched_are_called(monkeypatch):
+    layer, x, seen = nn.Linear(5, 9), torch.randn(2, 3, 4, 5), []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        call(layer, x)
+    assert nn.functional.linear in seen and nn.functional.conv2d not in seen
+    monkeypatch.setattr(nn.functional, "linear", lambda x, *_: x * 0)
     assert torch.equal(call(layer, x), x * 0)
 
 

@@ -79,6 +79,10 @@ def _replaced(fast, embedding):
     linear.bias = torch.nn.Parameter(linear.bias + 1)
 
 
+def _exchanged(fast, embedding):
+    embedding.weight.data = embedding.weight.data + 1.0
+
+
 def _learned(fast, embedding):
     embedding.weight.add_(1.0)
 
@@ -88,7 +92,7 @@ def _loaded(fast, embedding):
     fast.load_state_dict({f"source.{name}": t for name, t in state.items()}, strict=False)
 
 
-@pytest.mark.parametrize("change", [_rescaled, _replaced, _learned, _loaded])
+@pytest.mark.parametrize("change", [_rescaled, _replaced, _exchanged, _learned, _loaded])
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
 @torch.no_grad()
 def test_a_stored_gain_is_never_stale(change, copied):

@@ -114,7 +114,23 @@ WRITERS = {
     "Composer": lambda net, average: {"state": {"model": _behind("module.model.", net.state_dict()), "seed": 1}},
     "accelerate": lambda net, average: _behind("module._orig_mod.", net.state_dict()),
 }
-AVERAGED = ("timm", "torchvision", "mmengine")
+
+
+def _averaging(net, average):
+    """Lightning's WeightAveraging callbacks: the average takes the model's place."""
+    return {
+        "state_dict": _behind("model.", average.state_dict()),
+        "current_model_state": _behind("model.", net.state_dict()),
+    }
+
+
+def _stochastic_averaging(net, average):
+    callbacks = {"StochasticWeightAveraging": {"average_model_state": _behind("model.", average.state_dict())}}
+    return {"state_dict": _behind("model.", net.state_dict()), "callbacks": callbacks}
+
+
+WRITERS |= {"Lightning, averaging": _averaging, "Lightning, SWA": _stochastic_averaging}
+AVERAGED = ("Lightning, averaging", "Lightning, SWA", "timm", "torchvision", "mmengine")
 
 
 @pytest.fixture
