@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from spectral_ops import Heat, SpectralMixer, recompute
+from spectral_ops.linear import call
 from spectral_ops.recompute import linear_behind, recomputed
 
 
@@ -27,7 +28,7 @@ class Pair(torch.nn.Module):
         self.linear = torch.nn.Linear(6, 3, dtype=dtype)
 
     def forward(self, x):
-        return self.linear(F.gelu(x)) if self.plain else linear_behind(self.linear, F.gelu, x)
+        return call(self.linear, F.gelu(x)) if self.plain else linear_behind(self.linear, F.gelu, x)
 
 
 def _pairs(dtype=torch.float32):
