@@ -1,11 +1,14 @@
 """Train a model from an OpenMMLab config.
 
 python tools/train.py configs/digit_scenes/mask-rcnn_vheat-n_fpn.py [--work-dir DIR] [--resume [FILE]] [--amp] ...
+
+A run that was killed goes on with --resume as if it had not been; SIGTERM and SIGUSR1 save and stop (docs/training.md).
 """
 
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 
 from files.arguments import existing_file
 from mmengine.device import get_device
@@ -18,7 +21,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add_common_arguments(parser)
-    parser.add_argument("--amp", action="store_true", help="train with automatic mixed precision")
+    parser.add_argument(
+        "--amp",
+        nargs="?",
+        const="float16",
+        choices=("float16", "bfloat16"),
+        help="train with automatic mixed precision, float16 where no other is asked for; bfloat16 on the CPU, too",
+    )
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -27,14 +36,31 @@ def main() -> None:
         metavar="FILE",
         help="resume from FILE, or from the newest good checkpoint",
     )
+    parser.add_argument(
+        "--reschedule",
+        action="store_true",
+        help="with --resume: go on by this config's schedule, learning rates and batch size where they have changed",
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="log for TensorBoard, too")
     parser.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate with the batch size")
     args = parser.parse_args()
-    if args.amp and get_device() == "cpu":
-        parser.error("--amp needs an accelerator: mmengine has no mixed precision on the CPU")
+    if args.amp == "float16" and get_device() == "cpu":
+        parser.error("--amp float16 needs an accelerator; --amp bfloat16 works on the CPU, too")
+    if args.tensorboard and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
+        parser.error("--tensorboard needs a package: pip install tensorboard")
+    if args.reschedule and not args.resume:
+        parser.error("--reschedule changes a run that is resumed: it needs --resume")
     config = load_config(parser, args, "train", "val")
-    if args.amp:
+    if args.amp == "float16":
         config.optim_wrapper.type = "AmpOptimWrapper"
         config.optim_wrapper.setdefault("loss_scale", "dynamic")
+    elif args.amp:
+        config.optim_wrapper.type = "BFloat16OptimWrapper"
+    if args.tensorboard:
+        config.setdefault("visualizer", {"type": "Visualizer"})
+        config.visualizer.setdefault("vis_backends", [{"type": "LocalVisBackend"}])
+        config.visualizer.vis_backends = [*config.visualizer.vis_backends, {"type": "TensorboardVisBackend"}]
+    config.reschedule = args.reschedule
     if args.auto_scale_lr:
         if "base_batch_size" not in config.get("auto_scale_lr", {}):
             parser.error("--auto-scale-lr needs auto_scale_lr.base_batch_size in the config")

@@ -9,12 +9,23 @@ mmdet and mmseg look names up in the root registry too, so one registration serv
 """
 
 from backbones.openmmlab import networks
+from backbones.openmmlab.checkpoints import SafeCheckpointHook
 from backbones.openmmlab.layer_decay import LayerDecayConstructor
 from backbones.openmmlab.networks import DenseSpectralNet
-from backbones.openmmlab.runner import SafeCheckpointHook, SafeRunner
+from backbones.openmmlab.precision import BFloat16OptimWrapper
+from backbones.openmmlab.runner import SafeRunner
+from backbones.openmmlab.safe_reading import read_safely
 from backbones.openmmlab.timm_networks import TimmBackbone
 
-__all__ = ["DenseSpectralNet", "LayerDecayConstructor", "SafeCheckpointHook", "SafeRunner", "TimmBackbone"]
+__all__ = [
+    "BFloat16OptimWrapper",
+    "DenseSpectralNet",
+    "LayerDecayConstructor",
+    "SafeCheckpointHook",
+    "SafeRunner",
+    "TimmBackbone",
+    "read_safely",
+]
 
 
 def __getattr__(name: str) -> type[DenseSpectralNet]:

@@ -1,121 +1,136 @@
-"""A runner and a checkpoint hook for mmengine that never lose or blindly trust a checkpoint.
+"""A runner for mmengine to which weeks of training can be trusted.
 
 mmengine writes checkpoints in place, deletes the old one before the new one is complete, falls back to unpickling
-arbitrary objects, ignores tensors that do not fit, and forgets the state of the random generators. Configs of this
-project therefore state ``runner_type="SafeRunner"``, which puts its own checkpoint hook in the place of mmengine's;
-everything else is mmengine's.
+arbitrary objects, ignores tensors that do not fit, and goes on with other random numbers. Configs of this project
+therefore state ``runner_type="SafeRunner"``. What it promises, and where that is done:
+
+========================================================= =====================================================
+A killed run that is resumed is the unbroken one,          :mod:`~backbones.openmmlab.loops`,
+also in the middle of an epoch                             :mod:`backbones.training.data`
+Another schedule or batch size is refused, or taken up     :mod:`~backbones.openmmlab.run_record`
+A file is whole or not there; full disks lose nothing      :mod:`~backbones.openmmlab.checkpoints`,
+                                                           :mod:`backbones.training.files`
+Damaged files are seen, and never believed                 :mod:`backbones.weights.integrity`
+SIGTERM, SIGUSR1 and updates that are not finite           :mod:`~backbones.openmmlab.hooks`
+Nothing is unpickled                                       :mod:`~backbones.openmmlab.safe_reading`
+Several processes, on the CPU, too                         :mod:`~backbones.openmmlab.processes`
+========================================================= =====================================================
+
+Everything else is mmengine's.
 """
 
 from __future__ import annotations
 
-import os
-import random
-from collections import deque
+import copy
+import functools
+import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, RUNNERS
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from torch import nn
 
+from backbones.openmmlab.checkpoints import SafeCheckpointHook
+from backbones.openmmlab.hooks import FiniteGradientsHook, ProgressHook, StopHook
+from backbones.openmmlab.loops import ResumableEpochLoop, ResumableIterLoop
+from backbones.openmmlab.processes import start_on_the_cpu, without_sync_norms, wrapper_on_the_cpu
+from backbones.openmmlab.run_record import changes, iterations_now, run_record
+from backbones.openmmlab.safe_reading import NUMPY
+from backbones.training.files import write_checkpoint, write_whole
+from backbones.training.randomness import random_states, set_random_states
 from backbones.weights.reading import read_checkpoint
 
-__all__ = ["SafeCheckpointHook", "SafeRunner"]
+__all__ = ["SafeRunner"]
 
-#: NumPy scalars and arrays, which mmengine keeps among its metrics.
-_NUMPY = [
-    np.ndarray,
-    np.dtype,
-    *(value.__reduce__()[0] for value in (np.zeros(1), np.float64(0))),  # what rebuilds them, whatever its name is
-    *(type(np.dtype(t)) for t in (np.bool_, np.int32, np.int64, np.float32, np.float64)),
-]
-
-
-@HOOKS.register_module()
-class SafeCheckpointHook(CheckpointHook):
-    """mmengine's checkpoint hook; an old file goes only once the new one is in place, and random states are kept.
-
-    A resumed run therefore continues with the numbers of the run that was killed, as far as its data pipeline draws
-    them in worker processes or not at all.
-    """
-
-    _random_states: dict[str, Any] | None = None
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Add the random states."""
-        checkpoint["random_states"] = _random_states()
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Remember the random states of a run that is resumed."""
-        if runner._resume:
-            self._random_states = checkpoint.get("random_states")
-
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Restore them once the data loader has been advanced to where the run was."""
-        if self._random_states is not None:
-            _set_random_states(self._random_states)
-            self._random_states = None
-
-    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
-        keep = self.max_keep_ckpts
-        if keep > 0:
-            ids = [i for i in self.keep_ckpt_ids if i != step] + [step]
-            outdated, kept = ids[:-keep], ids[-keep:]
-            runner.message_hub.update_info("keep_ckpt_ids", kept)  # part of the file that is saved
-        self.max_keep_ckpts = -1  # mmengine would delete first and then save
-        try:
-            super()._save_checkpoint_with_step(runner, step, meta)
-        finally:
-            self.max_keep_ckpts = keep
-        if keep > 0:
-            self.keep_ckpt_ids = deque(kept, maxlen=keep)
-            if is_main_process():
-                for old in outdated:
-                    path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old))
-                    if self.file_backend.isfile(path):
-                        self.file_backend.remove(path)
-
-
-def _random_states() -> dict[str, Any]:
-    _, keys, *rest = np.random.get_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {
-        "python": random.getstate(),
-        "numpy": (torch.from_numpy(keys.astype(np.int64)), *rest),
-        "torch": torch.get_rng_state(),
-        "cuda": cuda,
-    }
-
-
-def _set_random_states(states: dict[str, Any]) -> None:
-    version, keys, gauss = states["python"]
-    random.setstate((version, tuple(keys), gauss))
-    keys, *rest = states["numpy"]
-    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(states["torch"])
-    if len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
+#: Log values that a file keeps: more than any log's window.
+_LOGGED = 2000
 
 
 @RUNNERS.register_module()
 class SafeRunner(Runner):
-    """mmengine's runner with atomic writes, safe reads, strict loading, and resuming from the last good checkpoint.
+    """mmengine's runner with the promises of this module.
 
     It takes :class:`SafeCheckpointHook` where ``default_hooks`` ask for mmengine's ``CheckpointHook`` or for none, with
-    the settings given there; None still means no checkpoints.
+    the settings given there; None still means no checkpoints. ``default_hooks`` of the names ``stop``, ``gradients``
+    and ``progress`` replace, or with None remove, those of :mod:`backbones.openmmlab.hooks`.
+
+    A config may set ``reschedule=True``: a resumed run then follows the schedule, the learning rates and the batch size
+    of the config where they differ from those of the file, and keeps its place in the images it has seen.
 
     Raises:
         TypeError: ``default_hooks`` ask for another checkpoint hook, with which a run would not resume exactly.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.resumed_from: str | None = None
+        self.unwritten: set[str] = set()
+        self._added: dict[str, Any] = {}
+        self._loaded: dict[str, Any] = {}
+        self._states: dict[str, Any] | None = None
+        super().__init__(*args, **kwargs)
+        self.settings = {
+            "param_scheduler": copy.deepcopy(self.param_schedulers),
+            "optim_wrapper": copy.deepcopy(self.optim_wrapper) if isinstance(self.optim_wrapper, dict) else None,
+        }
+
+    # --- what mmengine builds -----------------------------------------------------------------------------------
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        """As in mmengine; on the CPU several processes talk by gloo."""
+        start_on_the_cpu(self._launcher, env_cfg.get("dist_cfg", {}).get("timeout"))
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """As in mmengine; on the CPU without ids of GPUs."""
+        on_cpu = self.distributed and not torch.cuda.is_available() and not is_model_wrapper(model)
+        if on_cpu and torch.distributed.get_backend() == "gloo":
+            find_unused = self.cfg.get("find_unused_parameters", False)
+            model_wrapper_cfg = wrapper_on_the_cpu(model_wrapper_cfg, find_unused)
+            model = without_sync_norms(model)
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """As in mmengine, with loops that go on anywhere in the place of mmengine's own."""
+        if isinstance(loop, dict):
+            kinds = {EpochBasedTrainLoop: ResumableEpochLoop, IterBasedTrainLoop: ResumableIterLoop}
+            names = {kind.__name__: ours for kind, ours in kinds.items()}
+            asked = loop.get("type", "EpochBasedTrainLoop" if loop.get("by_epoch") else "IterBasedTrainLoop")
+            ours = names.get(asked) if isinstance(asked, str) else kinds.get(asked)
+            if ours is not None:
+                options = {n: v for n, v in loop.items() if n not in ("type", "by_epoch", "fast_forward_on_resume")}
+                loop = {**options, "type": ours}
+            else:
+                self.logger.warning(f"train_cfg.type={asked}: resumed runs will not be the unbroken ones")
+        return super().build_train_loop(loop)
+
+    def build_visualizer(self, visualizer: Any = None) -> Any:
+        """As in mmengine; a log that cannot be written does not end a training."""
+        built = super().build_visualizer(visualizer)
+        for name in ("add_scalar", "add_scalars", "add_image", "add_config"):
+            setattr(built, name, self._tolerant(getattr(built, name)))
+        return built
+
+    def _tolerant(self, write: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(write)
+        def tolerant(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return write(*args, **kwargs)
+            except OSError as error:
+                self.logger.error(f"the log cannot be written: {error}")
+
+        return tolerant
+
     def register_default_hooks(self, hooks: dict[str, Hook | dict[str, Any] | None] | None = None) -> None:
-        """As in mmengine, with the safe checkpoint hook."""
+        """As in mmengine, with the hooks of this room."""
         hooks = dict(hooks or {})
         hook = hooks.get("checkpoint", {})
         given = hook.get("type", CheckpointHook) if isinstance(hook, dict) else type(hook)
@@ -127,19 +142,75 @@ class SafeRunner(Runner):
                 f"default_hooks.checkpoint must be CheckpointHook, SafeCheckpointHook or a subclass of that where the "
                 f"runner is SafeRunner, got {given!r}"
             )
-        super().register_default_hooks({**hooks, "checkpoint": hook})
+        ours = {"stop": StopHook, "gradients": FiniteGradientsHook, "progress": ProgressHook}
+        every = {**{name: {"type": kind} for name, kind in ours.items()}, **hooks, "checkpoint": hook}
+        super().register_default_hooks({n: h for n, h in every.items() if h is not None or n not in ours})
 
-    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        """As in mmengine; on a local disk the file appears under its name only when it is complete."""
-        if "://" in str(out_dir):
-            return super().save_checkpoint(out_dir, filename, *args, **kwargs)
-        partial, final = Path(out_dir) / f"{filename}.part", Path(out_dir) / filename
-        super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
-        if partial.is_file():  # only the main process writes
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
-            partial.replace(final)
-        return None
+    # --- saving -------------------------------------------------------------------------------------------------
+
+    def save_checkpoint(
+        self, out_dir: str, filename: str, *args: Any, pointer: Path | None = None, **kwargs: Any
+    ) -> bool:
+        """As in mmengine; on a local disk the file appears under its name only when it is complete and has been read.
+
+        All processes call it together, and one of them writes.
+
+        Args:
+            out_dir: The folder.
+            filename: The name in it.
+            pointer: A file that shall hold the path.
+            args: As in mmengine.
+            kwargs: As in mmengine.
+
+        Returns:
+            Whether it was written, the same in all processes. Where not, the log says why.
+        """
+        states = all_gather_object(random_states())  # mmengine saves in one process, and each has its own
+        self._added = {"random_states": states, "run": run_record(self)}
+        path, written = str(Path(out_dir) / filename), [True]
+        if is_main_process():
+            save = super().save_checkpoint
+            try:
+                if "://" in str(out_dir):
+                    save(out_dir, filename, *args, **kwargs)
+                else:
+                    write_checkpoint(Path(path), lambda part: save(out_dir, part.name, *args, **kwargs))
+                if pointer is not None:
+                    write_whole(pointer, lambda part: part.write_text(path))
+            except (OSError, ValueError) as error:
+                self.logger.error(f"{path} could not be written: {error}")
+                written = [False]
+        broadcast_object_list(written)
+        (self.unwritten.discard if written[0] else self.unwritten.add)(path)
+        return written[0]
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """As in mmengine; what this runner adds to a file is there before any hook sees it."""
+        if fn_name == "before_save_checkpoint":
+            checkpoint = kwargs["checkpoint"]
+            checkpoint.update(random_states=self._added["random_states"])
+            checkpoint["meta"]["run"] = self._added["run"]
+            logged = checkpoint["message_hub"]["log_scalars"]
+            checkpoint["message_hub"]["log_scalars"] = {name: _plain(buffer) for name, buffer in logged.items()}
+        super().call_hook(fn_name, **kwargs)
+
+    def validated(self) -> None:
+        """Note that the weights of this moment have been validated, for a run that is complete."""
+        if is_main_process():
+            try:
+                write_whole(Path(self.work_dir) / "last_validation", lambda part: part.write_text(str(self.iter)))
+            except OSError as error:
+                self.logger.error(f"last_validation could not be written: {error}")
+
+    def is_complete(self) -> bool:
+        """Whether nothing is left to train, nor to validate."""
+        loop, note = self.train_loop, Path(self.work_dir) / "last_validation"
+        done = loop.iter >= loop.max_iters
+        if not done or not getattr(loop, "validation_is_due", bool)():
+            return done
+        return note.is_file() and note.read_text() == str(loop.iter)
+
+    # --- loading ------------------------------------------------------------------------------------------------
 
     def load_checkpoint(
         self,
@@ -156,9 +227,10 @@ class SafeRunner(Runner):
         Raises:
             FileNotFoundError, ValueError: There is no such file, it is not safe to read, or it does not fit.
         """
-        checkpoint = read_checkpoint(filename, allow=_NUMPY)
+        checkpoint = read_checkpoint(filename, allow=NUMPY)
         if "message_hub" in checkpoint:
-            checkpoint["message_hub"]["log_scalars"] = {}  # running means of the log; they start anew
+            logged = checkpoint["message_hub"].get("log_scalars", {})
+            checkpoint["message_hub"]["log_scalars"] = _buffers(logged)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         training = isinstance(self._train_loop, BaseLoop)  # until training begins it is a config
@@ -169,24 +241,122 @@ class SafeRunner(Runner):
             raise ValueError(f"{filename} is not a checkpoint of this config's model: {error}") from None
         self._has_loaded = True
         self.logger.info(f"loaded {filename}")
+        self._loaded = checkpoint if self._resume else {}
         return checkpoint
 
     def load_or_resume(self) -> None:
-        """As in mmengine; ``resume`` without ``load_from`` takes the newest checkpoint that can be read."""
+        """As in mmengine; ``resume`` without ``load_from`` takes the newest checkpoint that is undamaged."""
         if self._resume and self._load_from is None and not self._has_loaded:
-            self._load_from = self._last_good_checkpoint()
+            chosen = [self._last_good_checkpoint() if is_main_process() else None]
+            broadcast_object_list(chosen)
+            self._load_from = chosen[0]
             self._resume = self._load_from is not None
         super().load_or_resume()
 
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """As in mmengine, and go to where the data stream was, with each process's random numbers.
+
+        Raises:
+            ValueError: The file lacks what a run needs to go on, or belongs to a run with another schedule or batch
+                size, unless the config says ``reschedule=True``.
+        """
+        reschedule = bool(self.cfg.get("reschedule"))
+        if reschedule:
+            kwargs |= {"resume_optimizer": False, "resume_param_scheduler": False}
+        super().resume(filename, *args, **kwargs)
+        checkpoint, self._loaded = self._loaded, {}
+        self.resumed_from = str(filename)
+        for name, has in (("optimizer", True), ("param_schedulers", self.param_schedulers is not None)):
+            if has and name not in checkpoint:
+                raise ValueError(
+                    f"{filename} has no {name}, so training cannot go on from it; to start from its weights, give "
+                    f"load_from={filename} without --resume"
+                )
+        record, ours = checkpoint["meta"].get("run"), run_record(self)
+        if record is None:
+            self.logger.warning(f"{filename} does not say how it was trained: data and random numbers start anew")
+        else:
+            self._compare(filename, record, ours, reschedule)
+        if reschedule:
+            self._reschedule(checkpoint, record or ours, ours)
+        if record is not None and record["stream"] is not None and hasattr(self.train_loop, "go_to"):
+            stream = dict(record["stream"])
+            stream["batch"] = iterations_now(record, ours, stream["batch"])
+            self.train_loop.go_to(stream)
+        states = checkpoint.get("random_states")
+        states = states if isinstance(states, list) else [states]
+        self._states = states[get_rank()] if len(states) == self.world_size else None
+
+    def _compare(self, filename: str, record: dict[str, Any], ours: dict[str, Any], reschedule: bool) -> None:
+        other, rounding = changes(record, ours)
+        if rounding:
+            self.logger.warning(
+                f"the same batches, otherwise divided ({'; '.join(rounding)}): sums are rounded otherwise"
+            )
+        if not other:
+            return
+        if record["images"] != ours["images"] or not reschedule:
+            raise ValueError(
+                f"cannot go on with the run of {filename}, which was another one: {'; '.join(other)}. Restore these "
+                f"settings, or start from its weights with load_from"
+                + ("" if reschedule else ", or follow this config from here on with --reschedule (reschedule=True)")
+            )
+        self.logger.warning(f"the run goes on by this config: {'; '.join(other)}")
+
+    def _reschedule(self, checkpoint: dict[str, Any], record: dict[str, Any], ours: dict[str, Any]) -> None:
+        """Take the optimizer's moments from a file, and its rates from this config at the same number of images."""
+        loop = self.train_loop
+        loop._iter = iterations_now(record, ours, loop.iter)
+        state = copy.deepcopy(self.optim_wrapper.state_dict())
+        theirs = checkpoint["optimizer"]
+        if "param_groups" not in theirs or len(theirs["param_groups"]) != len(state["param_groups"]):
+            raise ValueError("reschedule: the file's optimizer has other groups of parameters than this config's")
+        self.optim_wrapper.load_state_dict({**state, "state": theirs["state"]})
+        self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+        given = self.param_schedulers or []
+        for scheduler in [s for each in given.values() for s in each] if isinstance(given, dict) else given:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Detected call of `scheduler.step")
+                for _ in range(loop.epoch if scheduler.by_epoch else loop.iter):
+                    scheduler.step()
+
+    def restore_random_states(self) -> None:
+        """Go on with the random numbers of the run that is resumed."""
+        if self._states is not None:
+            set_random_states(self._states)
+
     def _last_good_checkpoint(self) -> str | None:
-        folder = Path(self.work_dir)
-        files = [path for pattern in ("iter_*.pth", "epoch_*.pth") for path in folder.glob(pattern)]
-        for path in sorted(files, key=lambda p: p.stat().st_mtime, reverse=True):
+        """The file of the most steps that is undamaged, here or where the checkpoint hook writes."""
+        folders = {Path(self.work_dir)}
+        for hook in self.hooks:
+            if isinstance(hook, SafeCheckpointHook) and hook.out_dir is not None and "://" not in str(hook.out_dir):
+                folders |= {Path(hook.out_dir), Path(hook.out_dir) / Path(self.work_dir).name}
+        per_epoch = len(self.train_dataloader)
+        found = []
+        for path in (p for folder in folders for p in folder.glob("*.pth")):
+            if match := re.fullmatch(r"(iter|epoch)_(\d+)\.pth", path.name):
+                found.append((int(match[2]) * (per_epoch if match[1] == "epoch" else 1), str(path)))
+        for _, path in sorted(found, reverse=True):
             try:
-                read_checkpoint(path, allow=_NUMPY)
-            except ValueError as error:
+                read_checkpoint(path, allow=NUMPY)
+            except (OSError, ValueError) as error:
                 self.logger.warning(f"cannot resume from {path}, trying an older one: {error}")
                 continue
-            return str(path)
-        self.logger.info(f"no checkpoint to resume from in {folder}: starting from the beginning")
+            self.logger.info(f"resuming from {path}")
+            return path
+        self.logger.info(f"no checkpoint to resume from in {self.work_dir}: starting from the beginning")
         return None
+
+
+def _plain(buffer: HistoryBuffer) -> dict[str, torch.Tensor]:
+    """What the log's means are made of, in tensors."""
+    values, counts = buffer.data
+    return {"values": torch.from_numpy(values[-_LOGGED:].copy()), "counts": torch.from_numpy(counts[-_LOGGED:].copy())}
+
+
+def _buffers(logged: dict[str, Any]) -> dict[str, HistoryBuffer]:
+    """Back; mmengine's own files keep objects, which are not read."""
+    kept = {
+        name: value for name, value in logged.items() if isinstance(value, dict) and {"values", "counts"} <= set(value)
+    }
+    return {name: HistoryBuffer(v["values"].numpy(), v["counts"].numpy()) for name, v in kept.items()}

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backbones.weights.integrity import verify
+
 __all__ = ["MAX_DEPTH", "Inert", "harmless_globals", "read_checkpoint"]
 
 #: How deep in a checkpoint weights may lie.
@@ -211,6 +213,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, allow: Sequence[Any] = ()) 
         raise ValueError(f"{path} is empty: fetch it again")
     if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|\?xml)", head, re.IGNORECASE):
         raise ValueError(f"{path} is a web page, not a checkpoint: the download saved a page instead of the file")
+    verify(path)
     checkpoint = _read_safetensors(path) if _is_safetensors(path, head) else _read_pickled(path, allow)
     if isinstance(checkpoint, Inert):
         raise ValueError(

@@ -15,6 +15,7 @@ from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
+from backbones.openmmlab import read_safely
 from training.config_names import unknown_names
 from training.config_paths import expand_users, find_data, missing_files
 
@@ -75,6 +76,8 @@ def _merge(config: Config, options: dict[str, Any]) -> None:
 
 
 def build_runner(config: Config) -> Runner:
-    """The runner a config asks for, or mmengine's own."""
+    """The runner a config asks for, or the one of this project; nothing of this process unpickles from now on."""
+    read_safely()
     init_default_scope(config.get("default_scope") or "mmengine")  # it may be registered there
-    return RUNNERS.build(config) if "runner_type" in config else Runner.from_cfg(config)
+    config.setdefault("runner_type", "SafeRunner")
+    return RUNNERS.build(config)

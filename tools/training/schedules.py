@@ -18,7 +18,7 @@ class CheckLength(Hook):
         by_iterations = isinstance(loop, IterBasedTrainLoop)
         name = "max_iters" if by_iterations else "max_epochs"
         limit, done = getattr(loop, name), loop.iter if by_iterations else loop.epoch
-        if done >= limit:
+        if done >= limit and getattr(runner, "is_complete", lambda: True)():
             runner.logger.info(
                 f"nothing is left to do: the run in {runner.work_dir} has had {done} {name.removeprefix('max_')} of "
                 f"{limit}; to extend it, give a larger {name}: --resume --cfg-options train_cfg.{name}=N"

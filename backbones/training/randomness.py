@@ -1,0 +1,63 @@
+"""The random generators of Python, NumPy and torch: their states for a file, and seeds for one sample."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["random_states", "seeded", "set_random_states"]
+
+
+def random_states() -> dict[str, Any]:
+    """The states of this process, in tensors and plain containers."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {**_cpu_states(), "cuda": cuda}
+
+
+def _cpu_states() -> dict[str, Any]:
+    _, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (torch.from_numpy(keys.astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+    }
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Set what :func:`random_states` gave; those of GPUs only where there are as many."""
+    version, keys, gauss = states["python"]
+    random.setstate((version, tuple(keys), gauss))
+    keys, *rest = states["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    if len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+
+
+@contextlib.contextmanager
+def seeded(*key: int) -> Iterator[None]:
+    """Within it the generators of the CPU are seeded by ``key``, numbers of any size; after it they are as before.
+
+    Example:
+        >>> with seeded(0, 7):
+        ...     first = torch.rand(1)
+        >>> with seeded(0, 7):
+        ...     print(bool(torch.rand(1) == first))
+        True
+    """
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    numbers = np.random.SeedSequence(key).generate_state(3)
+    random.seed(int(numbers[0]))
+    np.random.seed(numbers[1])
+    torch.default_generator.manual_seed(int(numbers[2]))  # torch.manual_seed would seed the GPUs, too
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])

@@ -1,0 +1,101 @@
+"""Signals that ask a training to stop: the first is obeyed at the next update, the second at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import distributed
+
+__all__ = ["EXIT_CODE", "Stop", "StopRequest", "leave_signals_to_the_parent"]
+
+#: Of a process that saved and stopped because it was asked to: that of a process ended by SIGTERM.
+EXIT_CODE = 143
+#: SIGTERM comes from schedulers and `kill`, SIGUSR1 from SLURM's ``--signal`` some minutes before the end.
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+
+class Stop(SystemExit):
+    """Everything is saved, and the process ends with :data:`EXIT_CODE`."""
+
+    def __init__(self) -> None:
+        super().__init__(EXIT_CODE)
+
+
+class StopRequest:
+    """Whether a signal has asked any of the processes to stop.
+
+    Example:
+        >>> request = StopRequest()
+        >>> with request.listening():
+        ...     os.kill(os.getpid(), signal.SIGTERM)
+        ...     print(request.agreed(), request.name)
+        True SIGTERM
+    """
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self._group: Any = None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Within it the first signal is noted; the second has the effect it had before."""
+        if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+            # On the CPU, so that nothing waits for a GPU's queue.
+            self._group = distributed.new_group(backend="gloo")
+        if threading.current_thread() is not threading.main_thread():  # where Python lets nobody set handlers
+            yield
+            return
+        before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.name = signal.Signals(number).name
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+
+    def agreed(self) -> bool:
+        """Whether to stop, the same in all processes; all must ask at the same place."""
+        if self._group is None:
+            return self.name is not None
+        asked = torch.tensor(self.name is not None, dtype=torch.int32)
+        distributed.all_reduce(asked, distributed.ReduceOp.MAX, group=self._group)
+        if asked and self.name is None:
+            self.name = "a signal to another process"
+        return bool(asked)
+
+
+class _Worker:
+    """A worker's start: only its parent ends it, for schedulers send their signals to all processes of a job."""
+
+    def __init__(self, then: Callable[[int], object] | None) -> None:
+        self.then = then
+
+    def __call__(self, worker: int) -> None:
+        if hasattr(signal, "sigwaitinfo"):  # elsewhere nobody can tell who sent a signal
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            threading.Thread(target=self._obey_the_parent, daemon=True).start()
+        if self.then is not None:
+            self.then(worker)
+
+    @staticmethod
+    def _obey_the_parent() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+
+def leave_signals_to_the_parent(then: Callable[[int], object] | None) -> Callable[[int], object]:
+    """A ``worker_init_fn``: calls ``then``, and only its parent ends the worker from now on."""
+    return _Worker(then)
