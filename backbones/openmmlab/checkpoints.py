@@ -65,8 +65,7 @@ class SafeCheckpointHook(CheckpointHook):
         if self.saved_at != iteration:
             name = f"iter_{iteration}.pth"
             held = [n for n in self._interim(runner) if n != name]
-            if self.by_epoch or self.filename_tmpl.format(iteration) != name:
-                runner.message_hub.update_info("interim_ckpts", [*held, name])
+            runner.message_hub.update_info("interim_ckpts", [*held, name])
             self._write(runner, name, {"epoch": epoch, "iter": iteration})
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
