@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from mmengine.dist import get_dist_info, sync_random_seed
+from mmengine.dist import broadcast_object_list, get_dist_info
 from mmengine.logging import print_log
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
@@ -41,7 +41,11 @@ class _Resumable:
 
     def _prepare(self) -> None:
         rank, world_size = get_dist_info()
-        self.seed = self.runner.seed if not self.runner._randomness_cfg.get("diff_rank_seed") else sync_random_seed()
+        seed = [self.runner.seed]  # processes may have different ones, the stream has one
+        broadcast_object_list(seed)
+        self.seed = int(seed[0])
+        if hasattr(self._sampler, "seed"):
+            self._sampler.seed = self.seed
         if not make_resumable(self.dataloader, self.seed, rank, world_size):
             print_log(
                 f"a resumed run will not be the unbroken one: {type(self.dataloader.dataset).__name__} cannot be "

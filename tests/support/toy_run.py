@@ -19,14 +19,15 @@ _RUNS = itertools.count()
 class Toy(BaseModel):
     """A linear layer with a batch norm and dropout."""
 
-    def __init__(self, width=4, norm=True):
+    def __init__(self, width=4, norm=True, drop=0.5):
         super().__init__()
+        self.drop = drop
         self.linear = nn.Linear(3, width)
         self.norm = nn.BatchNorm1d(width) if norm else nn.Identity()
 
     def forward(self, inputs, mode="tensor"):
         x = torch.stack(inputs)
-        x = nn.functional.dropout(self.norm(self.linear(x)), 0.5, self.training)
+        x = nn.functional.dropout(self.norm(self.linear(x)), self.drop, self.training)
         return {"loss": (x - 1).square().mean()} if mode == "loss" else list(x)
 
 
@@ -48,7 +49,7 @@ class Mean(BaseMetric):
     """A metric that draws random numbers, too."""
 
     def process(self, data_batch, data_samples):
-        self.results.append(float(sum(x.mean() for x in data_samples) + 0 * torch.rand(1)))
+        self.results.extend(float(x.mean() + 0 * torch.rand(1)) for x in data_samples)
 
     def compute_metrics(self, results):
         return {"score": sum(results)}
@@ -92,6 +93,7 @@ def make(
     accumulate=1,
     sampler="InfiniteSampler",
     norm=True,
+    drop=0.5,
     noise=True,
     lr=0.1,
     hooks=(),
@@ -99,6 +101,7 @@ def make(
     checkpoint=None,
     cfg=None,
     launcher="none",
+    randomness=None,
     **default_hooks,
 ):
     """A runner of SafeRunner on the toy; by epochs where ``epochs`` says how many."""
@@ -123,7 +126,7 @@ def make(
     if isinstance(checkpoint, dict):
         checkpoint = {"type": "CheckpointHook", "interval": interval, "max_keep_ckpts": keep, **checkpoint}
     return SafeRunner(
-        model=Toy(width, norm),
+        model=Toy(width, norm, drop),
         work_dir=str(folder),
         train_dataloader={
             **data,
@@ -138,7 +141,7 @@ def make(
         custom_hooks=list(hooks),
         resume=resume,
         load_from=load_from,
-        randomness={"seed": 0},
+        randomness=randomness or {"seed": 0},
         experiment_name=f"toy-{next(_RUNS)}",  # mmengine keeps singletons by it
         log_level="ERROR",
         launcher=launcher,

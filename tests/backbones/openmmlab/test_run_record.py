@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from toy_run import Killed, KillAt, make, read
+from toy_run import KillAt, Killed, make, read
 
 
 def started(folder, **options):
