@@ -1,6 +1,6 @@
 # `make` lists the commands. All of them set up .venv first, and skip that in a moment when it is current.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sweep bounds compatibility benchmark docs lint format clean
+.PHONY: help setup demo test sweep kills bounds compatibility benchmark docs lint format clean
 export PYTHON
 
 help:           ## list the commands
@@ -20,6 +20,9 @@ test: lint docs ## check the code, build the documentation and run all tests
 sweep: setup    ## check timm's contract for all models and sizes, by timm's own tests too (about 40 minutes)
 	.venv/bin/python -m pytest -m sweep
 	.venv/bin/python tools/timm_tests.py --models '*' -q
+
+kills: setup    ## kill trainings at random instants and compare the resumed ones with unbroken ones (40 minutes)
+	.venv/bin/python tools/kill_sweep.py
 
 bounds:         ## prove the lowest and the newest versions that setup.cfg admits (hours, and 12 GB of disk)
 	python3 tools/bounds.py lowest

@@ -10,6 +10,7 @@ mmdet and mmseg look names up in the root registry too, so one registration serv
 
 from backbones.openmmlab import networks
 from backbones.openmmlab.checkpoints import SafeCheckpointHook
+from backbones.openmmlab.hooks import FiniteGradientsHook, ProgressHook, StopHook
 from backbones.openmmlab.layer_decay import LayerDecayConstructor
 from backbones.openmmlab.networks import DenseSpectralNet
 from backbones.openmmlab.precision import BFloat16OptimWrapper
@@ -20,9 +21,12 @@ from backbones.openmmlab.timm_networks import TimmBackbone
 __all__ = [
     "BFloat16OptimWrapper",
     "DenseSpectralNet",
+    "FiniteGradientsHook",
     "LayerDecayConstructor",
+    "ProgressHook",
     "SafeCheckpointHook",
     "SafeRunner",
+    "StopHook",
     "TimmBackbone",
     "read_safely",
 ]

@@ -2,6 +2,7 @@
 
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -95,6 +96,37 @@ def test_segmentation_trains_goes_on_and_is_evaluated(root, digit_scenes, tmp_pa
     result = run(command(root, "test.py", SEGMENTATION, "scenes", "test", *drawn), tmp_path)
     assert result.returncode == 0, result.stderr
     assert "mIoU" in result.stdout and len(list((tmp_path / "drawn").rglob("*.png"))) == 6
+
+
+@pytest.mark.sweep
+def test_two_nodes_train_the_segmentor_that_one_process_does(root, digit_scenes, tmp_path):
+    """Two agents of torchrun on this machine; group norms, and no random numbers but the data's."""
+    head = ["norm_cfg.type=GN", "norm_cfg.num_groups=4", "dropout_ratio=0", "loss_decode.class_weight=None"]
+    options = [f"model.{h}.{o}" for h in ("decode_head", "auxiliary_head") for o in head]
+    options = ["model.backbone.drop_path_rate=0", "train_cfg.max_iters=4", "train_cfg.val_interval=100", *options]
+    options += ["default_hooks.logger.interval=1", "train_dataloader.num_workers=0"]
+    options += ["train_dataloader.persistent_workers=False"]
+
+    def train(folder, batch_size, *arguments):
+        size = f"train_dataloader.batch_size={batch_size}"
+        argv = command(root, "train.py", SEGMENTATION, digit_scenes, folder, *arguments, options=[*options, size])
+        return [str(a) for a in argv]
+
+    assert run(train(tmp_path / "one", 8), tmp_path).returncode == 0
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    agents = []
+    for rank in range(2):
+        python, *rest = train(tmp_path / "two", 4, "--launcher", "pytorch")
+        nodes = ["--nnodes=2", "--nproc-per-node=1", f"--node-rank={rank}", "--master-addr=localhost"]
+        argv = [python, "-m", "torch.distributed.run", *nodes, f"--master-port={port}", *rest]
+        agents.append(subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    texts = [agent.communicate()[0] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], texts
+    one, two = (state(tmp_path / f / "iter_4.pth") for f in ("one", "two"))
+    differences = {name: float((two[name].float() - value.float()).abs().max()) for name, value in one.items()}
+    assert max(differences.values()) < 1e-4, max(differences.items(), key=lambda d: d[1])
 
 
 BESIDE = """
