@@ -4,12 +4,16 @@
     python tools/train_classifier.py --dataset digits                        (a few minutes on two cores)
     torchrun --nproc_per_node 8 tools/train_classifier.py ...                (--batch-size is that of one process)
 
-The same command with --resume goes on after the last complete epoch, to the weights of an uninterrupted run: the random
-numbers of an epoch follow from the seed, the epoch and the process; with larger --epochs it extends the run.
+SIGTERM and SIGUSR1 save everything at the next update and end the run with exit code 143; a second one ends it at once.
+The same command with --resume goes on where OUT/last.pth was written, after an epoch or in the middle of one, to the
+weights of an uninterrupted run: all random numbers follow from the seed, the epoch, the step or image, and the process;
+with larger --epochs it extends the run. Updates whose gradients are not finite are skipped, which the log counts; after
+10 in a row the run ends, as it does after 3 failures in a row to write its files.
 --evaluate FILE measures a checkpoint instead, at the size that it was trained at unless --img-size gives another.
 
 Writes OUT/last.pth (everything, to go on from), OUT/best.pth (the weights of the best validation accuracy, as trained
-or averaged, which of them, and the names of the classes) and OUT/log.jsonl, each whole or not at all.
+or averaged, which of them, and the names of the classes) and OUT/log.jsonl, each whole or not at all,
+with the SHA-256 of the checkpoints beside them.
 """
 
 from __future__ import annotations

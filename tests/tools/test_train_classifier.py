@@ -2,8 +2,10 @@
 
 import json
 import math
+import multiprocessing
 import os
 import pickle
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,7 +19,8 @@ import pytest
 import timm
 import torch
 import train_classifier as tool
-from timm.utils import init_distributed_device
+from timm.data import Mixup
+from timm.utils import ModelEmaV3, init_distributed_device
 from torch import nn
 from training.advice import advice
 from training.classification import create_network, evaluate, load_weights, make_loader, open_folder
@@ -93,7 +96,9 @@ def whole(images, tmp_path_factory):
 def test_what_a_run_writes(images, whole, capsys):
     out, history = whole
     assert [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()] == history
-    assert sorted(p.name for p in out.iterdir()) == ["best.pth", "last.pth", "log.jsonl"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        *("best.pth", "best.pth.sha256", "last.pth", "last.pth.sha256", "log.jsonl")
+    ]
     # Half the updates are warm-up; then half a cosine, which ends at a hundredth.
     assert [row["lr"] for row in history] == pytest.approx([5e-4, 5.05e-4, 1.545e-4, 1e-5], rel=0.01)
     for weights, prefix in (("raw", ""), ("ema", "ema_")):
@@ -111,23 +116,23 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import torch, train_classifier
-from training import classifier
+from timm.utils import ModelEmaV3
 torch.set_num_threads(1)
-update, calls = classifier.ModelEmaV3.update, []
+update, calls = ModelEmaV3.update, []
 def update_or_die(*args):
     calls.append(None)
     if len(calls) == 6:
         os.kill(os.getpid(), signal.SIGKILL)
     update(*args)
-classifier.ModelEmaV3.update = update_or_die
+ModelEmaV3.update = update_or_die
 train_classifier.main(sys.argv[2:])
 """
 
 
-def assert_resumes(whole, images, out):
-    """A run that was cut in its third epoch ends like one that was not."""
-    assert len(state(out / "last.pth", "history")) == 2
-    history = tool.main(command(images, out, "--resume"))
+def assert_resumes(whole, images, out, *more, at=(2, 0)):
+    """A run that was cut, with so many epochs complete and steps of the next, ends like one that was not."""
+    assert (len(state(out / "last.pth", "history")), state(out / "last.pth", "progress")["step"]) == at
+    history = tool.main(command(images, out, "--resume", *more))
     expected, actual = (torch.load(folder / "last.pth", weights_only=True) for folder in (whole[0], out))
     for key in ("model", "model_ema"):
         assert_same(expected[key], actual[key], rtol=0, atol=0)
@@ -154,6 +159,179 @@ def test_a_run_that_ends_while_it_writes_resumes_to_the_same_weights(images, who
         patch.setattr(Path, "replace", replace_or_end)
         tool.main(command(images, tmp_path))
     assert_resumes(whole, images, tmp_path)
+
+
+def on_call(monkeypatch, owner, name, number, do):
+    """Do something before a call of a function."""
+    whole, calls = getattr(owner, name), []
+
+    def call(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == number:
+            do()
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+def stopped(argv):
+    with pytest.raises(SystemExit) as ended:
+        tool.main(argv)
+    return ended.value.code
+
+
+def tell_all(name):
+    """A signal to this process and its workers, from another one, as schedulers send them; how many got it."""
+    pids = [p.pid for p in [*multiprocessing.active_children(), multiprocessing.current_process()]]
+    subprocess.run(["kill", f"-{name}", *map(str, pids)], check=True)
+    return len(pids)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_that_is_asked_to_stop_goes_on_in_the_middle_of_an_epoch(images, whole, tmp_path, monkeypatch, workers):
+    argv, told = command(images, tmp_path, "--workers", workers), []
+    with monkeypatch.context() as patch:
+        on_call(patch, ModelEmaV3, "update", 5, lambda: told.append(tell_all("TERM")))
+        assert stopped(argv) == 143
+    assert told == [1 + workers]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
+    assert_resumes(whole, images, tmp_path, "--workers", workers, at=(2, 1))
+
+
+@pytest.mark.parametrize("call", [3, 4], ids=["raw", "average"])
+def test_a_run_that_is_asked_to_stop_while_it_measures_measures_again(
+    images, whole, tmp_path, monkeypatch, capsys, call
+):
+    with monkeypatch.context() as patch:
+        on_call(patch, nn.functional, "cross_entropy", call, lambda: tell_all("USR1"))
+        assert stopped(command(images, tmp_path)) == 143
+    assert "stopped by SIGUSR1 in epoch 1 after step 2" in capsys.readouterr().err
+    assert_resumes(whole, images, tmp_path, at=(1, 2))
+
+
+def test_workers_that_measure_leave_signals_to_their_parent(images):
+    args = arguments(*command(images, "unused", *PLAIN, "--batch-size", "1", "--workers", "2"))
+    dataset, seen = open_folder(args, "val"), 0
+    for step, (pictures, _) in enumerate(make_loader(args, dataset, nn.Identity(), False)):
+        seen += len(pictures)
+        if step == 0:
+            workers = [str(p.pid) for p in multiprocessing.active_children()]
+            subprocess.run(["kill", "-TERM", *workers], check=True)
+    assert (len(workers), seen) == (2, 13)
+
+
+def test_a_second_signal_ends_a_run_at_once(images, root, tmp_path):
+    twice = KILLED.replace("signal.SIGKILL)", "signal.SIGTERM); os.kill(os.getpid(), signal.SIGUSR1)")
+    run = [sys.executable, "-c", twice, str(root / "tools"), *command(images, tmp_path)]
+    assert subprocess.run(run, capture_output=True, cwd=tmp_path).returncode == -signal.SIGUSR1
+    assert len(state(tmp_path / "last.pth", "history")) == 2
+
+
+def test_a_run_stopped_while_it_accumulates_stops_at_the_update(images, tmp_path, monkeypatch):
+    small = ["--epochs", "1", "--warmup-epochs", "0", "--batch-size", "4", "--accumulate", "3"]
+    tool.main(command(images, tmp_path / "whole", *small))
+    with monkeypatch.context() as patch:
+        on_call(patch, Mixup, "__call__", 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert stopped(command(images, tmp_path / "cut", *small)) == 143
+    assert state(tmp_path / "cut/last.pth", "progress")["step"] == 6
+    tool.main(command(images, tmp_path / "cut", *small, "--resume"))
+    for key in ("model", "model_ema"):
+        expected, actual = (state(tmp_path / name / "last.pth", key) for name in ("whole", "cut"))
+        assert_same(expected, actual, rtol=0, atol=0)
+
+
+def full_disk(monkeypatch, files):
+    """A disk that has no space for so many files."""
+    save, left = torch.save, [files]
+
+    def save_or_fail(*args):
+        left[0] -= 1
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if left[0] >= 0:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+        try:
+            save(*args)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    monkeypatch.setattr(torch, "save", save_or_fail)
+
+
+def test_a_full_disk_does_not_end_a_run(images, whole, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        full_disk(patch, 2)
+        tool.main(command(images, tmp_path))
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
+    assert ["File too large" in w and f"failure {n} of 3" in w for n, w in enumerate(warnings, 1)] == [True, True]
+    for key in ("model", "model_ema"):
+        assert_same(state(whole[0] / "last.pth", key), state(tmp_path / "last.pth", key), rtol=0, atol=0)
+    assert not list(tmp_path.glob("*.part"))
+    assert backbones.read_checkpoint(tmp_path / "best.pth")["top1"] >= whole[1][-1]["top1"]
+
+
+def test_a_disk_that_stays_full_ends_a_run_with_its_last_good_file(images, tmp_path, monkeypatch):
+    tool.main(command(images, tmp_path, *PLAIN, "--epochs", "1", "--warmup-epochs", "0"))
+    with monkeypatch.context() as patch:
+        full_disk(patch, 99)
+        message = stopped(command(images, tmp_path, *PLAIN, "--epochs", "9", "--warmup-epochs", "0", "--resume"))
+    assert message.startswith("error: 3 times in a row ") and message.endswith(f"file is {tmp_path / 'last.pth'}")
+    assert len(backbones.read_checkpoint(tmp_path / "last.pth")["history"]) == 1
+
+
+class Spoiled(nn.Module):
+    """A loss whose gradient is not finite in some calls, and which itself is."""
+
+    def __init__(self, loss, calls):
+        super().__init__()
+        self.inner, self.calls, self.count = loss, calls, 0
+
+    def forward(self, x, target):
+        self.count += 1
+        if self.count in self.calls:
+            x.register_hook(lambda grad: grad * math.nan)
+        return self.inner(x, target)
+
+
+def spoiled(images, out, calls, *more):
+    argv = [*PLAIN, "--epochs", "1", "--warmup-epochs", "0", *more]
+    training = Training(arguments(*command(images, out, *argv, model="test_resnet")))
+    training.loss = Spoiled(training.loss, calls)
+    return training
+
+
+def test_updates_that_are_not_finite_are_skipped(images, tmp_path, capsys):
+    training = spoiled(images, tmp_path, {1}, "--batch-size", "32")
+    before = {name: value.clone() for name, value in training.net.state_dict().items()}
+    (row,) = training.run()
+    for net in (training.net, training.ema.module):
+        assert_same(before, net.state_dict(), rtol=0, atol=0)  # the statistics of batch norms, too
+    assert row["skipped_updates"] == 1 and math.isfinite(row["train_loss"])
+    found = capsys.readouterr()
+    assert "epoch 0, step 1: the gradients are not finite, 1 times in a row (first in conv1.0.weight" in found.err
+    assert "skipped_updates 1" in found.out
+
+
+def test_only_the_updates_that_are_not_finite_are_skipped(images, tmp_path, monkeypatch):
+    training = spoiled(images, tmp_path, {2}, "--batch-size", "8")
+    on_call(monkeypatch, ModelEmaV3, "update", 4, lambda: pytest.fail("the average takes part in a skipped update"))
+    assert training.run()[0]["skipped_updates"] == 1
+    assert state(tmp_path / "last.pth", "optimizer")["state"][0]["step"] == 3
+
+
+def test_updates_that_are_never_finite_end_a_run(images, tmp_path):
+    training = spoiled(images, tmp_path, range(99), "--batch-size", "2")
+    with pytest.raises(SystemExit, match=r"step 10: .*10 times in a row \(first in conv1.*The last good file is none"):
+        training.run()
+
+
+def test_a_damaged_file_is_named(images, whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    last = tmp_path / "run/last.pth"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    assert f"error: {last} is damaged" in stopped(command(images, tmp_path / "run", "--resume"))
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_with_other_arguments(images, whole, tmp_path):
@@ -243,23 +421,50 @@ def test_a_short_training_by_the_default_recipe_gets_advice(more, options):
     assert options is None or line.count("--") == sum(option.count("--") for option in options)
 
 
-def test_two_processes_train_one_network_and_measure_every_image_once(images, root, tmp_path):
+PAIR = ["--epochs", "2", "--warmup-epochs", "1", "--batch-size", "8"]
+PAIR_STOPPED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv.pop(1))
+import torch, train_classifier
+from timm.utils import ModelEmaV3
+update, calls = ModelEmaV3.update, []
+def update_and_signal(*args):
+    calls.append(None)
+    if len(calls) == 3 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+    update(*args)
+ModelEmaV3.update = update_and_signal
+train_classifier.main()
+"""
+
+
+def run_pair(*argv):
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    argv = command(images, tmp_path, "--epochs", "2", "--warmup-epochs", "1", "--batch-size", "8")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [*run, str(root / "tools/train_classifier.py"), *argv],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment,
-    )
+    return subprocess.run([*run, *map(str, argv)], capture_output=True, text=True, env=environment)
+
+
+def test_two_processes_train_one_network_and_measure_every_image_once(images, root, tmp_path):
+    argv, script = command(images, tmp_path / "whole", *PAIR), root / "tools/train_classifier.py"
+    result = run_pair(script, *argv)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("epoch") == 2
-    history = state(tmp_path / "last.pth", "history")
+    history = state(tmp_path / "whole/last.pth", "history")
     for weights, prefix in (("raw", ""), ("ema", "ema_")):
-        (alone,) = tool.main([*argv, "--evaluate", str(tmp_path / "last.pth"), "--weights", weights])
+        (alone,) = tool.main([*argv, "--evaluate", str(tmp_path / "whole/last.pth"), "--weights", weights])
         assert alone == pytest.approx({n: history[-1][prefix + n] for n in ("loss", "top1")}, rel=1e-5)
+
+    # One of them is asked to stop, and both do; then they go on.
+    (tmp_path / "stopped.py").write_text(PAIR_STOPPED)
+    argv = command(images, tmp_path / "cut", *PAIR)
+    result = run_pair(tmp_path / "stopped.py", root / "tools", *argv)
+    assert "stopped by a signal to another process in epoch 1 after step 1" in result.stderr
+    assert result.returncode and "exitcode  : 143" in result.stderr
+    result = run_pair(script, *argv, "--resume")
+    assert result.returncode == 0, result.stderr
+    assert_same(state(tmp_path / "whole/last.pth"), state(tmp_path / "cut/last.pth"), rtol=0, atol=0)
+    resumed = state(tmp_path / "cut/last.pth", "history")
+    assert [{**row, "seconds": 0} for row in resumed] == [{**row, "seconds": 0} for row in history]
 
 
 def one_epoch(images, out, *more):
@@ -412,6 +617,7 @@ def test_folders_that_do_not_fit_are_named(tmp_path):
 
 
 def test_a_loss_that_explodes_ends_the_run(images, tmp_path):
-    with pytest.raises(SystemExit, match=r"the loss is nan in epoch 0; try a smaller --lr"):
-        tool.main(command(images, tmp_path, "--opt", "sgd", "--lr", "1e30", "--warmup-epochs", "0", "--clip-grad", "0"))
+    explode = ["--opt", "sgd", "--lr", "1e30", "--warmup-epochs", "0", "--clip-grad", "0"]
+    with pytest.raises(SystemExit, match=r"loss is nan in epoch 0; try a smaller --lr; the last good file is none"):
+        tool.main(command(images, tmp_path, *explode))
     assert not (tmp_path / "last.pth").exists()

@@ -1,21 +1,12 @@
-"""Files that are whole or not there: written under another name and moved into place."""
+"""Records that are whole or not there."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name and move it into place once it is on the disk."""
-    part = path.with_name(path.name + ".part")
-    write(part)
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+from backbones.training.files import write_whole
 
 
 def write_json(path: Path, record: Any) -> None:

@@ -6,6 +6,7 @@ The functions take the arguments of tools/train_classifier.py.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from timm.data import create_dataset, create_loader, resolve_data_config
 from torch import distributed, nn
 
 from backbones import SpectralNet, load_checkpoint, read_checkpoint, read_weights
+from backbones.training.stopping import leave_signals_to_the_parent
 from backbones.weights.containers import NamesOf, find_weights
 
 
@@ -39,20 +41,23 @@ def make_loader(args: argparse.Namespace, dataset: Any, net: nn.Module, training
             **{"scale": tuple(args.scale), "re_prob": args.re_prob, "re_mode": "pixel"},
         }
     try:
-        return create_loader(
+        loader = create_loader(
             dataset,
             **{name: config[name] for name in ("input_size", "mean", "std", "interpolation", "crop_pct")},
             **augmentation,
             batch_size=args.batch_size,
             is_training=training,
             num_workers=args.workers,
-            persistent_workers=False,  # new ones get new seeds every epoch, which a resumed run can repeat
+            persistent_workers=False,  # those of training and measuring take turns
             distributed=args.distributed,
             device=torch.device(args.device),
             pin_memory=args.device.startswith("cuda"),
         )
     except AssertionError as error:
         raise ValueError(f"--auto-augment {args.auto_augment}: {error}") from None
+    if not training:  # else Batches does it
+        loader.loader.worker_init_fn = leave_signals_to_the_parent(loader.loader.worker_init_fn)
+    return loader
 
 
 def create_network(args: argparse.Namespace, num_classes: int) -> nn.Module:
@@ -124,8 +129,10 @@ def autocast(args: argparse.Namespace) -> torch.autocast:
 
 
 @torch.no_grad()
-def evaluate(net: nn.Module, loader: Any, args: argparse.Namespace) -> dict[str, float]:
-    """Mean loss and top-1 accuracy in percent, over all processes."""
+def evaluate(
+    net: nn.Module, loader: Any, args: argparse.Namespace, after_batch: Callable[[], None] = lambda: None
+) -> dict[str, float]:
+    """Mean loss and top-1 accuracy in percent, over all processes, which have as many batches each."""
     net.eval()
     left = len(range(args.rank, len(loader.dataset), args.world_size))  # timm repeats images to give all the same count
     sums = torch.zeros(3, dtype=torch.float64, device=args.device)
@@ -136,6 +143,7 @@ def evaluate(net: nn.Module, loader: Any, args: argparse.Namespace) -> dict[str,
         left -= len(targets)
         loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
         sums += torch.stack([loss, (logits.argmax(1) == targets).sum(), torch.tensor(len(targets)).to(loss)])
+        after_batch()
     if args.distributed:
         distributed.all_reduce(sums)
     loss, correct, count = sums.tolist()

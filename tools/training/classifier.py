@@ -1,4 +1,4 @@
-"""The training of a classifier: everything a run consists of, its checkpoints and its log."""
+"""The training of a classifier: its loop, which stops and goes on at any update."""
 
 from __future__ import annotations
 
@@ -7,190 +7,132 @@ import json
 import math
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from files.whole import write_whole
 from scenes.digits import write_digits
-from timm.data import Mixup
-from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
-from timm.utils import ModelEmaV3, init_distributed_device, random_seed
+from timm.utils import init_distributed_device
 from torch import Tensor, distributed, nn
 
-from backbones import read_checkpoint
-from training.advice import advice
+from backbones.training.files import remove_parts
+from backbones.training.stopping import Stop, StopRequest
 from training.classification import autocast, check_classes, create_network, evaluate, make_loader, open_folder
+from training.run_state import RunState
+from training.updates import LIMIT
 
-#: Arguments that a resumed run may change.
-_FREE = {"resume", "out", "data_dir", "device", "rank", "local_rank", "evaluate"}
 
-
-class Training:
-    """Everything a run consists of.
+class Training(RunState):
+    """Trains what a run consists of.
 
     Attributes:
-        net: The network.
-        ema: Its moving average, or None.
-        history: A dict of measurements for each complete epoch.
+        model: The network, as the processes share it.
+        request: Whether a signal asked to stop.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
-        dataset, val = open_folder(args, "train"), open_folder(args, "val")
-        classes, others = (set(d.reader.class_to_idx) for d in (dataset, val))
-        if classes != others:
-            raise ValueError(f"--data-dir: train and val differ in the classes {sorted(classes ^ others)[:5]}")
-        args.num_classes = len(classes)
-        random_seed(args.seed)
-        self.class_names = list(dataset.reader.class_to_idx)
-        self.net = create_network(args, args.num_classes)
-        self.loader, self.val = make_loader(args, dataset, self.net, True), make_loader(args, val, self.net, False)
-        if not len(self.loader):
-            raise ValueError(f"--batch-size: {len(dataset)} images do not fill {args.world_size} x {args.batch_size}")
-        self.ema = ModelEmaV3(self.net, decay=args.ema_decay) if args.ema_decay else None
-        lr = args.lr or 5e-4 * args.batch_size * args.accumulate * args.world_size / 512
-        self.optimizer = create_optimizer_v2(
-            self.net, args.opt, lr=lr, weight_decay=args.weight_decay, layer_decay=args.layer_decay
-        )
-        self.updates_per_epoch = math.ceil(len(self.loader) / args.accumulate)
-        if note := advice(args, args.epochs * self.updates_per_epoch, lr):
-            self.say(note)
-        self.scheduler, _ = create_scheduler_v2(
-            self.optimizer,
-            num_epochs=args.epochs,
-            warmup_epochs=args.warmup_epochs,
-            warmup_lr=lr / 1000,
-            min_lr=lr / 100,
-            step_on_epochs=False,
-            updates_per_epoch=self.updates_per_epoch,
-        )
-        self.scaler = torch.amp.GradScaler(torch.device(args.device).type, enabled=args.amp == "float16")
-        self.mixup: Mixup | None = None
-        self.loss: nn.Module = LabelSmoothingCrossEntropy(args.smoothing)
-        if args.mixup + args.cutmix > 0:
-            self.mixup = Mixup(args.mixup, args.cutmix, label_smoothing=args.smoothing, num_classes=args.num_classes)
-            self.loss = SoftTargetCrossEntropy()
-        self.history: list[dict[str, float]] = []
-        if (args.out / "last.pth").exists():
-            if not args.resume:
-                raise ValueError(f"{args.out} holds a run: give --resume to go on with it, or another --out")
-            self.resume()
+        super().__init__(args)
         self.model = nn.parallel.DistributedDataParallel(self.net) if args.distributed else self.net
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
-        return {
-            "model": self.net.state_dict(),
-            **({"model_ema": self.ema.module.state_dict()} if self.ema else {}),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "history": self.history,
-            "args": self.settings(),
-        }
-
-    def settings(self) -> dict[str, Any]:
-        """The arguments that a resumed run must share."""
-        return {n: str(v) if isinstance(v, Path) else v for n, v in vars(self.args).items() if n not in _FREE}
-
-    def resume(self) -> None:
-        """Go back to the end of the last complete epoch."""
-        checkpoint = read_checkpoint(self.args.out / "last.pth")
-        if missing := sorted(set(self.state()) - set(checkpoint)):
-            raise ValueError(f"--resume: {self.args.out / 'last.pth'} is none of this tool's: it lacks {missing}")
-        theirs, ours = checkpoint["args"], self.settings()
-        longer = theirs.get("epochs", ours["epochs"]) < ours["epochs"]
-        if different := [n for n in ours if theirs.get(n) != ours[n] and not (n == "epochs" and longer)]:
-            pairs = ", ".join(f"{n}={theirs.get(n)!r} (now {ours[n]!r})" for n in different)
-            raise ValueError(f"--resume: the run in {self.args.out} was started with {pairs}")
-        self.net.load_state_dict(checkpoint["model"])
-        if self.ema:
-            self.ema.module.load_state_dict(checkpoint["model_ema"])
-        self.history = checkpoint["history"]
-        for name in ("optimizer", "scaler") if longer else ("optimizer", "scheduler", "scaler"):
-            getattr(self, name).load_state_dict(checkpoint[name])
-        if longer:
-            self.scheduler.step_update(len(self.history) * self.updates_per_epoch)
-            self.say(f"the run goes on to {ours['epochs']} epochs instead of {theirs['epochs']}, by their schedule")
-
-    def say(self, text: str) -> None:
-        """Print a line, once."""
-        if self.args.rank == 0:
-            print(text, file=sys.stderr, flush=True)
+        self.request = StopRequest()
 
     def train_epoch(self, epoch: int) -> float:
-        """One pass over the images; returns the mean loss."""
-        args, steps = self.args, len(self.loader)
-        random_seed(int(np.random.SeedSequence([args.seed, epoch, args.rank]).generate_state(1)[0]))
-        if args.distributed:
-            self.loader.sampler.set_epoch(epoch)
+        """What is left of a pass over the images; returns the mean loss of all processes."""
+        args, steps = self.args, len(self.batches)
         self.model.train()
-        total: Tensor | float = 0.0
-        updates = epoch * self.updates_per_epoch
-        for step, (images, targets) in enumerate(self.loader):
+        for images, targets in self.batches.after(epoch, self.step):
+            if self.step % args.accumulate == 0:
+                self.updates.begin()
             if self.mixup:
                 images, targets = self.mixup(images, targets)
             with autocast(args):
                 loss = self.loss(self.model(images).float(), targets)
-            share = min(args.accumulate, steps - step // args.accumulate * args.accumulate)
+            share = min(args.accumulate, steps - self.step // args.accumulate * args.accumulate)
             self.scaler.scale(loss / share).backward()
-            total += loss.detach()
-            if (step + 1) % args.accumulate and step + 1 < steps:
-                continue
-            self.scaler.unscale_(self.optimizer)
-            if args.clip_grad:
-                nn.utils.clip_grad_norm_(self.net.parameters(), args.clip_grad)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.optimizer.zero_grad()
-            updates += 1
-            self.scheduler.step_update(updates)
-            if self.ema:
-                self.ema.update(self.net)
-        return float(total / steps)
+            finite = loss.detach().isfinite()
+            self.losses += torch.stack([torch.where(finite, loss.detach(), 0.0), finite.to(loss)])
+            self.step += 1
+            if self.step % args.accumulate == 0 or self.step == steps:
+                self.update()
+        total, count = self._all_losses().tolist()
+        return total / count if count else math.nan
+
+    def update(self) -> None:
+        """Change the weights by their gradients, and stop where that was asked for."""
+        reason = self.updates.make()
+        self.scheduler.step_update(self.updates_made())
+        if reason is not None:
+            self.skipped += 1
+            where = f"epoch {len(self.history)}, step {self.step}: {reason}"
+            if self.updates.in_a_row >= LIMIT:
+                raise SystemExit(
+                    f"error: {where}. The last good file is {self.files.last_good()}; try a smaller --lr, "
+                    f"--clip-grad or another precision"
+                )
+            self.say(f"{where}; the update is skipped")
+        elif self.ema:
+            self.ema.update(self.net)
+        self.stop_if_asked()
+
+    def _all_losses(self) -> Tensor:
+        """The sums over all processes."""
+        losses = self.losses.clone()
+        if self.args.distributed:
+            distributed.all_reduce(losses)
+        return losses
+
+    def stop_if_asked(self) -> None:
+        """Save everything and end the process where a signal asked any of the processes to."""
+        if not self.request.agreed():
+            return
+        self.losses = self._all_losses()
+        asked = f"stopped by {self.request.name} in epoch {len(self.history)} after step {self.step}"
+        if not self.files.attempt(lambda: self.files.write_checkpoint("last.pth", self.state())):
+            raise SystemExit(
+                f"error: {asked}, which could not be saved; the last good file is {self.files.last_good()}"
+            )
+        self.say(f"{asked}: {self.files.last} is saved; go on with --resume")
+        raise Stop
 
     def run(self) -> list[dict[str, float]]:
-        """Train the epochs that are left; returns the measurements of all."""
-        done = len(self.history)
-        if done == self.args.epochs:
-            self.say(f"nothing is left to do: all {done} epochs are in {self.args.out}; larger --epochs extend it")
-        for epoch in range(done, self.args.epochs):
-            start = time.monotonic()
-            row = {"epoch": epoch, "train_loss": self.train_epoch(epoch), "lr": self.optimizer.param_groups[-1]["lr"]}
-            if not math.isfinite(row["train_loss"]):
-                raise SystemExit(f"error: the loss is {row['train_loss']} in epoch {epoch}; try a smaller --lr")
-            row |= evaluate(self.net, self.val, self.args)
-            if self.ema:
-                row |= {f"ema_{n}": v for n, v in evaluate(self.ema.module, self.val, self.args).items()}
-            row["seconds"] = time.monotonic() - start
-            self.history.append(row)
-            if self.args.rank == 0:
-                self.save()
-                print("  ".join(f"{n} {v:.4g}" for n, v in row.items()), flush=True)
+        """Train what is left; returns the measurements of all epochs."""
+        if len(self.history) == self.args.epochs:
+            done = f"all {self.args.epochs} epochs are in {self.args.out}"
+            self.say(f"nothing is left to do: {done}; larger --epochs extend it")
+        if self.args.rank == 0:
+            remove_parts(self.args.out)
+        with self.request.listening():
+            while len(self.history) < self.args.epochs:
+                self.run_epoch(len(self.history))
         return self.history
 
-    def best(self) -> dict[str, Any]:
-        """The better weights of this moment under the name that all readers look for, and what they are."""
-        row = self.history[-1]
-        net, which, score = self.net, "raw", row["top1"]
-        if self.ema and row["ema_top1"] > score:
-            net, which, score = self.ema.module, "ema", row["ema_top1"]
-        found = {"state_dict": net.state_dict(), "which": which, "top1": score, "epoch": row["epoch"]}
-        return {**found, "class_names": self.class_names, "args": self.settings()}
+    def run_epoch(self, epoch: int) -> None:
+        """Train, measure and save."""
+        start = time.monotonic()
+        row = {"epoch": epoch, "train_loss": self.train_epoch(epoch), "lr": self.optimizer.param_groups[-1]["lr"]}
+        row["skipped_updates"] = self.skipped
+        row |= evaluate(self.net, self.val, self.args, self.stop_if_asked)
+        for name in ("train_loss", "loss"):
+            if not math.isfinite(row[name]):
+                raise SystemExit(
+                    f"error: the {name} is {row[name]} in epoch {epoch}; try a smaller --lr; the last good file is "
+                    f"{self.files.last_good()}"
+                )
+        if self.ema:
+            found = evaluate(self.ema.module, self.val, self.args, self.stop_if_asked)
+            row |= {f"ema_{n}": v for n, v in found.items()}
+        row["seconds"] = time.monotonic() - start
+        self.history.append(row)
+        self.start_epoch()
+        self.files.attempt(self._write)
+        if self.args.rank == 0:
+            print("  ".join(f"{n} {v:.4g}" for n, v in row.items()), flush=True)
 
-    def save(self) -> None:
-        """Write the log and the checkpoints."""
-        state, out = self.state(), self.args.out
-        out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / "log.jsonl", lambda p: p.write_text("".join(json.dumps(r) + "\n" for r in self.history)))
-        scores = [max(row["top1"], row.get("ema_top1", 0.0)) for row in self.history]
-        if scores[-1] == max(scores):
-            write_whole(out / "best.pth", lambda path: torch.save(self.best(), path))
-        write_whole(out / "last.pth", lambda path: torch.save(state, path))
+    def _write(self) -> None:
+        """The log and the checkpoints. ``last.pth`` comes last: a run that ends before it repeats the epoch."""
+        self.files.write_log(self.history)
+        score = max(self.history[-1]["top1"], self.history[-1].get("ema_top1", 0.0))
+        if score >= self.best_score:
+            self.files.write_checkpoint("best.pth", self.best())
+            self.best_score = score
+        self.files.write_checkpoint("last.pth", self.state())
 
 
 def train_or_evaluate(args: argparse.Namespace) -> list[dict[str, float]]:
