@@ -24,7 +24,7 @@ import backbones.openmmlab  # noqa: F401
 
 
 def scenarios(data: str) -> list[Scenario]:
-    """Detection and segmentation with augmentation: alone, in the middle of a write, in two processes, without space."""
+    """Detection and segmentation: alone, in the middle of a write, in two processes, without space."""
     every = ["train_cfg.max_iters=12", "train_cfg.val_interval=6", "default_hooks.checkpoint.interval=2"]
     every += [f"{n}_dataloader.dataset.data_root={data}/" for n in ("train", "val", "test")]
     every += [f"{n}_dataloader.batch_size=2" for n in ("train", "val", "test")]

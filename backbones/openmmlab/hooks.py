@@ -33,7 +33,8 @@ __all__ = ["FiniteGradientsHook", "ProgressHook", "StopHook"]
 class StopHook(Hook):
     """Saves and stops at the next update where SIGTERM or SIGUSR1 asked any of the processes to; exit code 143.
 
-    In validation it stops after a batch, and the resumed run validates again. A second signal stops at once.
+    In validation it stops after a batch, and the resumed run validates again. A signal more than two
+    seconds after the first stops at once.
     """
 
     priority = "LOWEST"  # after everything that an iteration changes

@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop: the first is obeyed at the next update, the second at once."""
+"""Signals that ask a training to stop: the first is obeyed at the next update, a later one at once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -19,6 +20,10 @@ __all__ = ["EXIT_CODE", "Stop", "StopRequest", "leave_signals_to_the_parent"]
 EXIT_CODE = 143
 #: SIGTERM comes from schedulers and `kill`, SIGUSR1 from SLURM's ``--signal`` some minutes before the end.
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+
+#: Seconds in which signals count as one: schedulers signal all processes, and torchrun passes its own on.
+_ONE = 2.0
 
 
 class Stop(SystemExit):
@@ -41,11 +46,12 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.name: str | None = None
+        self._since = 0.0
         self._group: Any = None
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Within it the first signal is noted; the second has the effect it had before."""
+        """Within it the first signal is noted; one that comes more than two seconds later ends the process."""
         if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
             # On the CPU, so that nothing waits for a GPU's queue.
             self._group = distributed.new_group(backend="gloo")
@@ -60,9 +66,11 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.name = signal.Signals(number).name
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+        if self.name is None:
+            self.name, self._since = signal.Signals(number).name, time.monotonic()
+        elif time.monotonic() - self._since > _ONE:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
     def agreed(self) -> bool:
         """Whether to stop, the same in all processes; all must ask at the same place."""

@@ -62,7 +62,9 @@ def sweep(scenario: Scenario, folder: Path, kills: int, seed: int = 0) -> Tally:
         run = folder / f"run{tally.runs}"
         finished, newest = False, -1
         while not finished:
-            finished = _kill_once(scenario, run, rng.uniform(0.1, 1.3) * seconds, tally, rng)
+            finished = _kill_once(
+                scenario, run, rng.uniform(0.1, 0.7 if scenario.processes == 1 else 1.3) * seconds, tally, rng
+            )
             steps = _check(run, tally)
             tally.lost += steps < newest
             newest = steps

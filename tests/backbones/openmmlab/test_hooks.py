@@ -74,14 +74,20 @@ def test_the_handlers_are_those_of_before_after_training(tmp_path):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_second_signal_is_not_held_back(tmp_path):
+@pytest.mark.parametrize("later", [True, False])
+def test_a_later_signal_is_not_held_back(tmp_path, monkeypatch, later):
+    """Those that come together, as schedulers send them to all processes, are one."""
+    monkeypatch.setattr("backbones.training.stopping._ONE", 0.0 if later else 60.0)
     pid = os.fork()
     if pid == 0:
         try:
             make(tmp_path, iters=3, hooks=[SignalAt(step=1, times=2)]).train()
+        except Stop as stopped:
+            os._exit(stopped.code)
         finally:
-            os._exit(0)
-    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGTERM
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert code == (-signal.SIGTERM if later else 143)
 
 
 def test_hooks_can_be_turned_off(tmp_path):
