@@ -17,6 +17,7 @@ from files.arguments import any_path, existing_file
 from safetensors.torch import save_file
 
 from backbones import SpectralNet, load_checkpoint, network_like, read_weights, to_official
+from backbones.training.files import write_checkpoint
 from spectral_ops import Precomputed
 
 
@@ -57,13 +58,13 @@ def convert(source: Path, target: Path, weights: str = "raw", to: str = "own", l
     before = loaded(source, weights)
     tensors = to_official(state) if to == "official" else state
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    save_file({name: t.contiguous().clone() for name, t in tensors.items()}, part, metadata={"format": "pt"})
-    same = all(map(torch.equal, features(before), features(loaded(part, "raw"))))
-    if not same:
-        part.unlink()
-        raise ValueError(f"the converted file would give other features than {source}; nothing was written")
-    part.rename(target)
+
+    def write(part: Path) -> None:
+        save_file({name: t.contiguous().clone() for name, t in tensors.items()}, part, metadata={"format": "pt"})
+        if not all(map(torch.equal, features(before), features(loaded(part, "raw")))):
+            raise ValueError(f"the converted file would give other features than {source}; nothing was written")
+
+    write_checkpoint(target, write)
     if listing:
         for name, tensor in tensors.items():
             print(f"{name}  {tuple(tensor.shape)}")

@@ -15,8 +15,7 @@ def gradients_are_finite(parameters: Iterable[Tensor]) -> bool:
 
     Asked after data-parallel reduction, all processes get the same answer.
     """
-    grads = [p.grad for p in parameters if p.grad is not None]
-    grads = [g.coalesce().values() if g.is_sparse else g for g in grads]
+    grads = [_numbers(p.grad) for p in parameters if p.grad is not None]
     grads = [g.float() if g.is_floating_point() else g.abs() for g in grads]  # the range of halves is too small
     if not grads:
         return True
@@ -25,8 +24,12 @@ def gradients_are_finite(parameters: Iterable[Tensor]) -> bool:
 
 def names_of_bad_gradients(model: nn.Module, most: int = 5) -> list[str]:
     """The first parameters whose gradients are not finite."""
-    named = ((n, p.grad) for n, p in model.named_parameters() if p.grad is not None)
+    named = ((n, _numbers(p.grad)) for n, p in model.named_parameters() if p.grad is not None)
     return [name for name, grad in named if not torch.isfinite(grad).all()][:most]
+
+
+def _numbers(grad: Tensor) -> Tensor:
+    return grad.coalesce().values() if grad.is_sparse else grad
 
 
 class NormStatistics:

@@ -1,0 +1,126 @@
+"""Files that are whole or not there, with a checksum that sees every changed byte."""
+
+import random
+import subprocess
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from backbones import read_checkpoint
+from backbones.training.files import remove_checkpoint, remove_parts, write_checkpoint, write_whole
+from backbones.weights.integrity import beside, recorded, sha256, verify
+
+
+class Died(BaseException):
+    pass
+
+
+def save(value):
+    return lambda path: torch.save({"w": torch.full((300,), float(value))}, path)
+
+
+def value(path):
+    return float(read_checkpoint(path)["w"][0])
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "file"
+    write_whole(path, lambda p: p.write_text("old"))
+
+    def fail(part):
+        part.write_text("ne")
+        raise Died
+
+    with pytest.raises(Died):
+        write_whole(path, fail)
+    assert path.read_text() == "old" and names(tmp_path) == ["file"]
+
+
+def test_what_does_not_check_is_not_moved(tmp_path):
+    def refuse(part):
+        raise ValueError(part.read_text())
+
+    with pytest.raises(ValueError, match="new"):
+        write_whole(tmp_path / "file", lambda p: p.write_text("new"), refuse)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("call", range(8))
+def test_a_kill_at_any_move_leaves_a_file_that_verifies(tmp_path, monkeypatch, call):
+    """One checkpoint replaces another of the same name; the process dies before the move of a number."""
+    path = tmp_path / "w.pth"
+    write_checkpoint(path, save(1))
+    moves, replace = [0], type(path).replace
+
+    def die(self, target):
+        moves[0] += 1
+        if moves[0] > call:
+            raise Died
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(path), "replace", die)
+        try:
+            write_checkpoint(path, save(2))
+        except Died:
+            assert call < 3  # the digests, the file, the digest
+        else:
+            assert call >= 3 and len(recorded(path)) == 1
+    verify(path)
+    assert value(path) == (1 if call < 2 else 2)
+
+
+def test_checkpoints_and_parts_are_removed_with_what_belongs_to_them(tmp_path):
+    write_checkpoint(tmp_path / "w.pth", save(1))
+    (tmp_path / "x.pth.part").touch()
+    remove_parts(tmp_path)
+    assert names(tmp_path) == ["w.pth", "w.pth.sha256"]
+    remove_checkpoint(tmp_path / "w.pth")
+    remove_checkpoint(tmp_path / "w.pth")
+    assert names(tmp_path) == []
+
+
+def flipped(path, count):
+    """The file with one bit changed, at places all over it."""
+    good, rng = path.read_bytes(), random.Random(0)
+    for place in rng.sample(range(len(good)), count):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        yield place
+    path.write_bytes(good)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_every_flipped_bit_is_seen_with_a_checksum_beside_the_file(tmp_path, suffix):
+    path = tmp_path / f"w.{suffix}"
+    write_checkpoint(path, save(1) if suffix == "pth" else lambda p: save_file({"w": torch.ones(300)}, p))
+    for _ in flipped(path, 100):
+        with pytest.raises(ValueError, match=rf"w\.{suffix} is damaged or was replaced"):
+            read_checkpoint(path)
+    assert value(path) == 1
+
+
+def test_without_one_torchs_own_checksums_see_what_changes_a_tensor(tmp_path):
+    path = tmp_path / "w.pth"
+    save(1)(path)
+    seen = 0
+    for _ in flipped(path, 150):
+        try:
+            assert value(path) == 1  # a byte that means nothing
+        except ValueError:
+            seen += 1
+    assert seen > 75
+
+
+def test_the_checksum_is_that_of_the_usual_tool(tmp_path):
+    path = tmp_path / "w.pth"
+    write_checkpoint(path, save(1))
+    assert subprocess.check_output(["sha256sum", path], text=True).split()[0] == sha256(path) == recorded(path)[0]
+    beside(path).unlink()
+    verify(path)
