@@ -60,6 +60,15 @@ class SafeCheckpointHook(CheckpointHook):
             else:
                 self._save_checkpoint(runner)
 
+    def after_train(self, runner: Runner) -> None:
+        """As in mmengine; a run whose last file could not be written has not succeeded."""
+        if self.failures:
+            raise RuntimeError(
+                f"training is complete, but its last checkpoint could not be written to {self.out_dir}: free space "
+                f"there, and --resume trains again what came after {self._last_good(runner)}"
+            )
+        super().after_train(runner)
+
     def save_now(self, runner: Runner, epoch: int, iteration: int) -> None:
         """Write ``iter_N.pth`` between two regular files, unless that state has been written already."""
         if self.saved_at != iteration:

@@ -63,7 +63,8 @@ def test_a_written_file_is_read_before_it_counts(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(LocalBackend, "put", lossy)
         runner = make(tmp_path, iters=2, checkpoint={"max_failures": 9})
-        runner.train()
+        with pytest.raises(RuntimeError, match="its last checkpoint could not be written"):
+            runner.train()
     assert names(tmp_path) == [] and runner.iter == 2
 
 
@@ -103,6 +104,19 @@ def test_training_stops_with_its_last_good_file_where_the_disk_stays_full(tmp_pa
         make(tmp_path, resume=True).train()
     assert names(tmp_path) == ["iter_1.pth", "iter_2.pth"]
     assert (tmp_path / "last_checkpoint").read_text().endswith("iter_2.pth")
+
+
+def test_a_run_whose_last_file_could_not_be_written_has_not_succeeded(tmp_path, monkeypatch):
+    with pytest.raises(Killed):
+        make(tmp_path, hooks=[KillAt(4)]).train()
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(RuntimeError, match=r"complete, but .* came after .*iter_4\.pth"),
+    ):
+        patch.setattr(LocalBackend, "put", full(2))
+        make(tmp_path, resume=True).train()
+    make(tmp_path, resume=True).train()
+    assert "iter_6.pth" in names(tmp_path)
 
 
 def test_the_best_file_goes_only_once_a_better_one_is_there(tmp_path, monkeypatch):
