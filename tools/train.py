@@ -46,7 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.amp == "float16" and get_device() == "cpu":
         parser.error("--amp float16 needs an accelerator; --amp bfloat16 works on the CPU, too")
-    if args.tensorboard and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
+    if args.tensorboard and find_spec("tensorboard") is None:
         parser.error("--tensorboard needs a package: pip install tensorboard")
     if args.reschedule and not args.resume:
         parser.error("--reschedule changes a run that is resumed: it needs --resume")
