@@ -48,7 +48,8 @@ def read_safely() -> None:
 
     Example:
         >>> from mmengine.runner import load_checkpoint
-        >>> read_safely()  # from here on load_checkpoint(model, "file.pth") unpickles nothing
+        >>> read_safely()  # doctest: +SKIP
+        >>> model = load_checkpoint(model, "file.pth")  # doctest: +SKIP
     """
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     CheckpointLoader.register_scheme("", load_from_local, force=True)
