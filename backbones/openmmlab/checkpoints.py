@@ -69,13 +69,14 @@ class SafeCheckpointHook(CheckpointHook):
             )
         super().after_train(runner)
 
-    def save_now(self, runner: Runner, epoch: int, iteration: int) -> None:
-        """Write ``iter_N.pth`` between two regular files, unless that state has been written already."""
-        if self.saved_at != iteration:
-            name = f"iter_{iteration}.pth"
-            held = [n for n in self._interim(runner) if n != name]
-            runner.message_hub.update_info("interim_ckpts", [*held, name])
-            self._write(runner, name, {"epoch": epoch, "iter": iteration})
+    def save_now(self, runner: Runner, epoch: int, iteration: int) -> bool:
+        """Write ``iter_N.pth`` between two regular files, unless that state is there already; whether it is."""
+        if self.saved_at == iteration:
+            return True
+        name = f"iter_{iteration}.pth"
+        held = [n for n in self._interim(runner) if n != name]
+        runner.message_hub.update_info("interim_ckpts", [*held, name])
+        return self._write(runner, name, {"epoch": epoch, "iter": iteration})
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         if not at_update_boundary(runner, meta["iter"]):  # the end of an epoch with accumulated gradients
@@ -105,7 +106,8 @@ class SafeCheckpointHook(CheckpointHook):
     def _write(self, runner: Runner, name: str, meta: dict[str, Any]) -> bool:
         """Write a file and point to it; whether that went well."""
         path = self.file_backend.join_path(self.out_dir, name)
-        runner.message_hub.update_info("last_ckpt", path)
+        before = runner.message_hub.runtime_info.get("last_ckpt", runner.resumed_from)
+        runner.message_hub.update_info("last_ckpt", path)  # part of the file that is saved
         written = runner.save_checkpoint(
             self.out_dir,
             name,
@@ -118,9 +120,11 @@ class SafeCheckpointHook(CheckpointHook):
             pointer=Path(runner.work_dir) / "last_checkpoint",
             **self.args,
         )
-        self._count(runner, written)
         if written:
             self.last_ckpt, self.saved_at = path, meta["iter"]
+        else:
+            runner.message_hub.update_info("last_ckpt", before)
+        self._count(runner, written)
         return bool(written)
 
     def _count(self, runner: Runner, written: bool) -> None:

@@ -74,10 +74,14 @@ class StopHook(Hook):
         self._listening.close()
 
     def _stop(self, runner: Runner, iteration: int) -> None:
-        for hook in runner.hooks:
-            if isinstance(hook, SafeCheckpointHook):
-                hook.save_now(runner, runner.epoch, iteration)
-        saved = runner.message_hub.runtime_info.get("last_ckpt", "nothing")
+        hooks = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
+        good = all([hook.save_now(runner, runner.epoch, iteration) for hook in hooks])
+        saved = runner.message_hub.runtime_info.get("last_ckpt") or "nothing"
+        if not good:
+            raise SystemExit(
+                f"error: stopped by {self.request.name} after iteration {iteration}, which could not be saved; the "
+                f"last good file is {saved}"
+            )
         runner.logger.warning(
             f"stopped by {self.request.name} after iteration {iteration}: {saved} is saved; go on with --resume"
         )

@@ -15,16 +15,12 @@ __all__ = ["random_states", "seeded", "set_random_states"]
 
 def random_states() -> dict[str, Any]:
     """The states of this process, in tensors and plain containers."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {**_cpu_states(), "cuda": cuda}
-
-
-def _cpu_states() -> dict[str, Any]:
     _, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
         "numpy": (torch.from_numpy(keys.astype(np.int64)), *rest),
         "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
 

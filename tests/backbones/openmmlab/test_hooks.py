@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,6 +67,20 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on_from_there(tmp_path, name)
         end["message_hub"]["resumed_keys"].pop("keep_ckpt_ids", None)
     assert_same(*ends)
     assert f"iter_{step}.pth" not in names(tmp_path / "cut")  # it stood in for a regular one
+
+
+def test_a_stop_that_cannot_save_says_so(tmp_path, monkeypatch):
+    def put(self, data, path):
+        if "iter_2" not in str(path):
+            raise OSError("No space left on device")
+        Path(path).write_bytes(data)
+
+    monkeypatch.setattr("mmengine.fileio.backends.LocalBackend.put", put)
+    runner = make(tmp_path, iters=8, interval=2, hooks=[SignalAt(step=2)])
+    with pytest.raises(SystemExit, match=r"after iteration 3, which could not be saved; .*iter_2\.pth") as stopped:
+        runner.train()
+    assert not isinstance(stopped.value, Stop)
+    assert runner.message_hub.get_info("last_ckpt").endswith("iter_2.pth")
 
 
 def test_the_handlers_are_those_of_before_after_training(tmp_path):
