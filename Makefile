@@ -15,7 +15,7 @@ demo: setup     ## train, evaluate and draw: the main job
 	@.venv/bin/python tools/demo.py
 
 test: lint docs ## check the code, build the documentation and run all tests
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 sweep: setup    ## check timm's contract for all models and sizes, by timm's own tests too (about 40 minutes)
 	.venv/bin/python -m pytest -m sweep

@@ -7,10 +7,12 @@ therefore state ``runner_type="SafeRunner"``. What it promises, and where that i
 ========================================================= =====================================================
 A killed run that is resumed is the unbroken one,          :mod:`~backbones.openmmlab.loops`,
 also in the middle of an epoch                             :mod:`backbones.training.data`
-Another schedule or batch size is refused, or taken up     :mod:`~backbones.openmmlab.run_record`
+Another schedule or batch size is refused, or taken up     :mod:`~backbones.openmmlab.resuming`,
+                                                           :mod:`~backbones.openmmlab.run_record`
 A file is whole or not there; full disks lose nothing      :mod:`~backbones.openmmlab.checkpoints`,
                                                            :mod:`backbones.training.files`
-Damaged files are seen, and never believed                 :mod:`backbones.weights.integrity`
+Damaged files are seen, and never believed                 :mod:`~backbones.openmmlab.resuming`,
+                                                           :mod:`backbones.weights.integrity`
 SIGTERM, SIGUSR1 and updates that are not finite           :mod:`~backbones.openmmlab.hooks`
 Nothing is unpickled                                       :mod:`~backbones.openmmlab.safe_reading`
 Several processes, on the CPU, too                         :mod:`~backbones.openmmlab.processes`
@@ -23,31 +25,27 @@ from __future__ import annotations
 
 import copy
 import functools
-import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, RUNNERS
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 from torch import nn
 
 from backbones.openmmlab.checkpoints import SafeCheckpointHook
 from backbones.openmmlab.hooks import FiniteGradientsHook, ProgressHook, StopHook
 from backbones.openmmlab.loops import ResumableEpochLoop, ResumableIterLoop
 from backbones.openmmlab.processes import start_on_the_cpu, without_sync_norms, wrapper_on_the_cpu
-from backbones.openmmlab.run_record import changes, iterations_now, run_record
-from backbones.openmmlab.safe_reading import NUMPY
+from backbones.openmmlab.resuming import ResumableRunner
+from backbones.openmmlab.run_record import run_record
 from backbones.training.files import write_checkpoint, write_whole
-from backbones.training.randomness import random_states, set_random_states
-from backbones.weights.reading import read_checkpoint
+from backbones.training.randomness import random_states
 
 __all__ = ["SafeRunner"]
 
@@ -56,7 +54,7 @@ _LOGGED = 2000
 
 
 @RUNNERS.register_module()
-class SafeRunner(Runner):
+class SafeRunner(ResumableRunner):
     """mmengine's runner with the promises of this module.
 
     It takes :class:`SafeCheckpointHook` where ``default_hooks`` ask for mmengine's ``CheckpointHook`` or for none, with
@@ -71,11 +69,8 @@ class SafeRunner(Runner):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.resumed_from: str | None = None
         self.unwritten: set[str] = set()
         self._added: dict[str, Any] = {}
-        self._loaded: dict[str, Any] = {}
-        self._states: dict[str, Any] | None = None
         super().__init__(*args, **kwargs)
         self.settings = {
             "param_scheduler": copy.deepcopy(self.param_schedulers),
@@ -210,153 +205,8 @@ class SafeRunner(Runner):
             return done
         return note.is_file() and note.read_text() == str(loop.iter)
 
-    # --- loading ------------------------------------------------------------------------------------------------
-
-    def load_checkpoint(
-        self,
-        filename: str,
-        map_location: str | Callable[..., Any] = "cpu",
-        strict: bool = False,
-        revise_keys: list[tuple[str, str]] = [(r"^module\.", "")],  # noqa: B006 (mmengine's signature)
-    ) -> dict[str, Any]:
-        """Read a local file safely and load it; tensors come to the CPU first, whatever ``map_location`` is.
-
-        Tensors that are missing or do not fit are an error, except where training starts from other weights
-        (``load_from`` without ``resume``), which users do with another task's file.
-
-        Raises:
-            FileNotFoundError, ValueError: There is no such file, it is not safe to read, or it does not fit.
-        """
-        checkpoint = read_checkpoint(filename, allow=NUMPY)
-        if "message_hub" in checkpoint:
-            logged = checkpoint["message_hub"].get("log_scalars", {})
-            checkpoint["message_hub"]["log_scalars"] = _buffers(logged)
-        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        model = self.model.module if is_model_wrapper(self.model) else self.model
-        training = isinstance(self._train_loop, BaseLoop)  # until training begins it is a config
-        strict = strict or self._resume or not training
-        try:
-            checkpoint = _load_checkpoint_to_model(model, checkpoint, strict, revise_keys=revise_keys)
-        except RuntimeError as error:
-            raise ValueError(f"{filename} is not a checkpoint of this config's model: {error}") from None
-        self._has_loaded = True
-        self.logger.info(f"loaded {filename}")
-        self._loaded = checkpoint if self._resume else {}
-        return checkpoint
-
-    def load_or_resume(self) -> None:
-        """As in mmengine; ``resume`` without ``load_from`` takes the newest checkpoint that is undamaged."""
-        if self._resume and self._load_from is None and not self._has_loaded:
-            chosen = [self._last_good_checkpoint() if is_main_process() else None]
-            broadcast_object_list(chosen)
-            self._load_from = chosen[0]
-            self._resume = self._load_from is not None
-        super().load_or_resume()
-
-    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """As in mmengine, and go to where the data stream was, with each process's random numbers.
-
-        Raises:
-            ValueError: The file lacks what a run needs to go on, or belongs to a run with another schedule or batch
-                size, unless the config says ``reschedule=True``.
-        """
-        reschedule = bool(self.cfg.get("reschedule"))
-        if reschedule:
-            kwargs |= {"resume_optimizer": False, "resume_param_scheduler": False}
-        super().resume(filename, *args, **kwargs)
-        checkpoint, self._loaded = self._loaded, {}
-        self.resumed_from = str(filename)
-        for name, has in (("optimizer", True), ("param_schedulers", self.param_schedulers is not None)):
-            if has and name not in checkpoint:
-                raise ValueError(
-                    f"{filename} has no {name}, so training cannot go on from it; to start from its weights, give "
-                    f"load_from={filename} without --resume"
-                )
-        record, ours = checkpoint["meta"].get("run"), run_record(self)
-        if record is None:
-            self.logger.warning(f"{filename} does not say how it was trained: data and random numbers start anew")
-        else:
-            self._compare(filename, record, ours, reschedule)
-        if reschedule:
-            self._reschedule(checkpoint, record or ours, ours)
-        if record is not None and record["stream"] is not None and hasattr(self.train_loop, "go_to"):
-            stream = dict(record["stream"])
-            stream["batch"] = iterations_now(record, ours, stream["batch"])
-            self.train_loop.go_to(stream)
-        states = checkpoint.get("random_states")
-        states = states if isinstance(states, list) else [states]
-        self._states = states[get_rank()] if len(states) == self.world_size else None
-
-    def _compare(self, filename: str, record: dict[str, Any], ours: dict[str, Any], reschedule: bool) -> None:
-        other, rounding = changes(record, ours)
-        if rounding:
-            self.logger.warning(
-                f"the same batches, otherwise divided ({'; '.join(rounding)}): sums are rounded otherwise"
-            )
-        if not other:
-            return
-        if record["images"] != ours["images"] or not reschedule:
-            raise ValueError(
-                f"cannot go on with the run of {filename}, which was another one: {'; '.join(other)}. Restore these "
-                f"settings, or start from its weights with load_from"
-                + ("" if reschedule else ", or follow this config from here on with --reschedule (reschedule=True)")
-            )
-        self.logger.warning(f"the run goes on by this config: {'; '.join(other)}")
-
-    def _reschedule(self, checkpoint: dict[str, Any], record: dict[str, Any], ours: dict[str, Any]) -> None:
-        """Take the optimizer's moments from a file, and its rates from this config at the same number of images."""
-        loop = self.train_loop
-        loop._iter = iterations_now(record, ours, loop.iter)
-        state = copy.deepcopy(self.optim_wrapper.state_dict())
-        theirs = checkpoint["optimizer"]
-        if "param_groups" not in theirs or len(theirs["param_groups"]) != len(state["param_groups"]):
-            raise ValueError("reschedule: the file's optimizer has other groups of parameters than this config's")
-        self.optim_wrapper.load_state_dict({**state, "state": theirs["state"]})
-        self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
-        given = self.param_schedulers or []
-        for scheduler in [s for each in given.values() for s in each] if isinstance(given, dict) else given:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Detected call of `scheduler.step")
-                for _ in range(loop.epoch if scheduler.by_epoch else loop.iter):
-                    scheduler.step()
-
-    def restore_random_states(self) -> None:
-        """Go on with the random numbers of the run that is resumed."""
-        if self._states is not None:
-            set_random_states(self._states)
-
-    def _last_good_checkpoint(self) -> str | None:
-        """The file of the most steps that is undamaged, here or where the checkpoint hook writes."""
-        folders = {Path(self.work_dir)}
-        for hook in self.hooks:
-            if isinstance(hook, SafeCheckpointHook) and hook.out_dir is not None and "://" not in str(hook.out_dir):
-                folders |= {Path(hook.out_dir), Path(hook.out_dir) / Path(self.work_dir).name}
-        per_epoch = len(self.train_dataloader)
-        found = []
-        for path in (p for folder in folders for p in folder.glob("*.pth")):
-            if match := re.fullmatch(r"(iter|epoch)_(\d+)\.pth", path.name):
-                found.append((int(match[2]) * (per_epoch if match[1] == "epoch" else 1), str(path)))
-        for _, path in sorted(found, reverse=True):
-            try:
-                read_checkpoint(path, allow=NUMPY)
-            except (OSError, ValueError) as error:
-                self.logger.warning(f"cannot resume from {path}, trying an older one: {error}")
-                continue
-            self.logger.info(f"resuming from {path}")
-            return path
-        self.logger.info(f"no checkpoint to resume from in {self.work_dir}: starting from the beginning")
-        return None
-
 
 def _plain(buffer: HistoryBuffer) -> dict[str, torch.Tensor]:
     """What the log's means are made of, in tensors."""
     values, counts = buffer.data
     return {"values": torch.from_numpy(values[-_LOGGED:].copy()), "counts": torch.from_numpy(counts[-_LOGGED:].copy())}
-
-
-def _buffers(logged: dict[str, Any]) -> dict[str, HistoryBuffer]:
-    """Back; mmengine's own files keep objects, which are not read."""
-    kept = {
-        name: value for name, value in logged.items() if isinstance(value, dict) and {"values", "counts"} <= set(value)
-    }
-    return {name: HistoryBuffer(v["values"].numpy(), v["counts"].numpy()) for name, v in kept.items()}

@@ -1,7 +1,6 @@
 """tools/train.py and tools/test.py as a user runs them, on a tiny data set."""
 
 import runpy
-import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import time
 
 import pytest
 import torch
+from forked import run, start
 
 DETECTION, SEGMENTATION = "digit_scenes/mask-rcnn_vheat-n_fpn.py", "digit_scenes/upernet_vheat-n.py"
 
@@ -24,10 +24,6 @@ def command(root, tool, config, data, folder, *arguments, options=()):
     ]
 
 
-def run(command, cwd):
-    return subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=cwd)
-
-
 def state(path):
     return torch.load(path, weights_only=False)["state_dict"]
 
@@ -39,14 +35,11 @@ def test_a_killed_training_resumes_to_the_same_weights_and_is_evaluated(root, di
     assert whole.returncode == 0, whole.stderr
 
     cut = command(root, "train.py", DETECTION, digit_scenes, "cut", options=options)
-    process = subprocess.Popen(
-        [str(c) for c in cut], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    killed = start(cut, tmp_path)
     deadline = time.monotonic() + 240
     while not (tmp_path / "cut" / "iter_2.pth").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed.kill()
     assert not (tmp_path / "cut" / "iter_6.pth").exists()
 
     resumed = run(command(root, "train.py", DETECTION, digit_scenes, "cut", "--resume", options=options), tmp_path)
