@@ -105,8 +105,9 @@ def average_precision(scores: np.ndarray, true: np.ndarray, count: float) -> flo
         count: How many there are to find; nan comes of 0.
 
     Example:
-        >>> average_precision(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), 2)  # 51 at 1, 50 at 2/3
-        0.8349834983498349
+        >>> ap = average_precision(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), 2)
+        >>> f"{ap:.4f}"  # 51 of the 101 recalls have precision 1, the others 2/3
+        '0.8350'
     """
     if count <= 0:
         return float("nan")

@@ -75,7 +75,7 @@ def test_crowds_and_thresholds(tmp_path):
     assert found.gains["localisation"] == found.gains["false positive"] + 100 == 100
     assert analysis(tmp_path / "b", truth, guesses, foreground=0.3).ap == 100
     assert analysis(tmp_path / "c", truth, guesses, background=0.4).counts["background"] == 1
-    with pytest.raises(ValueError, match="thresholds must be 0 < background < foreground <= 1, got 0.6 and 0.5"):
+    with pytest.raises(ValueError, match=r"0 < background < foreground <= 1, got 0\.6 and 0\.5"):
         analysis(tmp_path / "d", truth, guesses, background=0.6)
 
 
