@@ -10,6 +10,7 @@ mmdet and mmseg look names up in the root registry too, so one registration serv
 
 from backbones.openmmlab import networks
 from backbones.openmmlab.checkpoints import SafeCheckpointHook
+from backbones.openmmlab.corruptions import CORRUPTIONS, CommonCorruption
 from backbones.openmmlab.hooks import FiniteGradientsHook, ProgressHook, StopHook
 from backbones.openmmlab.layer_decay import LayerDecayConstructor
 from backbones.openmmlab.networks import DenseSpectralNet
@@ -19,7 +20,9 @@ from backbones.openmmlab.safe_reading import read_safely
 from backbones.openmmlab.timm_networks import TimmBackbone
 
 __all__ = [
+    "CORRUPTIONS",
     "BFloat16OptimWrapper",
+    "CommonCorruption",
     "DenseSpectralNet",
     "FiniteGradientsHook",
     "LayerDecayConstructor",

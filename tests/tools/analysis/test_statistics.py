@@ -61,7 +61,7 @@ def test_images_are_drawn_in_pairs():
     """The same images differ by the same everywhere: there is nothing to be unsure of."""
     random = np.random.default_rng(1)
     second = random.integers(0, 50, (8, 2)).astype(float)
-    difference, low, high = over_images(second + [1.0, 0.0], second, lambda sums: sums[0])
+    difference, low, high = over_images(second + np.array([1.0, 0.0]), second, lambda sums: sums[0])
     assert (difference, low, high) == pytest.approx((8, 8, 8))
     # the mean over images is a metric of sums, and has the interval of values
     first = random.normal(0, 1, (8, 1))
