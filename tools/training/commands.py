@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
@@ -26,19 +27,26 @@ def progress(line: str) -> str | None:
     return f"  {phase} {step}/{total}" + (f"  loss {float(loss):.2f}" if loss else "") + f"  {eta} left"
 
 
-def run(command: list[str], log: Path) -> float:
-    """Run a command, show its progress, keep its output in ``log``; returns the seconds it took."""
+def run(command: list[str], log: Path, environment: dict[str, str] | None = None, name: str = "") -> float:
+    """Run a command, show its progress behind its name, keep its output in ``log``; returns the seconds it took."""
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with (
         log.open("w") as kept,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as process,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+        ) as process,
     ):
         assert process.stdout is not None
         for line in process.stdout:
             kept.write(line)
             if shown := progress(line):
-                say(shown)
+                say(name + shown)
     if process.returncode != 0:
         tail = "".join(log.read_text().splitlines(keepends=True)[-15:])
         raise SystemExit(f"{tail}\n{' '.join(command)} failed with status {process.returncode}; full log: {log}")
