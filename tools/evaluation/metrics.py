@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from analysis.confusion import Pair, image_confusions, metrics_of, read_labels
+from analysis.confusion import image_confusions, metrics_of, read_labels
 from analysis.detection import evaluate
 from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 

@@ -107,9 +107,7 @@ def about(study: RunningStudy, rows: Sequence[Row]) -> str:
         part
         for part in (
             f"seeds {', '.join(map(str, study.study.seeds))}",
-            f"{missing} of {len(study.cases)} runs are missing"
-            if missing
-            else f"all {len(study.cases)} runs are there",
+            f"{missing} of {count} runs are missing" if missing else f"all {count} runs are there",
             trained,
             f"speeds measured on {machine()}",
         )
