@@ -9,11 +9,9 @@ from typing import Any
 import yaml
 from files.paths import ROOT
 
+from evaluation.analyses import read_analyses
 from evaluation.checks import distinct, keys, mapping, one_of, positive, share, whole_number
 from evaluation.protocols import PROTOCOLS
-
-#: What can be done beside training and measuring: see docs/evaluation.md.
-ANALYSES = ("errors", "physics", "features", "receptive_field", "robustness", "resolutions", "tta")
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Study:
     shares: tuple[float, ...]
     seeds: tuple[int, ...]
     reference: str
-    analyses: tuple[str, ...]
+    analyses: dict[str, dict[str, Any]]
 
     def definition(self) -> dict[str, Any]:
         """What may not change in a folder once there are runs in it, in plain values."""
@@ -136,14 +134,8 @@ def _study(content: Any, file: Path) -> Study:
         shares=distinct(content.get("shares", [1.0]), "shares", share),
         seeds=distinct(content.get("seeds", [0]), "seeds", whole_number),
         reference=one_of(content.get("reference", next(iter(entries))), "reference", list(entries)),
-        analyses=tuple(one_of(a, "analyses", ANALYSES) for a in _listed(content.get("analyses"), "analyses")),
+        analyses=read_analyses(content.get("analyses")),
     )
-
-
-def _listed(value: Any, name: str) -> list[Any]:
-    if value is not None and not isinstance(value, list):
-        raise ValueError(f"{name} must be a list, got {value!r}")
-    return value or []
 
 
 def _task(name: str, value: Any, folder: Path) -> Task:

@@ -15,6 +15,7 @@ from reports.pages import page
 from backbones.training.files import write_whole
 from evaluation import tables
 from evaluation.costs import model_costs, speeds
+from evaluation.parts import task_parts
 from evaluation.results import Row, differences
 from evaluation.store import code_version, commit
 
@@ -37,25 +38,16 @@ def write_report(study: RunningStudy) -> str:
         The tables as Markdown.
     """
     rows = study.rows()
-    metrics = {name: task.metric for name, task in study.tasks.items()}
-    compared = differences(rows, metrics, study.study.reference)
+    compared = differences(rows, {n: t.metric for n, t in study.tasks.items()}, study.study.reference)
     costs = all_costs(study, rows)
     text, body = [f"# {study.study.title}", about(study, rows)], [f"<p>{about(study, rows)}</p>"]
-    for name, task in study.tasks.items():
+    for name in study.tasks:
         mine = [row for row in rows if row.line.task == name]
         if not mine:
             continue
-        found = [
-            tables.results_table(mine),
-            tables.differences_table([d for d in compared if d.task == name]),
-            tables.rates_table(mine, task.metric),
-            tables.costs_table(mine, costs["models"]),
-            tables.speed_table(mine, costs["speeds"].get(name, {})),
-            *(tables.classes_table(mine, kind) for kind in ("IoU", "box AP", "mask AP")),
-        ]
-        shown = [table for table in found if table is not None and table.rows]
-        text += [f"## {name}", *(table.markdown() for table in shown)]
-        body += [f"<h2>{name}</h2>", *(table.html() for table in shown)]
+        parts = task_parts(study, name, mine, [d for d in compared if d.task == name], costs)
+        text += [f"## {name}", *(part.markdown() for part in parts if isinstance(part, tables.Table))]
+        body += [f"<h2>{name}</h2>", *(part.html() for part in parts)]
     record = {
         **{"title": study.study.title, "commit": commit(), "code": code_version(), "machine": machine()},
         **{"rows": [row.plain() for row in rows], "costs": costs},

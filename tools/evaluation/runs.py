@@ -152,8 +152,7 @@ class Runs:
         """The file of COCO annotations that predictions are compared with, if it is one, and the hash of the truth."""
         with self._scope:
             if (task, split) not in self._annotations:
-                contender = next(c for (name, _), c in self.contenders.items() if name == task)
-                settings, ready = contender.truth(split), contender.ready
+                settings, ready = self.truth(task, split), self._any_of(task).ready
                 file = ""
                 if ready.kind == "detection":
                     file = str(Path(settings.get("data_root") or "", settings["ann_file"]).absolute())
@@ -162,10 +161,16 @@ class Runs:
 
     def measured(self, task: str, key: str, split: str) -> dict[str, Any]:
         """The metrics of predictions."""
-        ready = next(c for (name, _), c in self.contenders.items() if name == task).ready
         with self._scope:
-            truth = next(c for (name, _), c in self.contenders.items() if name == task).truth(split)
+            truth, ready = self.truth(task, split), self._any_of(task).ready
             return self.store.kept(key, f"metrics-{split}", lambda place: measure(ready, truth, place))
+
+    def truth(self, task: str, split: str) -> dict[str, Any]:
+        """The settings of the data set that predictions are compared with."""
+        return self._any_of(task).truth(split)
+
+    def _any_of(self, task: str) -> Contender:
+        return next(contender for (name, _), contender in self.contenders.items() if name == task)
 
     # --- cases --------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,11 @@ from typing import Any
 
 from files.whole import write_json
 
+from evaluation.analyses import conditions
 from evaluation.assembly import Contender
 from evaluation.checks import one_of
+from evaluation.conditions import Tested, items
+from evaluation.conditions import test as test_case
 from evaluation.entries import Study
 from evaluation.locks import Busy, locked
 from evaluation.results import Row, collect
@@ -56,6 +59,7 @@ class RunningStudy:
         self._check()
         self.runs = Runs(folder, self.contenders, only_there=report_only)
         self.found: dict[Case, Found] = {}
+        self.tested: list[Tested] = []
 
     def _check(self) -> None:
         """What is sure to fail fails now, before anything runs."""
@@ -93,10 +97,22 @@ class RunningStudy:
         def finish(case: Case, environment: dict[str, str]) -> None:
             self.found[case] = self.runs.finish(case, environment)
 
-        failed = work_through(self.cases, finish, environments(processes))
+        places = environments(processes)
+        failed = work_through(self.cases, finish, places)
         if not self.found and failed:
             raise ValueError("nothing could be done; " + "; ".join(f"{c}: {why}" for c, why in failed.items()))
-        return [f"{case}: {why}" for case, why in failed.items()]
+        lines = [f"{case}: {why}" for case, why in failed.items()]
+        wanted = conditions(self.study.analyses)
+
+        def test(item: tuple[Case, int], environment: dict[str, str]) -> None:
+            case, number = item
+            metric = self.tasks[case.task].metric
+            self.tested.append(test_case(self.runs, case, self.found[case], wanted[number], environment, metric))
+
+        failed_tests = work_through(items(self.found, wanted), test, places)
+        for (case, number), why in failed_tests.items():
+            lines.append(f"{case}, {wanted[number].analysis} {wanted[number].name}: {why}")
+        return lines
 
     def rows(self) -> list[Row]:
         """The results of what has been done."""
