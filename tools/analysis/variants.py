@@ -46,8 +46,8 @@ def at_scale(config: Config, factor: float) -> None:
         factor: Such as 0.5, 1 or 2.
 
     Raises:
-        ValueError: ``factor`` is not positive, the test pipeline loads no images from files, or has a ``Resize`` without
-            ``scale`` and ``scale_factor``, or several.
+        ValueError: ``factor`` is not positive, or the test pipeline loads no images from files, has several ``Resize``
+            or one with neither ``scale`` nor ``scale_factor``.
     """
     if not 0 < factor < float("inf"):
         raise ValueError(f"factor must be positive, got {factor}")
