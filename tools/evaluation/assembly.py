@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from torch import nn
 
+import evaluation.optim  # noqa: F401 (registers)
 from evaluation.entries import Entry
 from evaluation.maps import Maps, fit_maps, linear_layers, probe
 from evaluation.protocols import PROTOCOLS, apply_protocol

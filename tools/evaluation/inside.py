@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from evaluation.results import Row, name_of
-from evaluation.trained import example_images, first_backbone, trained_backbone
+from evaluation.results import Row
 
 if TYPE_CHECKING:
     from evaluation.study import RunningStudy

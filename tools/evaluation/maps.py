@@ -12,6 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from spectral_ops import SpectralOperator
+
 #: What mmseg's Feature2Pyramid can do with a map.
 _RESCALES = (4, 2, 1, 0.5, 0.25)
 
@@ -65,8 +67,9 @@ def probe(
 
 
 def linear_layers(net: nn.Module) -> tuple[str, ...]:
-    """Names of all linear layers, what LoRA goes into where nothing else is said."""
-    return tuple(name for name, module in net.named_modules() if type(module) is nn.Linear)
+    """Names of all linear layers but those inside operators, which make physics: LoRA's where nothing else is said."""
+    physics = {m for operator in net.modules() if isinstance(operator, SpectralOperator) for m in operator.modules()}
+    return tuple(name for name, m in net.named_modules() if type(m) is nn.Linear and m not in physics)
 
 
 def fit_maps(config: Config, maps: Maps) -> None:

@@ -97,8 +97,8 @@ def _errors(study: RunningStudy, name: str, rows: Sequence[Row]) -> list[Table]:
             names = ("AP50", *ERRORS, *SPECIAL)
             cells.append([name_of(row.line), *(shown(mean_and_error([one[n] for one in each])) for n in names)])
         note = (
-            "AP50 in percent, and by how many points it would rise if all errors of one kind were put right (TIDE; mean "
-            "± standard error over seeds). Such gains do not add up."
+            "AP50 in percent, and by how many points it would rise if all errors of one kind were put right (TIDE; "
+            "mean ± standard error over seeds). Such gains do not add up."
         )
         head = ["line", "AP50", *ERRORS, *SPECIAL]
         found.append(Table(f"Errors of {'boxes' if called == 'box' else 'masks'}", head, cells, note))

@@ -1,0 +1,162 @@
+"""Every protocol trains exactly what it says, from the weights it says."""
+
+import pytest
+import torch
+from evaluation.assembly import Contender
+from evaluation.protocols import PROTOCOLS
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from small_tasks import NANO, VIT, entry_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``:UserWarning")
+TRAINED = [name for name in PROTOCOLS if name != "given"]
+TASKS = ["detection", "segmentation"]
+
+
+@pytest.fixture(scope="module")
+def contenders(ready, pretrained):
+    return {name: Contender(task, entry_of(NANO, pretrained, TRAINED)) for name, task in ready.items()}
+
+
+def build(config):
+    init_default_scope(config["default_scope"])
+    model = MODELS.build(Config(dict(config)).model)
+    model.init_weights()
+    return model
+
+
+def bare(name):
+    for part in ("net.", "base_model.model.", "base_layer."):
+        name = name.replace(part, "")
+    return name
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("protocol", TRAINED)
+def test_what_trains(protocol, task, contenders, pretrained):
+    torch.manual_seed(1)
+    contender = contenders[task]
+    config = contender.training(protocol, 1.0, 0, 1.0)
+    model = build(config)
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    backbone = {n for n in trained if n.startswith("backbone.")}
+    everything = {n for n, _ in model.named_parameters()}
+    assert trained - backbone == {n for n in everything if not n.startswith("backbone.")}  # neck and heads, always
+    own = {n for n in everything if n.startswith("backbone.")}
+    if protocol in ("scratch", "full"):
+        assert backbone == own
+    elif protocol in ("linear", "frozen"):
+        assert not backbone
+    elif protocol == "lora":
+        assert len(contender.maps.linears) == 30 and backbone == {
+            f"backbone.net.base_model.model.{layer}.lora_{part}.default.weight"
+            for layer in contender.maps.linears
+            for part in "AB"
+        }
+    else:
+        assert backbone and backbone == {n for n in own if "moppa_" in n and "base_layer" not in n}
+
+    weights = torch.load(pretrained, weights_only=True)
+    found = {bare(n): p for n, p in model.backbone.named_parameters()}
+    drawn = [n for n, t in weights.items() if n in found and found[n].shape == t.shape]
+    same = [torch.equal(found[n], weights[n]) for n in drawn]
+    assert len(same) > 100 and (not any(same) if protocol == "scratch" else all(same))
+    assert ("RouteRegularizationHook" in str(config.get("custom_hooks"))) == (protocol == "moppa")
+
+
+@pytest.mark.parametrize("protocol", TRAINED)
+def test_the_rate_is_everythings_or_the_backbones(protocol, contenders):
+    configs = [contenders["segmentation"].training(protocol, 1.0, 0, rate) for rate in (1.0, 3.0)]
+    model = build(configs[0])
+    one, three = (
+        {
+            parameter: (group["lr"], group["weight_decay"])
+            for group in build_optim_wrapper(model, Config(config).optim_wrapper).optimizer.param_groups
+            for parameter in group["params"]
+        }
+        for config in configs
+    )
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            times = 3.0 if name.startswith("backbone.") or not PROTOCOLS[protocol].of_backbone else 1.0
+            assert three[parameter][0] == pytest.approx(times * one[parameter][0]), name
+            assert three[parameter][1] == one[parameter][1], name  # no rule for decay is lost
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_linear_heads_are_linear(task, contenders):
+    """What maps add to the outputs at zero is doubled with them."""
+    model = build(contenders[task].training("linear", 1.0, 0, 1.0)).eval()
+    torch.manual_seed(0)
+    maps = [torch.randn(1, c, n, n) for c, n in zip(contenders[task].maps.channels, (16, 8, 4, 2), strict=True)]
+
+    def outputs(scale):
+        scaled = tuple(scale * m for m in maps)
+        if task == "segmentation":
+            return [model.decode_head(scaled)]
+        return [output for kind in model.bbox_head(model.neck(scaled)) for output in kind]
+
+    with torch.no_grad():
+        for zero, one, two in zip(outputs(0.0), outputs(1.0), outputs(2.0), strict=True):
+            torch.testing.assert_close(two - zero, 2 * (one - zero), atol=1e-4, rtol=1e-4)
+            assert (one - zero).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_linear_heads_learn_and_predict(task, contenders):
+    model = build(contenders[task].training("linear", 1.0, 0, 1.0)).train()
+    samples = [contenders[task].ready.data_set("train")[i] for i in (0, 1)]
+    packed = {name: [sample[name] for sample in samples] for name in ("inputs", "data_samples")}
+    batch = model.data_preprocessor(packed, True)
+    loss, _ = model.parse_losses(model(**batch, mode="loss"))
+    loss.backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    tested = contenders[task].ready.tested
+    packed = {name: [tested[0][name]] for name in ("inputs", "data_samples")}
+    assert len(model.eval().test_step(packed)) == 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_plain_networks_get_a_pyramid_but_for_linear_heads(task, ready):
+    contender = Contender(ready[task], entry_of(VIT, protocols=["scratch"]))
+    assert contender.maps.plain and contender.maps.strides == (8,) * 4 and contender.maps.levels == (4, 8, 16, 32)
+    model = build(contender.model("scratch", None))
+    maps = model.backbone(torch.zeros(1, 3, 64, 64))
+    maps = (model.neck[0] if task == "detection" else model.neck)(maps)
+    assert [tuple(m.shape[1:]) for m in maps] == [(32, n, n) for n in (16, 8, 4, 2)]
+    linear = build(contender.model("linear", None))
+    assert "Feature2Pyramid" not in str(linear)
+    if task == "detection":
+        anchors, pyramids = linear.bbox_head.prior_generator, model.rpn_head.prior_generator
+        sides = [[(b[:, 2] - b[:, 0]).mean().item() for b in g.base_anchors] for g in (anchors, pyramids)]
+        assert sides[0] == pytest.approx(sides[1])  # as large as on the pyramid's levels
+        assert anchors.strides == [(8, 8)] * 4
+
+
+def test_other_widths_reach_neck_and_heads(ready):
+    wide = {**NANO, "arch": {"dims": [8, 16, 24, 40], "depths": [1, 1, 1, 1]}}
+    detector, segmentor = (
+        Contender(ready[t], entry_of(wide, protocols=["scratch"])).model("scratch", None) for t in TASKS
+    )
+    assert detector.model.neck.in_channels == [8, 16, 24, 40] == segmentor.model.decode_head.in_channels
+    assert segmentor.model.auxiliary_head.in_channels == 24
+    model = build(segmentor).eval()
+    assert model.decode_head(model.backbone(torch.zeros(1, 3, 64, 64))).shape == (1, 11, 16, 16)
+
+
+def test_what_does_not_fit_is_said(ready, pretrained):
+    def refused(backbone, match, protocols=("scratch",)):
+        with pytest.raises(ValueError, match=match):
+            Contender(ready["detection"], entry_of(backbone, protocols=protocols))
+
+    refused({"type": "NoSuchNet"}, "entries.e, task detection: the backbone cannot be built: .*NoSuchNet")
+    refused({**NANO, "out_indices": [0, 1]}, "returns 2 maps, the task's model takes 4")
+    refused({**NANO, "arch": "huge"}, "cannot be built: .*arch must be one of")
+    refused({**VIT, "options": {**VIT["options"], "dynamic_img_size": False}}, "cannot take images of 96 x 96 px")
+    refused({"type": "TimmBackbone", "model_name": "resnet10t"}, r"strides \(2, 4, 8, 16\), the task's model takes")
+    adapted = {"type": "AdaptedBackbone", "backbone": NANO}
+    refused(adapted, "'frozen' freezes a backbone, and this one is adapted already", ["frozen"])
+    contender = Contender(ready["detection"], entry_of(NANO, pretrained.with_name("none.pth"), ["full"]))
+    with pytest.raises(ValueError, match=r"entries\.e, task detection: no such checkpoint"):
+        contender.check_checkpoint(0)
