@@ -158,7 +158,9 @@ def _task(name: str, value: Any, folder: Path) -> Task:
         name=name,
         config=_file(value["config"], f"{where}.config", folder),
         cfg_options=options,
-        iterations=None if value.get("iterations") is None else whole_number(value["iterations"], where, 1),
+        iterations=None
+        if value.get("iterations") is None
+        else whole_number(value["iterations"], f"{where}.iterations", 1),
         choose=choose,
         test=one_of(value.get("test", "test"), f"{where}.test", ("test", "val")),
         metric=metric if metric is None else one_of(metric, f"{where}.metric", ("box AP", "mask AP", "mIoU")),
