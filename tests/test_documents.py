@@ -10,7 +10,14 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHON = ("README.md", "docs/from-pde-to-code.md", "docs/operators.md", "docs/openmmlab.md", "docs/adapters.md")
+PYTHON = (
+    "README.md",
+    "docs/from-pde-to-code.md",
+    "docs/operators.md",
+    "docs/openmmlab.md",
+    "docs/adapters.md",
+    "docs/evaluation-analysis.md",
+)
 REFERENCE = {
     "spectral_ops": "spectral_ops",
     "spectral_ops.plot": "plot",

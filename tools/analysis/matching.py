@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +58,12 @@ def _scene(truth: COCO, found: COCO, image: int, kind: Kind, indices: dict[int, 
     scores = np.array([d["score"] for d in detections], float)
     labels = np.array([indices[d["category_id"]] for d in detections], int)
     order = np.argsort(-scores, kind="stable")
-    rank = np.array([np.count_nonzero(labels[order[:i]] == labels[j]) for i, j in enumerate(order)], int)
-    order = order[rank < max_dets]
+    before: Counter[int] = Counter()
+    kept = []
+    for i in order:
+        kept += [i] if before[labels[i]] < max_dets else []
+        before[labels[i]] += 1
+    order = np.array(kept, int)
     crowd = [int(a.get("iscrowd", 0)) for a in annotations]
     if kind == "bbox":
         shapes = [[list(map(float, a["bbox"])) for a in each] for each in (annotations, detections)]

@@ -28,10 +28,11 @@ class Extent:
 def receptive_field(net: Callable[[Tensor], Any], images: Tensor, batch: int = 8) -> Tensor:
     r"""Mean absolute gradient of the last map's centre with respect to every pixel.
 
-    .. math::  F(p) = \frac{1}{N C} \sum_{n, c} \Big| \frac{\partial}{\partial x_{n c p}} \sum_k y_{n k q} \Big|
+    .. math::  F(p) = \frac{1}{N C} \sum_{n, c} \Big| \frac{\partial}{\partial x_{n c p}} \sum_k |y_{n k q}| \Big|
 
-    for images x with C channels, last map y with channels k and its centre q, which is cell ``(H // 2, W // 2)``.
-    A network in training mode is put into evaluation mode meanwhile.
+    for images x with C channels, last map y with channels k and its centre q, which is cell ``(H // 2, W // 2)``. The
+    plain sum over k would not do: behind a LayerNorm it is constant. A network in training mode is put into evaluation
+    mode meanwhile.
 
     Args:
         net: From images to maps ``(B, K, H, W)``, the last of them the one that counts, or to one such map.
@@ -46,8 +47,8 @@ def receptive_field(net: Callable[[Tensor], Any], images: Tensor, batch: int = 8
 
     Source:
         W. Luo et al., *Understanding the Effective Receptive Field in Deep Convolutional Neural Networks*, NeurIPS
-        2016, arXiv 1701.04128; absolute values over channels and images as X. Ding et al., *Scaling Up Your Kernels to
-        31x31*, CVPR 2022, arXiv 2203.06717.
+        2016, arXiv 1701.04128. X. Ding et al., *Scaling Up Your Kernels to 31x31*, CVPR 2022, arXiv 2203.06717, sum the
+        positive channels: the same where maps are positive, and half of it where channels add up to zero.
 
     Example:
         >>> field = receptive_field(nn.Conv2d(3, 4, 3, padding=1), torch.randn(2, 3, 9, 9))
@@ -80,7 +81,7 @@ def _last_map(output: Any) -> Tensor:
 
 
 def _centre(output: Tensor) -> Tensor:
-    return output[:, :, output.shape[2] // 2, output.shape[3] // 2].sum()
+    return output[:, :, output.shape[2] // 2, output.shape[3] // 2].abs().sum()
 
 
 def extents(field: Tensor, levels: Sequence[float] = LEVELS, stride: int = 1) -> dict[float, Extent]:
