@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from analysis import figures
 from analysis.robustness import robustness
 
 from evaluation.analyses import Condition
 from evaluation.results import Row, name_of
 from evaluation.runs import Case, Found, Runs
-from evaluation.tables import Table
+from evaluation.tables import Picture, Table
 
 
 class Tested(NamedTuple):
@@ -40,13 +41,13 @@ def test(
     return Tested(case, condition, runs.measured(case.task, key, "test")[metric])
 
 
-def condition_tables(rows: Sequence[Row], tested: Sequence[Tested], metric: str) -> list[Table]:
-    """Tables of one task: robustness, resolutions, test-time augmentation."""
+def condition_parts(rows: Sequence[Row], tested: Sequence[Tested], metric: str) -> list[Table | Picture]:
+    """Tables and figures of one task: robustness, resolutions, test-time augmentation."""
     by_line = {row.line: [t for t in tested if tuple(row.line) == t.case[:4]] for row in rows}
     clean = {row.line: next(iter(row.seeds.values()))["metrics"][metric] for row in rows}
     note = f"{metric} of the first seed. "
-    tables = []
-    robust = []
+    parts: list[Table | Picture] = []
+    robust, corrupted = [], {}
     for line, all_of_it in by_line.items():
         values: dict[str, list[float]] = {}
         for t in all_of_it:
@@ -54,6 +55,7 @@ def condition_tables(rows: Sequence[Row], tested: Sequence[Tested], metric: str)
                 values.setdefault(t.condition.name[0], []).append(t.value)
         if values and len(set(map(len, values.values()))) == 1:
             found = robustness(clean[line], values)
+            corrupted[name_of(line)] = values
             groups = [f"{found.by_group[g]:.1f}" if g in found.by_group else "-" for g in _GROUPS]
             severities = ", ".join(f"{v:.1f}" for v in found.by_severity)
             robust.append(
@@ -62,7 +64,10 @@ def condition_tables(rows: Sequence[Row], tested: Sequence[Tested], metric: str)
     if robust:
         head = ["line", "clean", "mPC", "rPC (%)", *_GROUPS, "by severity"]
         explained = "mPC: the mean over corruptions and severities; rPC: mPC by that of clean images."
-        tables.append(Table("Robustness", head, robust, note + explained))
+        parts.append(Table("Robustness", head, robust, note + explained))
+        without = {name_of(line): clean[line] for line in clean}
+        curves = figures.corruption_curves(without, corrupted, metric)
+        parts.append(Picture("", curves, f"{metric} over the severity of each corruption; 0 is clean."))
     for analysis, title, explained in _OTHERS:
         names = list(dict.fromkeys(t.condition.name for t in tested if t.condition.analysis == analysis))
         cells, reasons = [], set()
@@ -73,8 +78,18 @@ def condition_tables(rows: Sequence[Row], tested: Sequence[Tested], metric: str)
             cells.append([name_of(line), f"{clean[line]:.1f}", *shown])
         if names:
             head = ["line", "as trained", *(" ".join(f"x {part:g}" for part in n) or "augmented" for n in names)]
-            tables.append(Table(title, head, cells, " ".join([note + explained, *sorted(reasons)])))
-    return tables
+            parts.append(Table(title, head, cells, " ".join([note + explained, *sorted(reasons)])))
+        if names and analysis == "resolutions":
+            sizes = {
+                name_of(line): {
+                    1.0: clean[line],
+                    **{t.condition.name[0]: t.value for t in mine if t.condition.analysis == analysis},
+                }
+                for line, mine in by_line.items()
+                if not any(isinstance(t.value, str) for t in mine if t.condition.analysis == analysis)
+            }
+            parts += [Picture("", figures.over_sizes(sizes, metric), "Over the size of the images.")] if sizes else []
+    return parts
 
 
 _GROUPS = ("noise", "blur", "weather", "digital")

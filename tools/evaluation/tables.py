@@ -1,4 +1,4 @@
-"""The tables of a report: each a title, a head, rows of cells and a note, which Markdown and HTML have in common."""
+"""The tables of a report, which Markdown and HTML have in common, and pictures, which HTML has."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.figure import Figure
+from reports.pages import picture
 from reports.tables import html, markdown, mean_and_error, shown
 
 from evaluation.protocols import PROTOCOLS
@@ -36,6 +38,19 @@ class Table:
         """The same as HTML; the note is text without markup."""
         note = f"<p>{self.note}</p>" if self.note else ""
         return f"<h3>{self.title}</h3><div class='wide'>{html(self.head, self.rows)}</div>{note}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with a title, which may be empty, and a caption."""
+
+    title: str
+    figure: Figure
+    caption: str
+
+    def html(self) -> str:
+        """With the picture inside."""
+        return f"<h3>{self.title}</h3>" * bool(self.title) + picture(self.figure, self.caption)
 
 
 def _line(row: Row) -> list[str]:

@@ -14,19 +14,13 @@ from evaluation.assembly import Contender
 from evaluation.weights import tensors
 
 
-def trained_backbone(contender: Contender, protocol: str, seed: int, checkpoint: Path) -> nn.Module:
-    """The backbone of a run with what it has learned, in evaluation mode."""
-    return _backbone(contender, protocol, seed, tensors(checkpoint))
+def backbone_of(contender: Contender, protocol: str, seed: int, checkpoint: Path | None = None) -> nn.Module:
+    """The backbone of a run in evaluation mode, with what it has learned; without a checkpoint before training.
 
-
-def first_backbone(contender: Contender, protocol: str, seed: int) -> nn.Module:
-    """The same before training; from scratch with random numbers of its own."""
-    torch.manual_seed(seed)
-    return _backbone(contender, protocol, seed, None)
-
-
-def _backbone(contender: Contender, protocol: str, seed: int, state: dict[str, Tensor] | None) -> nn.Module:
+    Where it starts from scratch its random numbers are others than those of the run.
+    """
     read_safely()
+    torch.manual_seed(seed)
     config = contender.model(protocol, contender.checkpoint(seed))
     init_default_scope(config.default_scope)
     with warnings.catch_warnings():
@@ -34,8 +28,8 @@ def _backbone(contender: Contender, protocol: str, seed: int, state: dict[str, T
         net = MODELS.build(config.model.backbone)
         if hasattr(net, "init_weights"):
             net.init_weights()
-    if state is not None:
-        ours = {n.removeprefix("backbone."): t for n, t in state.items() if n.startswith("backbone.")}
+    if checkpoint is not None:
+        ours = {n.removeprefix("backbone."): t for n, t in tensors(checkpoint).items() if n.startswith("backbone.")}
         missing, unexpected = net.load_state_dict(ours, strict=False)
         if missing or unexpected:
             raise ValueError(f"checkpoint and backbone do not fit: {', '.join([*missing, *unexpected][:3])}")
