@@ -27,14 +27,14 @@ def inside(study: RunningStudy, rows: Sequence[Row], asked: Collection[str]) -> 
     """Titles, figures and captions of the first seeds of some lines of one task."""
     if not rows or not {"physics", "features", "receptive_field"} & set(asked):
         return
-    contenders = {row: study.contenders[row.line.task, row.line.entry] for row in rows}
-    images = example_images(contenders[rows[0]])
+    contenders = {name_of(row.line): study.contenders[row.line.task, row.line.entry] for row in rows}
+    images = example_images(next(iter(contenders.values())))
     nets, untrained = {}, {}
     for row in rows:
-        seed = next(iter(row.seeds))
+        seed, name = next(iter(row.seeds)), name_of(row.line)
         checkpoint = Path(row.seeds[seed]["record"]["checkpoint"])
-        nets[name_of(row.line)] = backbone_of(contenders[row], row.line.protocol, seed, checkpoint)
-        untrained[name_of(row.line)] = backbone_of(contenders[row], row.line.protocol, seed)
+        nets[name] = backbone_of(contenders[name], row.line.protocol, seed, checkpoint)
+        untrained[name] = backbone_of(contenders[name], row.line.protocol, seed)
     count = f"{len(images)} images that are tested, first seed"
     if "physics" in asked:
         if learned := {name: found for name, net in nets.items() if (found := learned_physics(net, images))}:
@@ -55,7 +55,7 @@ def inside(study: RunningStudy, rows: Sequence[Row], asked: Collection[str]) -> 
                 "before training": receptive_field(untrained[name], images),
                 "after": receptive_field(net, images),
             }
-            stride = contenders[next(r for r in rows if name_of(r.line) == name)].maps.strides[-1]
+            stride = contenders[name].maps.strides[-1]
             title = "Effective receptive fields" if name == next(iter(nets)) else ""
             caption = "Mean absolute gradient of the last map's centre; squares hold 50 and 99 % of it."
             yield title, figures.receptive_fields(fields, stride), f"{name}. {caption} {count}."

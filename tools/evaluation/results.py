@@ -60,7 +60,7 @@ def collect(cases: Iterable[Case], found: Mapping[Case, Found], runs: Runs) -> l
         lines.setdefault(Line(*case[:4]), []).append(case.seed)
     rows = []
     for line, seeds in lines.items():
-        there = {seed: found[case] for seed in seeds if (case := Case(*line, seed)) in found}
+        there = {seed: found[case] for seed in sorted(seeds) if (case := Case(*line, seed)) in found}
         if not there:
             continue
         first = next(iter(there.values()))

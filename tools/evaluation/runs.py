@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from studies.search import best_rate, search
 from training.commands import run, say
 from training.logs import latest, read_records
 
+from backbones.training.files import write_whole
 from backbones.weights.integrity import sha256
 from evaluation.assembly import Contender
 from evaluation.locks import locked
@@ -115,7 +117,9 @@ class Runs:
             path = str(contender.ready.task.config.parent)
             environment = {**environment, "PYTHONPATH": os.pathsep.join([path, *_python_path()])}
             seconds = self.run([*command, "--resume"], folder / "train.log", environment, f"[{_short(case, rate)}]")
-            checkpoint = Path((folder / "run" / "last_checkpoint").read_text().strip())
+            checkpoint = _named(
+                Path((folder / "run" / "last_checkpoint").read_text().strip()), folder / "checkpoint.pth"
+            )
             record = {"checkpoint": str(checkpoint), "sha256": sha256(checkpoint), "seconds": seconds}
             record |= {"MB": checkpoint.stat().st_size / 1e6, "commit": commit(), **_logged(folder / "run"), **began}
             write_json(result, record)
@@ -208,6 +212,16 @@ def _same(record: dict[str, Any], began: dict[str, Any], path: Path) -> dict[str
                 f"give another --out"
             )
     return record
+
+
+def _named(checkpoint: Path, path: Path) -> Path:
+    """The last checkpoint under a name that does not say after how many iterations it was written."""
+    path.unlink(missing_ok=True)
+    try:
+        os.link(checkpoint, path)
+    except OSError:  # no links on this disk
+        write_whole(path, lambda part: shutil.copyfile(checkpoint, part))
+    return path
 
 
 def _refuse(command: list[str], log: Path, environment: dict[str, str] | None = None, name: str = "") -> float:

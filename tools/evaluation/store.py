@@ -16,7 +16,7 @@ from typing import Any
 
 from files.paths import ROOT
 from files.whole import write_json
-from training.commands import run
+from training.commands import run, say
 
 from backbones.weights.integrity import sha256
 from evaluation.locks import locked
@@ -125,6 +125,7 @@ class Store:
                 evaluator = {"type": "IoUMetric", "output_dir": str(part / "labels")}
             whole = {**config, "test_evaluator": {**evaluator, "format_only": True}}
             write_config(whole, part / "config.py")
+            say(f"{name} testing")
             command = [sys.executable, "tools/test.py", str(part / "config.py"), str(checkpoint)]
             seconds = run([*command, "--work-dir", str(part / "run")], part / "test.log", environment, name)
             self._check(part, kind)

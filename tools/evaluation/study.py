@@ -12,8 +12,7 @@ from files.whole import write_json
 from evaluation.analyses import conditions
 from evaluation.assembly import Contender
 from evaluation.checks import one_of
-from evaluation.conditions import Tested, items
-from evaluation.conditions import test as test_case
+from evaluation.conditions import Outcome, items, outcome_of
 from evaluation.entries import Study
 from evaluation.locks import Busy, locked
 from evaluation.results import Row, collect
@@ -59,7 +58,7 @@ class RunningStudy:
         self._check()
         self.runs = Runs(folder, self.contenders, only_there=report_only)
         self.found: dict[Case, Found] = {}
-        self.tested: list[Tested] = []
+        self.tested: list[Outcome] = []
 
     def _check(self) -> None:
         """What is sure to fail fails now, before anything runs."""
@@ -107,7 +106,7 @@ class RunningStudy:
         def test(item: tuple[Case, int], environment: dict[str, str]) -> None:
             case, number = item
             metric = self.tasks[case.task].metric
-            self.tested.append(test_case(self.runs, case, self.found[case], wanted[number], environment, metric))
+            self.tested.append(outcome_of(self.runs, case, self.found[case], wanted[number], environment, metric))
 
         failed_tests = work_through(items(self.found, wanted), test, places)
         for (case, number), why in failed_tests.items():

@@ -53,15 +53,16 @@ def load_backbone(backbone: dict[str, Any], path: Path, scope: str) -> nn.Module
     read_safely()
     init_default_scope(scope)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            config = with_checkpoint(backbone, path)
-            net = MODELS.build(config)
-            if hasattr(net, "init_weights"):
-                net.init_weights()
+        config = with_checkpoint(backbone, path)
+        net = _built(config, seed=0)
     except Exception as error:  # whatever its author raises
         raise ValueError(f"checkpoint {path} does not fit: {' '.join(str(error).split())[:400]}") from error
-    if isinstance(net, (Dense, TimmBackbone)):
+    if isinstance(net, Dense):
+        return net
+    if isinstance(net, TimmBackbone):  # timm leaves out what does not fit, where it returns maps
+        others = dict(_built(config, seed=1).named_parameters())
+        if drawn := [name for name, p in net.named_parameters() if not torch.equal(p, others[name])]:
+            raise ValueError(f"checkpoint {path} does not fit: it lacks {len(drawn)} parameters, such as {drawn[0]}")
         return net
     prefix = (config.get("init_cfg") or {}).get("prefix", "")
     saved = {n.removeprefix(prefix): t for n, t in tensors(path).items() if n.startswith(prefix)}
@@ -72,6 +73,16 @@ def load_backbone(backbone: dict[str, Any], path: Path, scope: str) -> nn.Module
             f"checkpoint {path} does not fit: it lacks {len(lacking)} of {len(expected)} parameters of this backbone, "
             f"or has them in another shape, such as {lacking[0]}"
         )
+    return net
+
+
+def _built(config: dict[str, Any], seed: int) -> nn.Module:
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        torch.manual_seed(seed)
+        net = MODELS.build(config)
+        if hasattr(net, "init_weights"):
+            net.init_weights()
     return net
 
 

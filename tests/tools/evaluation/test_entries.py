@@ -1,7 +1,10 @@
 """The YAML file: what it means, and what is said where it means nothing."""
 
+import re
+
 import pytest
 import yaml
+from evaluation.analyses import ANALYSES
 from evaluation.entries import read_entries
 from evaluation.protocols import PROTOCOLS
 from files.paths import ROOT
@@ -134,3 +137,15 @@ def test_what_is_not_yaml_is_said(tmp_path):
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/evaluation").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_repositorys_studies_can_be_read(path):
     assert yaml.safe_load(path.read_text())["title"] == read_entries(path).title
+
+
+def test_the_documents_example_can_be_read(root, tmp_path):
+    text = re.search(r"```yaml\n(.*?)```", (root / "docs/evaluation.md").read_text(), re.DOTALL)[1]
+    for name in re.findall(r"[\w.]+\.(?:py|pth|safetensors)\b", text):
+        (tmp_path / name).touch()
+    (tmp_path / "example.yaml").write_text(text)
+    study = read_entries(tmp_path / "example.yaml")
+    assert set(study.tasks) == {"cells", "roads"} and study.entries["vit"].protocols == ("scratch",)
+    documented = (root / "docs/evaluation.md").read_text()
+    assert all(f"\n| `{protocol}` |" in documented for protocol in PROTOCOLS)
+    assert all(f"\n| `{analysis}` |" in documented for analysis in ANALYSES)
