@@ -11,13 +11,21 @@ it is given again, and several can share a folder. Writes report.html, report.md
 from __future__ import annotations
 
 import argparse
+import signal
+from typing import NoReturn
 
 import torch
 from evaluation.entries import read_entries
 from evaluation.study import RunningStudy
 from files.arguments import any_path, existing_file
 from files.paths import RUNS
-from training.commands import say
+from training.commands import say, stop_all
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    """What was started does not go on alone."""
+    stop_all()
+    raise SystemExit(128 + number)
 
 
 def main() -> None:
@@ -32,6 +40,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.processes is not None and args.processes < 1:
         parser.error(f"--processes must be at least 1, got {args.processes}")
+    signal.signal(signal.SIGTERM, _stop)
     try:
         study = RunningStudy(
             read_entries(args.entries), args.out or RUNS / "evaluation" / args.entries.stem, args.only, args.report_only

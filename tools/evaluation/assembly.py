@@ -57,8 +57,10 @@ class Contender:
         channels, strides = zip(*ours, strict=True)
         levels = strides if self.entry.config is not None else tuple(stride for _, stride in theirs)
         self.maps = Maps(channels, strides, levels, linear_layers(self.net))
-        for protocol in self.entry.protocols:
-            self.model(protocol, None)
+        for protocol, rates in self.entry.rates.items():
+            config = self.model(protocol, None)
+            for rate in rates:
+                _scale_rate(copy.deepcopy(config), rate, PROTOCOLS[protocol].of_backbone)
         if "given" in self.entry.protocols:
             check_whole(self.checkpoint(0), self.model("given", None), self.ready.classes)
 
@@ -96,16 +98,18 @@ class Contender:
             checkpoint: What it starts from; None leaves the backbone's own ``init_cfg``.
         """
         config = copy.deepcopy(self.base)
+        imports = [*(config.get("custom_imports") or {}).get("imports", []), *_IMPORTS]
+        config.custom_imports = {"imports": list(dict.fromkeys(imports)), "allow_failed_imports": False}
+        if protocol == "given":
+            return config
         backbone = without_checkpoint(self.backbone) if protocol == "scratch" else self.backbone
-        if checkpoint is not None and PROTOCOLS[protocol].pretrained and protocol != "given":
+        if checkpoint is not None and PROTOCOLS[protocol].pretrained:
             backbone = with_checkpoint(self.backbone, checkpoint)
         config.model.backbone = ConfigDict(backbone)
         if self.entry.config is None and not PROTOCOLS[protocol].linear:
             fit_maps(config, self.maps)
         adapter = self.entry.adapters.get(protocol, {})
         apply_protocol(config, protocol, self.maps, adapter, len(self.ready.classes))
-        imports = [*(config.get("custom_imports") or {}).get("imports", []), *_IMPORTS]
-        config.custom_imports = {"imports": list(dict.fromkeys(imports)), "allow_failed_imports": False}
         return config
 
     def training(self, protocol: str, share: float, seed: int, rate: float) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def overview(values: dict[str, Sequence[float]], metric: str) -> Figure:
     for row, each in enumerate(values.values()):
         ax.barh(row, np.mean(each), color="#9ecae1", height=0.62)
         ax.plot(each, [row] * len(each), "o", color="#08519c", ms=4, alpha=0.8)
-        ax.text(np.mean(each), row, f" {np.mean(each):.1f} ", va="center", ha="right", fontsize=8)
+        ax.text(0, row, f" {np.mean(each):.1f}", va="center", fontsize=8)
     ax.set_yticks(range(len(values)), list(values), fontsize=8)
     ax.invert_yaxis()
     ax.set_xlabel(f"{metric} (%)", fontsize=8)

@@ -14,6 +14,7 @@ from analysis.receptive_field import receptive_field
 from matplotlib.figure import Figure
 from reports.networks import decay
 
+from adapters.openmmlab import AdaptedBackbone
 from backbones import SpectralNet
 from evaluation.results import Row, name_of
 from evaluation.trained import backbone_of, example_images
@@ -41,9 +42,10 @@ def inside(study: RunningStudy, rows: Sequence[Row], asked: Collection[str]) -> 
             caption = "Quantities of the operators by layer: means, and the middle 80 % of all modes and channels."
             yield "Learned physics", figures.physics(learned), f"{caption} {count}."
         for name, net in nets.items():
-            if _heats(net) and images.shape[-1] == images.shape[-2]:
+            bare = net.net if isinstance(net, AdaptedBackbone) else net
+            if _heats(bare) and images.shape[-1] == images.shape[-2]:
                 caption = "k of the modes (n down, m right), its gain, and spatial kernels of a stage's last block."
-                yield "", decay(net, images.shape[-1]), f"{name}: diffusivity {caption}"
+                yield "", decay(bare, images.shape[-1]), f"{name}: diffusivity {caption}"
     if "features" in asked:
         spectra = {name: stage_spectra(net, images) for name, net in nets.items()}
         yield "Spectra of features", figures.spectra(spectra), f"Of each map that a backbone returns; {count}."

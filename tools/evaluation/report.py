@@ -26,7 +26,8 @@ STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222}"
     "img{max-width:100%}figure{margin:1em 0}.wide{overflow-x:auto}"
     "figcaption,p{color:#555;font-size:13px;max-width:900px}"
-    "table{border-collapse:collapse}td,th{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right}"
+    "table{border-collapse:collapse;white-space:nowrap}"
+    "td,th{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right}"
     "td:first-child,th:first-child{text-align:left}h2{margin-top:2em;border-top:2px solid #222;padding-top:.6em}"
 )
 

@@ -86,7 +86,7 @@ def differences_table(found: Sequence[Difference]) -> Table:
         rows.append([d.what, d.metric, f"{p.difference:+.2f}", interval, claim])
     note = (
         "Differences seed by seed: their mean, its BCa bootstrap interval (95 %), and the two-sided sign-flip test. "
-        "Fewer than six seeds cannot give p below 0.05, so they describe; no p is corrected for the number of others."
+        "Fewer than six seeds cannot give p below 0.05, so they describe; p are not corrected for how many there are."
     )
     return Table("Differences", ["first - second", "metric", "difference", "interval", "says"], rows, note)
 

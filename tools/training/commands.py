@@ -14,6 +14,16 @@ from files.paths import ROOT
 PROGRESS = re.compile(r"Iter\((train|val|test)\) *\[ *(\d+)/(\d+)\].*?eta: ([\d:, day]+?) {2}.*?(?:  loss: ([\d.]+)|$)")
 
 
+#: What :func:`run` has started in any thread.
+_RUNNING: set[subprocess.Popen[str]] = set()
+
+
+def stop_all() -> None:
+    """Ask all commands that run to stop; a training saves first."""
+    for process in list(_RUNNING):
+        process.terminate()
+
+
 def say(text: str) -> None:
     print(text, flush=True)
 
@@ -42,11 +52,13 @@ def run(command: list[str], log: Path, environment: dict[str, str] | None = None
             env={**os.environ, **(environment or {})},
         ) as process,
     ):
+        _RUNNING.add(process)
         assert process.stdout is not None
         for line in process.stdout:
             kept.write(line)
             if shown := progress(line):
                 say(name + shown)
+    _RUNNING.discard(process)
     if process.returncode != 0:
         tail = "".join(log.read_text().splitlines(keepends=True)[-15:])
         raise SystemExit(f"{tail}\n{' '.join(command)} failed with status {process.returncode}; full log: {log}")

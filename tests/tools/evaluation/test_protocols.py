@@ -160,3 +160,39 @@ def test_what_does_not_fit_is_said(ready, pretrained):
     contender = Contender(ready["detection"], entry_of(NANO, pretrained.with_name("none.pth"), ["full"]))
     with pytest.raises(ValueError, match=r"entries\.e, task detection: no such checkpoint"):
         contender.check_checkpoint(0)
+
+
+def test_an_entrys_own_config_gives_model_optimizer_and_hooks(ready, root, pretrained):
+    own = {"detection": root / "configs/digit_scenes/mask-rcnn_vheat-n-moppa_fpn.py"}
+    contender = Contender(ready["detection"], entry_of(None, protocols=["full"], config=own))
+    config = contender.training("full", 1.0, 0, 3.0)
+    trained = {n for n, p in build(config).named_parameters() if p.requires_grad and n.startswith("backbone.")}
+    assert trained and all("moppa_" in name for name in trained)
+    assert config["custom_hooks"] == [{"type": "RouteRegularizationHook"}]
+    assert config["train_dataloader"]["batch_size"] == 2 and config["train_cfg"]["max_iters"] == 2  # the task's
+    with pytest.raises(ValueError, match="its config is of mmdet, the task of mmseg"):
+        Contender(ready["segmentation"], entry_of(None, config={"segmentation": own["detection"]}, protocols=["full"]))
+
+
+def test_a_given_model_is_not_touched(ready, root, tmp_path):
+    own = {"segmentation": root / "configs/digit_scenes/upernet_vheat-n.py"}
+    model = build(Config.fromfile(own["segmentation"]))
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "a.pth")
+    entry = entry_of(None, tmp_path / "a.pth", ["given"], config=own)
+    contender = Contender(ready["segmentation"], entry)
+    assert contender.model("given", None).model == Config.fromfile(own["segmentation"]).model
+    torch.save({"state_dict": model.backbone.state_dict()}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"entries\.e, task segmentation: checkpoint .* is not of this config"):
+        Contender(ready["segmentation"], entry)
+
+
+def test_a_rate_that_cannot_be_set_is_said_before_anything_runs(ready, pretrained, tmp_path):
+    import copy
+
+    task = copy.copy(ready["segmentation"])
+    task.config = copy.deepcopy(task.config)
+    task.config.optim_wrapper.constructor = "LayerDecayConstructor"
+    task.config.optim_wrapper.paramwise_cfg.layer_decay = 0.9
+    with pytest.raises(ValueError, match=r"is LayerDecayConstructor's: give this entry rates: \[1\]"):
+        Contender(task, entry_of(NANO, pretrained, ["full"]))
+    Contender(task, entry_of(NANO, pretrained, ["full"], rates={"full": (1.0,)}))
