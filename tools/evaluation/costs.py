@@ -8,10 +8,9 @@ import warnings
 from typing import Any
 
 import torch
+from analysis.costs import stage_costs
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from evaluation.assembly import Contender, parameters
 
@@ -32,16 +31,8 @@ def model_costs(contender: Contender, protocol: str) -> dict[str, Any]:
     height, width = contender.ready.input_size
     return {
         **{"trained": trained, "parameters": total, "backbone_trained": of_backbone, "backbone": whole_backbone},
-        **{"macs": macs(model.backbone, height, width), "size": [height, width]},
+        **{"macs": stage_costs(model.backbone, (height, width))[-1].macs, "size": [height, width]},
     }
-
-
-@torch.no_grad()
-def macs(net: nn.Module, height: int, width: int) -> int:
-    """Multiply-accumulates of one image, by torch's counter."""
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        net.eval()(torch.zeros(1, 3, height, width))
-    return int(counter.get_total_flops()) // 2
 
 
 @torch.no_grad()
