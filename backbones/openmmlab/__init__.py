@@ -11,6 +11,7 @@ mmdet and mmseg look names up in the root registry too, so one registration serv
 from backbones.openmmlab import networks
 from backbones.openmmlab.checkpoints import SafeCheckpointHook
 from backbones.openmmlab.hooks import FiniteGradientsHook, ProgressHook, StopHook
+from backbones.openmmlab.label_values import MapLabels
 from backbones.openmmlab.layer_decay import LayerDecayConstructor
 from backbones.openmmlab.networks import DenseSpectralNet
 from backbones.openmmlab.precision import BFloat16OptimWrapper
@@ -23,6 +24,7 @@ __all__ = [
     "DenseSpectralNet",
     "FiniteGradientsHook",
     "LayerDecayConstructor",
+    "MapLabels",
     "ProgressHook",
     "SafeCheckpointHook",
     "SafeRunner",

@@ -1,4 +1,5 @@
-# Tree crowns: boxes of one class on tiles of 192 px and less, which are shown as they are, in any orientation.
+# Tree crowns: boxes of one class on tiles of 192 px and less, which keep their size, in any orientation.
+_base_ = "small.py"
 data_root = "data/tree_crowns/"
 data_help = "make it with: python tools/make_tree_crowns.py"
 metainfo = dict(classes=("tree",))
@@ -7,18 +8,17 @@ meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
 
 load = dict(type="LoadImageFromFile")
 annotations = dict(type="LoadAnnotations", with_bbox=True)
-size = dict(type="Resize", scale_factor=1.0)
+resize = dict(type="Resize", scale_factor=1.0)
 turns = dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"])
-train_pipeline = [load, annotations, size, turns, dict(type="PackDetInputs")]
-test_pipeline = [load, size, annotations, dict(type="PackDetInputs", meta_keys=meta_keys)]  # truth is not resized
+train_pipeline = [load, annotations, resize, turns, dict(type="PackDetInputs")]
+test_pipeline = [load, resize, annotations, dict(type="PackDetInputs", meta_keys=meta_keys)]  # truth is not resized
 tta_pipeline = [
     load,
     dict(
         type="TestTimeAug",
         transforms=[
-            [size],
-            [dict(type="RandomFlip", prob=0.0)]
-            + [dict(type="RandomFlip", prob=1.0, direction=way) for way in ("horizontal", "vertical", "diagonal")],
+            [resize],
+            [dict(type="RandomFlip", prob=0.0), dict(type="RandomFlip", prob=1.0)],
             [dict(type="PackDetInputs", meta_keys=(*meta_keys, "flip", "flip_direction"))],
         ],
     ),
@@ -37,22 +37,8 @@ def dataset(split, pipeline, **more):  # mmengine leaves functions out of the co
     )
 
 
-def tested(split):
-    return dict(
-        batch_size=8,
-        num_workers=0,
-        sampler=dict(type="DefaultSampler", shuffle=False),
-        dataset=dataset(split, test_pipeline, test_mode=True),
-    )
-
-
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
-    dataset=dataset("train", train_pipeline),
-)
-val_dataloader = tested("val")
-test_dataloader = tested("test")
+train_dataloader = dict(dataset=dataset("train", train_pipeline))
+val_dataloader = dict(dataset=dataset("val", test_pipeline, test_mode=True))
+test_dataloader = dict(dataset=dataset("test", test_pipeline, test_mode=True))
 val_evaluator = dict(type="FasterCocoMetric", ann_file=data_root + "val.json", metric="bbox")
 test_evaluator = dict(type="FasterCocoMetric", ann_file=data_root + "test.json", metric="bbox")
