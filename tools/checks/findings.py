@@ -47,7 +47,9 @@ KINDS = {
     "mask-disagrees": Kind(True, "a mask lies elsewhere than its box", "make the box from the mask"),
     "label-missing": Kind(True, "an image has no label map", "add it; correct seg_map_path or seg_map_suffix"),
     "label-unreadable": Kind(True, "a label map cannot be loaded", "write it again"),
-    "label-no-indices": Kind(True, "a label map holds colours, not numbers of classes", "write one channel of 8 bits"),
+    "label-no-indices": Kind(
+        True, "a label map holds colours, or more than 8 bits", "write numbers of classes in one channel of 8 bits"
+    ),
     "label-outside": Kind(
         True, "a value of a label map is no class and not ignored", "correct classes, or map it with MapLabels"
     ),

@@ -39,7 +39,8 @@ def read_header(path: Path, turned: bool = True, thorough: bool = False) -> Head
             kinds = [_MODES[image.mode]] if image.mode in _MODES else []
             if image.mode.startswith(_DEEP):
                 kinds.append("image-16-bit")
-            orientation = image.getexif().get(_ORIENTATION, 1)
+            has_exif = image.format != "PNG" or "exif" in image.info  # asking a PNG file decodes it
+            orientation = image.getexif().get(_ORIENTATION, 1) if has_exif else 1
             size = image.size
             if turned and orientation != 1:
                 kinds.append("image-rotated")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from mmengine.dataset import Compose
 from PIL import Image
 
 from checks.findings import Findings
@@ -54,11 +55,11 @@ def check_labels(
     view: View, pairs: list[dict[str, Any]], headers: Iterable[Header], findings: Findings, executor: Executor
 ) -> Counter[str]:
     """Load all label maps of a split, several at a time; the number of pixels of each class."""
-    loading = view.label_loading()
+    loading, mapping = view.steps("LoadAnnotations"), view.steps("MapLabels")
     pixels = np.zeros(256, np.int64)
 
     def load(pair: dict[str, Any]) -> Labels:
-        return _load(loading, pair)
+        return _load(loading, mapping, pair)
 
     for pair, header, labels in zip(pairs, headers, executor.map(load, pairs), strict=True):
         path = pair["seg_map_path"]
@@ -70,24 +71,28 @@ def check_labels(
             findings.add("size-differs", view.split, f"{path}: {said}, its image {found}")
         counts = np.array(labels.counts)
         pixels += counts
-        outside = [value for value in np.flatnonzero(counts) if len(view.classes) <= value != view.dataset.ignore_index]
+        outside = [str(v) for v in np.flatnonzero(counts) if len(view.classes) <= v != view.dataset.ignore_index]
         if outside:
-            findings.add("label-outside", view.split, f"{path}: {', '.join(map(str, outside))}")
+            findings.add("label-outside", view.split, f"{path} ({', '.join(outside)})")
         if counts.sum() == counts[view.dataset.ignore_index]:
             findings.add("label-empty", view.split, path)
     return Counter({name: int(pixels[i]) for i, name in enumerate(view.classes) if pixels[i]})
 
 
-def _load(loading: Any, pair: dict[str, Any]) -> Labels:
+def _load(loading: Compose, mapping: Compose, pair: dict[str, Any]) -> Labels:
     path = Path(pair["seg_map_path"])
     if not path.is_file():
         return Labels("label-missing")
     try:
         with Image.open(path) as image:
             mode, size = image.mode, image.size
-        loaded = loading({**pair, "seg_fields": []})["gt_seg_map"]
+        results = loading({**pair, "seg_fields": []})
     except (OSError, SyntaxError, ValueError, AttributeError) as error:
-        return Labels("label-unreadable", str(error).replace(f"{path}: ", ""))
-    if loaded.ndim != 2 or mode.startswith(("I", "F")):
+        return Labels("label-unreadable", str(error))
+    if results["gt_seg_map"].ndim != 2 or mode.startswith(("I", "F")):
         return Labels("label-no-indices", mode)
+    try:
+        loaded = mapping(results)["gt_seg_map"]
+    except ValueError as error:
+        return Labels("label-outside", str(error).rpartition(": ")[2])
     return Labels(None, "", tuple(np.bincount(loaded.ravel(), minlength=256).tolist()), size)

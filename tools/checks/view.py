@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class View:
     dataset: Any = None
     pipeline: list[dict[str, Any]] = field(default_factory=list)
 
-    @property
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, in the order of their labels."""
         return tuple(self.dataset.metainfo.get("classes") or ())
@@ -35,10 +36,9 @@ class View:
         loads = [step for step in self.pipeline if step["type"].endswith("LoadImageFromFile")]
         return not any("ignore_orientation" in step.get("color_type", "color") for step in loads)
 
-    def label_loading(self) -> Compose:
-        """The steps of the pipeline that make a label map what the network sees."""
-        kinds = ("LoadAnnotations", "MapLabels")
-        return Compose([step for step in self.pipeline if step["type"].rpartition(".")[2] in kinds])
+    def steps(self, kind: str) -> Compose:
+        """The steps of one type in the pipeline, alone."""
+        return Compose([step for step in self.pipeline if step["type"].rpartition(".")[2] == kind])
 
 
 @dataclass(frozen=True)
