@@ -68,7 +68,7 @@ class Report:
             yield from (f"    {example}" for example in f.examples)
             yield f"    cure: {self._cure(f)}"
         errors = sum(f.error for f in self.findings)
-        yield f"\n{errors} kinds of errors, {len(self.findings) - errors} of warnings"
+        yield f"\nkinds of errors: {errors}, of warnings: {len(self.findings) - errors}"
 
 
 def check_config(config: Config, splits: Sequence[str], thorough: bool = False) -> Report:

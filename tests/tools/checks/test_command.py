@@ -28,7 +28,7 @@ def command(root, tmp_path, monkeypatch, capsys, detection):
 def test_sound_data_end_with_0(command):
     code, text = command("--splits", "train", "val")
     assert code == 0 and "train: 2 images; cat 2, dog 2" in text and "test" not in text
-    assert "0 kinds of errors, 0 of warnings" in text
+    assert "kinds of errors: 0, of warnings: 0" in text
 
 
 def test_warnings_end_with_0_and_errors_with_1_and_a_record(command, detection):
