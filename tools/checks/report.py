@@ -16,6 +16,7 @@ from checks.coco import check_coco
 from checks.findings import KINDS, Finding, Findings
 from checks.images import check_images
 from checks.labels import check_labels, list_pairs, pictures
+from checks.settings import check_settings
 from checks.splits import check_splits
 from checks.view import View, views
 
@@ -28,6 +29,8 @@ class Report:
     examples: dict[str, dict[str, int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
+    #: Splits that are another one, which is checked once.
+    same: dict[str, str] = field(default_factory=dict)
     #: Where the data come from, as the config says.
     help: str = ""
 
@@ -46,7 +49,13 @@ class Report:
             for f in self.findings
         ]
         splits = {split: {"images": n, "examples": self.examples[split]} for split, n in self.images.items()}
-        return {"broken": self.broken, "splits": splits, "findings": found, "not_checked": self.not_checked}
+        return {
+            "broken": self.broken,
+            "splits": splits,
+            "findings": found,
+            "same": self.same,
+            "not_checked": self.not_checked,
+        }
 
     def _cure(self, finding: Finding) -> str:
         cure = KINDS[finding.kind].cure
@@ -60,6 +69,7 @@ class Report:
         for split, images in self.images.items():
             classes = ", ".join(f"{name} {count:,}" for name, count in self.examples[split].items())
             yield textwrap.shorten(f"{split}: {images:,} images; {classes}", 400, placeholder=" ...")
+        yield from (f"{split}: the same as {other}" for split, other in self.same.items())
         for line in self.not_checked:
             yield f"not checked: {line}"
         for f in self.findings:
@@ -86,17 +96,22 @@ def check_config(config: Config, splits: Sequence[str], thorough: bool = False) 
     files: dict[str, list[Path]] = {}
     with ThreadPoolExecutor() as executor:
         for split in splits:
-            counts: Counter[str] = Counter()
             seen = views(config, split)
+            known = [view for view in seen if view.kind]
             for view in seen:
-                if view.kind is None:
+                if view in known:
+                    check_settings(config, view, findings)
+                else:
                     report.not_checked.append(f"{split}: {view.name}: only COCO's boxes and masks and mmseg's maps are")
-                    continue
-                paths, found = _check(view, findings, executor, thorough)
-                files.setdefault(split, []).extend(paths)
-                counts += found
-            if split in files:
-                classes = list(dict.fromkeys(name for view in seen if view.kind for name in view.classes))
+            data = config[f"{split}_dataloader"].dataset
+            twin = next((s for s in report.images if config[f"{s}_dataloader"].dataset == data), None)
+            if twin:
+                report.same[split] = twin
+            elif known:
+                found = [_check(view, findings, executor, thorough) for view in known]
+                files[split] = [path for paths, _ in found for path in paths]
+                counts = sum((c for _, c in found), Counter())
+                classes = dict.fromkeys(name for view in known for name in view.classes)
                 report.images[split] = len(files[split])
                 report.examples[split] = {name: counts[name] for name in classes}
                 for name in classes if files[split] else ():

@@ -81,6 +81,11 @@ def _view(settings: dict[str, Any], split: str) -> View:
 
 
 def _kind(dataset: Any) -> str | None:
-    """By whose method it loads, so that a data set with annotations of another form is not taken for one of these."""
-    loads = next((cls.__name__ for cls in type(dataset).__mro__ if "load_data_list" in vars(cls)), "")
-    return {"CocoDataset": "coco", "BaseSegDataset": "labels"}.get(loads)
+    """By whose methods it loads, so that a data set with annotations of another form is not taken for one of these."""
+
+    def owner(method: str) -> str:
+        return next((cls.__name__ for cls in type(dataset).__mro__ if method in vars(cls)), "")
+
+    if owner("load_data_list") == "CocoDataset" == owner("parse_data_info"):
+        return "coco"
+    return "labels" if owner("load_data_list") == "BaseSegDataset" else None

@@ -119,6 +119,18 @@ def test_no_json_and_no_file(detection):
     assert "draw them" in report.text()
 
 
+def test_heads_and_metrics_that_contradict_the_data(detection):
+    heads = [{"num_classes": 2}, {"num_classes": 80}]
+    detection.config["model"] = {"backbone": {"num_classes": 1000}, "roi_head": {"bbox_head": heads}}
+    good, other = str(detection.folder / "val.json"), str(detection.folder / "train.json")
+    detection.config["val_evaluator"] = [{"type": "CocoMetric", "ann_file": good}]
+    detection.config["test_evaluator"] = {"type": "CocoMetric", "ann_file": other}
+    found = {(f.kind, f.split): f.examples for f in detection.check().findings}
+    assert set(found) == {("class-count", s) for s in ("train", "val", "test")} | {("truth-differs", "test")}
+    assert found["class-count", "train"] == ("model.roi_head.bbox_head.1.num_classes is 80, of 2",)
+    assert found["truth-differs", "test"][0].startswith(f"test_evaluator reads {other}, the data are")
+
+
 def test_wrappers_are_seen_through_and_parts_are_all_checked(detection):
     train, val = (detection.config[f"{split}_dataloader"]["dataset"] for split in ("train", "val"))
     both = {"type": "ConcatDataset", "datasets": [train, val]}
@@ -130,13 +142,16 @@ def test_wrappers_are_seen_through_and_parts_are_all_checked(detection):
 
 
 def test_other_forms_of_annotations_are_named_as_not_checked(detection):
-    dataset = detection.config["val_dataloader"]["dataset"]
-    detection.config["val_dataloader"]["dataset"] = {**dataset, "type": "XMLDataset", "ann_file": "a.txt"}
+    train, val = (detection.config[f"{split}_dataloader"]["dataset"] for split in ("train", "val"))
+    panoptic = {**train, "type": "CocoPanopticDataset"}
+    detection.config["train_dataloader"]["dataset"] = {"type": "ConcatDataset", "datasets": [train, panoptic]}
+    detection.config["val_dataloader"]["dataset"] = {**val, "type": "XMLDataset", "ann_file": "a.txt"}
     detection.config["test_dataloader"]["dataset"]["backend_args"] = {"backend": "petrel"}
     report = detection.check()
     assert set(report.images) == {"train"}
-    assert [line.partition(":")[0] for line in report.not_checked] == ["val", "test"]
-    assert "XMLDataset" in report.not_checked[0] and "backend_args" in report.not_checked[1]
+    assert [line.partition(":")[0] for line in report.not_checked] == ["train", "val", "test"]
+    for name, line in zip(("CocoPanopticDataset", "XMLDataset", "backend_args"), report.not_checked, strict=True):
+        assert name in line
 
 
 def test_the_record_holds_everything(detection):

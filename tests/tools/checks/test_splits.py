@@ -20,7 +20,9 @@ def test_the_same_path_in_two_lists_is_found(detection):
 
 def test_testing_on_what_is_validated_on_is_no_finding(detection):
     detection.config["test_dataloader"] = detection.config["val_dataloader"]
-    assert detection.check().findings == []
+    report = detection.check()
+    assert report.findings == [] and set(report.images) == {"train", "val"} and report.same == {"test": "val"}
+    assert "test: the same as val" in report.text()
 
 
 def test_equal_lengths_alone_are_no_finding(detection):
