@@ -42,10 +42,12 @@ def test_warnings_end_with_0_and_errors_with_1_and_a_record(command, detection):
     assert record["broken"] and [f["kind"] for f in record["findings"]] == ["box-inverted"]
 
 
-def test_absent_data_are_a_finding_and_data_root_is_an_option(command, detection):
-    options = [f"{s}_dataloader.dataset.data_root=nowhere" for s in ("train", "val", "test")]
-    code, text = command("--cfg-options", *options)
+def test_absent_data_are_a_finding_and_data_root_is_one_option(command, detection):
+    config = detection.folder / "config.py"
+    config.write_text(config.read_text().replace(str(detection.folder), "absent/") + "\ndata_root = 'absent/'")
+    code, text = command()
     assert code == 1 and "place-missing (train)" in text and "draw them" in text
+    assert command("--cfg-options", "data_root=.")[0] == 0
 
 
 def test_what_cannot_be_checked_is_no_success(command, detection):

@@ -1,6 +1,7 @@
 """Tree crowns: splits that share no pixel, boxes that are where the package's are, and files that are whole."""
 
 import json
+import runpy
 import sys
 
 import cv2
@@ -86,6 +87,21 @@ def test_it_is_written_once_and_never_over_other_files(tree_crowns, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="is not the tree-crowns data set"):
         make_tree_crowns(tmp_path)
+
+
+def test_the_command(root, tree_crowns, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "path", [str(root / "tools"), *sys.path])
+
+    def run(out):
+        monkeypatch.setattr(sys, "argv", ["make_tree_crowns.py", "--out", str(out)])
+        runpy.run_path(str(root / "tools/make_tree_crowns.py"), run_name="__main__")
+
+    run(tree_crowns)
+    assert capsys.readouterr().out == f"{tree_crowns}: already there\n"
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path)
+    assert "is not the tree-crowns data set; move it away" in capsys.readouterr().err
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch, tmp_path):
