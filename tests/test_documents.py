@@ -59,6 +59,15 @@ def test_the_table_of_sizes_is_current():
         assert f"\n| {name} | {widths} | {blocks} | {arch.get('norm_placement', 'pre')} |\n" in text
 
 
+def test_the_table_of_findings_is_current():
+    from checks.findings import KINDS
+    from reports.tables import line
+
+    text = (ROOT / "docs/data.md").read_text()
+    rows = [line((f"`{n}`", "error" if k.error else "warning", k.what, k.cure)) for n, k in KINDS.items()]
+    assert "\n".join(rows) in text
+
+
 def test_pictures_of_the_readme_are_small_and_there():
     names = re.findall(r"!\[[^]]+\]\((docs/pictures/[^)]+)\)", (ROOT / "README.md").read_text())
     sizes = [(ROOT / name).stat().st_size for name in names]

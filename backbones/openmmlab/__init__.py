@@ -12,6 +12,7 @@ from backbones.openmmlab import networks
 from backbones.openmmlab.checkpoints import SafeCheckpointHook
 from backbones.openmmlab.corruptions import CORRUPTIONS, CommonCorruption
 from backbones.openmmlab.hooks import FiniteGradientsHook, ProgressHook, StopHook
+from backbones.openmmlab.label_values import MapLabels
 from backbones.openmmlab.layer_decay import LayerDecayConstructor
 from backbones.openmmlab.networks import DenseSpectralNet
 from backbones.openmmlab.precision import BFloat16OptimWrapper
@@ -26,6 +27,7 @@ __all__ = [
     "DenseSpectralNet",
     "FiniteGradientsHook",
     "LayerDecayConstructor",
+    "MapLabels",
     "ProgressHook",
     "SafeCheckpointHook",
     "SafeRunner",
