@@ -60,10 +60,24 @@ def probe(
     for height, width in dict.fromkeys(sizes):
         try:
             maps = net.eval()(torch.zeros(1, backbone.get("in_chans", 3), height, width))
-            found = [(m.shape[1], round(height / m.shape[2])) for m in maps]
+            found = [(m.shape[1], stride_of(height, m.shape[2])) for m in maps]
         except Exception as error:
             raise ValueError(f"the backbone cannot take images of {height} x {width} px: {_short(error)}") from error
     return net, found
+
+
+def stride_of(pixels: int, positions: int) -> int:
+    """The stride that makes so many positions of so many pixels, what is left at the edge padded or dropped.
+
+    Of several it is a power of two if one is among them, or else the least.
+
+    Example:
+        >>> stride_of(240, 8), stride_of(224, 16), stride_of(225, 7)
+        (32, 14, 32)
+    """
+    fitting = [s for s in range(1, pixels + 1) if positions in (-(-pixels // s), pixels // s)]
+    powers = [s for s in fitting if s & (s - 1) == 0]
+    return (powers or fitting or [round(pixels / positions)])[0]
 
 
 def linear_layers(net: nn.Module) -> tuple[str, ...]:

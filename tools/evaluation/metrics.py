@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from analysis.confusion import image_confusions, metrics_of, read_labels
 from analysis.detection import evaluate
-from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
+from mmengine.registry import DATASETS, init_default_scope
 
 from evaluation.tasks import ReadyTask
 
@@ -79,15 +79,17 @@ def segmentation_pairs(
 
 
 def segmentation_truth(ready: ReadyTask, settings: dict[str, Any]) -> Iterator[tuple[Path, np.ndarray, int]]:
-    """Image, truth as the pipeline loads it, and what stored predictions are above it."""
+    """Image, truth as the pipeline gives it, and what stored predictions are above it.
+
+    Raises:
+        ValueError: The pipeline loads no truth.
+    """
     init_default_scope(ready.config.default_scope)
     data = DATASETS.build({**copy.deepcopy(settings), "lazy_init": False})
-    loads = [t for t in settings["pipeline"] if "LoadAnnotations" in str(t["type"])]
-    load = TRANSFORMS.build(loads[0] if loads else {"type": "LoadAnnotations"})
-    ignored = getattr(data, "ignore_index", 255)
     for i in range(len(data)):
-        info = data.get_data_info(i)
-        loaded = load({**info, "img": None})
-        truth = np.asarray(loaded["gt_seg_map"], np.int64)
-        truth[truth == ignored] = 255
-        yield Path(info["img_path"]), truth, int(bool(loaded.get("reduce_zero_label")))
+        sample = data[i]["data_samples"]
+        if "gt_sem_seg" not in sample:
+            raise ValueError(f"tasks.{ready.task.name}: the pipeline of tested images loads no annotations")
+        truth = sample.gt_sem_seg.data[0].numpy().astype(np.int64)
+        truth[truth == getattr(data, "ignore_index", 255)] = 255
+        yield Path(sample.img_path), truth, int(bool(sample.get("reduce_zero_label")))

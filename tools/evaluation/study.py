@@ -14,7 +14,6 @@ from evaluation.assembly import Contender
 from evaluation.checks import one_of
 from evaluation.conditions import Outcome, items, outcome_of
 from evaluation.entries import Study
-from evaluation.locks import Busy, locked
 from evaluation.results import Row, collect
 from evaluation.runs import Case, Found, Runs
 from evaluation.tasks import ReadyTask
@@ -44,7 +43,7 @@ class RunningStudy:
             raise FileNotFoundError(f"there is nothing to report on in {folder}")
         tasks = {name for entry in entries for name in entry.tasks}
         self.tasks = {name: ReadyTask(task, folder) for name, task in study.tasks.items() if name in tasks}
-        self._check_folder({entry.name for entry in entries})
+        self._compare_folder({entry.name for entry in entries})
         self.contenders = {(t, e.name): Contender(self.tasks[t], e) for e in entries for t in e.tasks}
         self.cases = [
             Case(task, entry.name, protocol, share, seed)
@@ -56,6 +55,8 @@ class RunningStudy:
             if protocol != "given" or (share == study.shares[0] and seed == study.seeds[0])
         ]
         self._check()
+        if not report_only:
+            self._compare_folder({entry.name for entry in entries}, write=True)
         self.runs = Runs(folder, self.contenders, only_there=report_only)
         self.found: dict[Case, Found] = {}
         self.tested: list[Outcome] = []
@@ -68,8 +69,8 @@ class RunningStudy:
                 contender.check_checkpoint(seed)
             contender.ready.check_data(contender.entry.searches, self.study.shares)
 
-    def _check_folder(self, entries: set[str]) -> None:
-        """The folder is of this study, which may have grown.
+    def _compare_folder(self, entries: set[str], write: bool = False) -> None:
+        """The folder is of this study, which may have grown; what has is written down.
 
         Raises:
             ValueError: A task or an entry was something else when the folder was made.
@@ -79,16 +80,12 @@ class RunningStudy:
         now["tasks"] = {name: {**now["tasks"][name], "config_text": task.text} for name, task in self.tasks.items()}
         now["entries"] = {name: value for name, value in now["entries"].items() if name in entries}
         now = json.loads(json.dumps(now))
-        try:
-            with locked(self.folder / "study.lock"):
-                then = json.loads(path.read_text()) if path.is_file() else {"tasks": {}, "entries": {}}
-                for kind, things in now.items():
-                    for name in things.keys() & then[kind].keys():
-                        _unchanged(then[kind][name], things[name], f"{kind}.{name}", self.folder)
-                if not self.report_only:
-                    write_json(path, {kind: {**then[kind], **things} for kind, things in now.items()})
-        except Busy:
-            raise ValueError(f"another command has just begun in {self.folder}: try again") from None
+        then = json.loads(path.read_text()) if path.is_file() else {"tasks": {}, "entries": {}}
+        for kind, things in now.items():
+            for name in things.keys() & then[kind].keys():
+                _unchanged(then[kind][name], things[name], f"{kind}.{name}", self.folder)
+        if write:
+            write_json(path, {kind: {**then[kind], **things} for kind, things in now.items()})
 
     def run(self, processes: int) -> list[str]:
         """Do all that is not done; a line for each case that failed."""

@@ -126,10 +126,17 @@ class ReadyTask:
         return found
 
     def data_set(self, split: str) -> Any:
-        """The data set of a loader, opened."""
+        """The data set of a loader, opened.
+
+        Raises:
+            ValueError: It has no images.
+        """
         init_default_scope(self.config.default_scope)
         settings = copy.deepcopy(self.settings(split))
-        return DATASETS.build({**settings, "serialize_data": False, "lazy_init": False})
+        found = DATASETS.build({**settings, "serialize_data": False, "lazy_init": False})
+        if not len(found):
+            raise ValueError(f"tasks.{self.task.name}: {split}_dataloader finds no images; look with check_dataset.py")
+        return found
 
     @cached_property
     def tested(self) -> Any:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from evaluation.metrics import measure, segmentation_pairs
 from evaluation.tasks import ReadyTask
+from mmengine.structures import PixelData
 from mmseg.evaluation import IoUMetric
 from small_tasks import NANO, task_of
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from evaluation.assembly import Contender
+from evaluation.maps import stride_of
 from evaluation.protocols import PROTOCOLS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
@@ -143,6 +144,14 @@ def test_other_widths_reach_neck_and_heads(ready):
     assert segmentor.model.auxiliary_head.in_channels == 24
     model = build(segmentor).eval()
     assert model.decode_head(model.backbone(torch.zeros(1, 3, 64, 64))).shape == (1, 11, 16, 16)
+
+
+@pytest.mark.parametrize("pixels", [64, 90, 96, 192, 225, 240, 333, 480])
+@pytest.mark.parametrize("stride", [4, 8, 16, 32])
+def test_strides_of_sizes_that_they_do_not_divide(pixels, stride):
+    padded = torch.nn.Conv2d(1, 1, stride, stride, padding=0)(torch.zeros(1, 1, pixels, -pixels % stride + pixels))
+    assert stride_of(pixels, padded.shape[2]) == stride_of(pixels, padded.shape[3]) == stride
+    assert stride_of(224, 16) == 14  # a transformer's patches
 
 
 def test_what_does_not_fit_is_said(ready, pretrained):

@@ -96,3 +96,10 @@ def test_what_is_asked_of_nothing(write, content, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is nothing to report on in"):
         RunningStudy(write(**content), tmp_path / "out", report_only=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_refused_leaves_no_trace_of_what_it_was(write, content, tmp_path):
+    refused = {**content, "entries": {"small": {"backbone": {"type": "NoSuchNet"}, "tasks": ["detection"]}}}
+    with pytest.raises(ValueError, match=r"entries\.small, task detection: the backbone cannot be built"):
+        RunningStudy(write(**refused), tmp_path / "out")
+    RunningStudy(write(**content), tmp_path / "out")
