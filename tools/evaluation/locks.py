@@ -14,14 +14,18 @@ class Busy(Exception):
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a lock; the system lets go of it when a process is killed.
 
+    Args:
+        path: Of the lock's file.
+        wait: Until it is free, for what takes a moment.
+
     Raises:
-        Busy: It is held.
+        Busy: It is held, and not waited for.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=0)
+    lock = FileLock(path, timeout=-1 if wait else 0)
     try:
         lock.acquire()
     except Timeout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import warnings
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from reports.pages import page
 
 from backbones.training.files import write_whole
 from evaluation import tables
+from evaluation.conditions import Outcome
 from evaluation.costs import model_costs, speeds
 from evaluation.parts import task_parts
 from evaluation.results import Row, differences
@@ -53,13 +55,27 @@ def write_report(study: RunningStudy) -> str:
         **{"title": study.study.title, "commit": commit(), "code": code_version(), "machine": machine()},
         **{"rows": [row.plain() for row in rows], "costs": costs},
         "differences": [{**d._asdict(), "found": vars(d.found)} for d in compared],
+        "conditions": [{**o.case._asdict(), **_condition(o)} for o in study.tested],
     }
-    write_json(study.folder / "results.json", record)
+    write_json(study.folder / "results.json", _standard(record))
     markdown = "\n\n".join(text) + "\n"
     write_whole(study.folder / "report.md", lambda part: part.write_text(markdown))
     html = page(study.study.title, STYLE, body)
     write_whole(study.folder / "report.html", lambda part: part.write_text(html))
     return markdown
+
+
+def _condition(outcome: Outcome) -> dict[str, Any]:
+    return {"analysis": outcome.condition.analysis, "name": outcome.condition.name, "value": outcome.value}
+
+
+def _standard(value: Any) -> Any:
+    """For any reader of JSON: what is not a number is null."""
+    if isinstance(value, dict):
+        return {str(key): _standard(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_standard(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def all_costs(study: RunningStudy, rows: Sequence[Row]) -> dict[str, Any]:

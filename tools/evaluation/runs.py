@@ -28,6 +28,8 @@ from evaluation.tasks import config_text, write_config
 
 #: Between the learning rates that are tried beyond the candidates while the outermost is the best.
 FACTOR = 3.0
+#: mmengine has one current scope in a process, by which names in configs are looked up.
+_SCOPE = threading.RLock()
 
 
 class Case(NamedTuple):
@@ -74,7 +76,6 @@ class Runs:
     ) -> None:
         self.folder, self.contenders, self.only_there, self.run = folder, contenders, only_there, run
         self.store = Store(folder / "predictions")
-        self._scope = threading.RLock()  # mmengine has one current scope in a process
         self._annotations: dict[tuple[str, str], tuple[str, str]] = {}
 
     def place(self, case: Case, rate: float) -> Path:
@@ -96,7 +97,7 @@ class Runs:
         start = contender.checkpoint(case.seed) if PROTOCOLS[case.protocol].pretrained else None
         if case.protocol == "given":
             return {"checkpoint": str(start), "sha256": sha256(start)}
-        with self._scope:
+        with _SCOPE:
             config = contender.training(case.protocol, case.share, case.seed, rate)
         began = {"config": config_text(config), "start": start and sha256(start)}
         result = folder / "result.json"
@@ -141,7 +142,7 @@ class Runs:
             As :meth:`train`.
         """
         record, contender = self.train(case, rate, environment), self.contenders[case.task, case.entry]
-        with self._scope:
+        with _SCOPE:
             model = contender.model(case.protocol, contender.checkpoint(case.seed)).to_dict()
             config = change(contender.testing(model, split))
             annotations = self.annotations(case.task, split)
@@ -154,7 +155,7 @@ class Runs:
 
     def annotations(self, task: str, split: str) -> tuple[str, str]:
         """The file of COCO annotations that predictions are compared with, if it is one, and the hash of the truth."""
-        with self._scope:
+        with _SCOPE:
             if (task, split) not in self._annotations:
                 settings, ready = self.truth(task, split), self._any_of(task).ready
                 file = ""
@@ -165,7 +166,7 @@ class Runs:
 
     def measured(self, task: str, key: str, split: str) -> dict[str, Any]:
         """The metrics of predictions."""
-        with self._scope:
+        with _SCOPE:
             truth, ready = self.truth(task, split), self._any_of(task).ready
             return self.store.kept(key, f"metrics-{split}", lambda place: measure(ready, truth, place))
 

@@ -153,11 +153,12 @@ class Store:
     def kept(self, key: str, name: str, make: Callable[[Path], Any]) -> Any:
         """What has been computed from predictions, kept beside them as NAME.json while the code of it is the same."""
         path = self.place(key) / f"{name}.json"
-        if path.is_file() and (content := json.loads(path.read_text()))["code"] == _code_of_metrics():
-            return content["value"]
-        value = make(path.parent)
-        write_json(path, {"code": _code_of_metrics(), "value": value})
-        return value
+        with locked(path.with_suffix(".lock"), wait=True):
+            if path.is_file() and (content := json.loads(path.read_text()))["code"] == _code_of_metrics():
+                return content["value"]
+            value = make(path.parent)
+            write_json(path, {"code": _code_of_metrics(), "value": value})
+            return value
 
 
 @cache

@@ -14,6 +14,7 @@ from evaluation.assembly import Contender
 from evaluation.checks import one_of
 from evaluation.conditions import Outcome, items, outcome_of
 from evaluation.entries import Study
+from evaluation.locks import locked
 from evaluation.results import Row, collect
 from evaluation.runs import Case, Found, Runs
 from evaluation.tasks import ReadyTask
@@ -80,12 +81,15 @@ class RunningStudy:
         now["tasks"] = {name: {**now["tasks"][name], "config_text": task.text} for name, task in self.tasks.items()}
         now["entries"] = {name: value for name, value in now["entries"].items() if name in entries}
         now = json.loads(json.dumps(now))
-        then = json.loads(path.read_text()) if path.is_file() else {"tasks": {}, "entries": {}}
-        for kind, things in now.items():
-            for name in things.keys() & then[kind].keys():
-                _unchanged(then[kind][name], things[name], f"{kind}.{name}", self.folder)
-        if write:
-            write_json(path, {kind: {**then[kind], **things} for kind, things in now.items()})
+        if not write and not path.is_file():
+            return
+        with locked(path.with_suffix(".lock"), wait=True):
+            then = json.loads(path.read_text()) if path.is_file() else {"tasks": {}, "entries": {}}
+            for kind, things in now.items():
+                for name in things.keys() & then[kind].keys():
+                    _unchanged(then[kind][name], things[name], f"{kind}.{name}", self.folder)
+            if write:
+                write_json(path, {kind: {**then[kind], **things} for kind, things in now.items()})
 
     def run(self, processes: int) -> list[str]:
         """Do all that is not done; a line for each case that failed."""
@@ -118,7 +122,8 @@ class RunningStudy:
         """Write the report; returns its tables as Markdown."""
         from evaluation.report import write_report
 
-        return write_report(self)
+        with locked(self.folder / "report.lock", wait=True):
+            return write_report(self)
 
 
 def _unchanged(then: dict[str, Any], now: dict[str, Any], name: str, folder: Path) -> None:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from files.whole import write_json
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from training.openmmlab import load_config
 
 from backbones.training.files import write_whole
 from evaluation.entries import Task
+from evaluation.locks import locked
 
 #: The kinds of tasks, by the scope of their configs, and what they are compared by where nothing else is said.
 KINDS = {"mmdet": ("detection", "box AP"), "mmseg": ("segmentation", "mIoU")}
@@ -74,6 +74,7 @@ class ReadyTask:
 
     def __post_init__(self) -> None:
         where = f"tasks.{self.task.name}"
+        self._written: set[Path] = set()
         try:
             self.config = read_config(self.task.config, self.task.cfg_options, "train", self.task.test)
         except ValueError as error:
@@ -225,17 +226,19 @@ class ReadyTask:
 
     def _listed(self, split: str, names: list[str], stem: str) -> dict[str, Any]:
         """Write down images, as annotations of these alone or as a list of names, and read the data from there."""
-        folder = self.folder / "splits" / self.task.name
-        if self.kind == "segmentation":
-            path = folder / f"{stem}.txt"
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, lambda part: part.write_text("".join(f"{name}\n" for name in names)))
-            return {"ann_file": str(path), "indices": None}
-        path, source = folder / f"{stem}.json", self._coco_file(split)
-        coco, kept = json.loads(source.read_text()), set(names)
-        coco["images"] = [image for image in coco["images"] if str(image["id"]) in kept]
-        coco["annotations"] = [a for a in coco["annotations"] if str(a["image_id"]) in kept]
-        write_json(path, coco)
+        suffix = ".txt" if self.kind == "segmentation" else ".json"
+        path = self.folder / "splits" / self.task.name / f"{stem}{suffix}"
+        if path not in self._written:
+            with locked(path.with_suffix(".lock"), wait=True):
+                text = "".join(f"{name}\n" for name in names)
+                if self.kind == "detection":
+                    coco, kept = json.loads(self._coco_file(split).read_text()), set(names)
+                    coco["images"] = [image for image in coco["images"] if str(image["id"]) in kept]
+                    coco["annotations"] = [a for a in coco["annotations"] if str(a["image_id"]) in kept]
+                    text = json.dumps(coco)
+                if not path.is_file() or path.read_text() != text:
+                    write_whole(path, lambda part: part.write_text(text))
+            self._written.add(path)
         return {"ann_file": str(path), "indices": None}
 
     def _coco_file(self, split: str) -> Path:

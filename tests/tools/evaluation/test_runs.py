@@ -2,12 +2,14 @@
 
 import json
 import re
+import threading
 from pathlib import Path
 
 import pytest
 from evaluation.assembly import Contender
 from evaluation.locks import Busy, locked
 from evaluation.runs import Case, Runs
+from evaluation.work import work_through
 from small_tasks import NANO, entry_of
 
 CASE = Case("detection", "e", "scratch", 1.0, 0)
@@ -114,3 +116,22 @@ def test_a_run_is_one_commands(tmp_path, contender):
     these = runs(tmp_path, contender, Commands())
     with locked(these.place(CASE, 1.0) / "lock"), pytest.raises(Busy):
         these.train(CASE, 1.0, {})
+
+
+def test_two_commands_share_a_folder(tmp_path, contender):
+    """Each does what the other is not at, and both come to the same end."""
+    cases = [CASE._replace(seed=seed) for seed in range(3)]
+    commands, ends = Commands(), []
+
+    def command():
+        found, these = {}, runs(tmp_path, contender, commands)
+        failed = work_through(cases, lambda case, place: found.update({case: these.finish(case, place)}), [{}], 0.01)
+        ends.append((failed, found))
+
+    threads = [threading.Thread(target=command) for _ in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert ends[0] == ends[1] and not ends[0][0] and set(ends[0][1]) == set(cases)
+    assert len(commands.trained) == len(set(commands.trained)) == 6  # four rates with seed 0, and one with each other

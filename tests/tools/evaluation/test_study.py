@@ -55,7 +55,7 @@ def test_from_the_file_to_the_report(write, content, tmp_path):
         "### IoU by class",
     ):
         assert heading in markdown
-    record = json.loads((tmp_path / "out/results.json").read_text())
+    record = json.loads((tmp_path / "out/results.json").read_text(), parse_constant=pytest.fail)  # no NaN
     assert [(r["task"], r["entry"], list(r["seeds"])) for r in record["rows"]] == [
         ("detection", "small", ["0"]),
         ("segmentation", "vit", ["0"]),
