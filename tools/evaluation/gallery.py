@@ -25,6 +25,8 @@ from evaluation.tasks import ReadyTask
 
 #: Detections below this score are neither drawn nor counted.
 SCORE = 0.3
+#: Letters of a file's name that have room, and boxes that have room for names.
+_NAME, _NAMED = 24, 15
 #: What is right, what is false, what is missed.
 RIGHT, FALSE, MISSED = "#1a9850", "#d73027", "#fdae00"
 
@@ -60,13 +62,14 @@ def _detections(ready: ReadyTask, settings: dict[str, Any], place: Path, count: 
         detected = sorted((r for r in found if r["image_id"] == score.image), key=lambda r: -r["score"])
         partner, ignored = match(scene)
         seen = {int(p) for p, s in zip(partner, scene.scores, strict=True) if p >= 0 and s >= SCORE}
-        panel(column[0], image, f"{names[score.image]}\nF1 {score.f1:.0f} %"[-60:])
+        panel(column[0], image, f"{names[score.image][-_NAME:]}\nF1 {score.f1:.0f} %")
         panel(column[1], image, f"{score.found} found, {score.false} false, {score.missed} missed")
         for i, box in enumerate(truth):
             _box(column[0], box, RIGHT if i in seen else MISSED, _class(classes, scene.truth, i))
+        found_here = sum(record["score"] >= SCORE for record in detected)
         for i, record in enumerate(detected[: len(scene.scores)]):
             if record["score"] >= SCORE and not ignored[i]:
-                text = f"{_class(classes, scene.labels, i)} {record['score']:.2f}"
+                text = f"{_class(classes, scene.labels, i)} {record['score']:.2f}" * (found_here <= _NAMED)
                 _box(column[1], record["bbox"], RIGHT if partner[i] >= 0 else FALSE, text)
     return figure
 
@@ -97,7 +100,7 @@ def _segmentations(ready: ReadyTask, settings: dict[str, Any], place: Path, coun
             continue
         column, image = axes[:, kept[path]], _read(path)
         guess = read_labels(place / "labels" / f"{path.stem}.png") - shift
-        panel(column[0], image, f"{path.name[-30:]}\nmIoU {scored[kept[path]][0]:.0f} %")
+        panel(column[0], image, f"{path.name[-_NAME:]}\nmIoU {scored[kept[path]][0]:.0f} %")
         for ax, labels, title in zip(column[1:3], (truth, guess), ("truth", "prediction"), strict=True):
             shown = np.full((*labels.shape, 3), 255, np.uint8)
             shown[labels < len(colours)] = colours[labels[labels < len(colours)]]
