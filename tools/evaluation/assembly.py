@@ -10,10 +10,11 @@ from mmengine.config import Config, ConfigDict
 from torch import nn
 
 import evaluation.optim  # noqa: F401 (registers)
+from evaluation.config_files import read_config
 from evaluation.entries import Entry
 from evaluation.maps import Maps, fit_maps, linear_layers, probe
 from evaluation.protocols import PROTOCOLS, apply_protocol
-from evaluation.tasks import ReadyTask, read_config
+from evaluation.tasks import ReadyTask
 from evaluation.weights import check_whole, load_backbone, with_checkpoint, without_checkpoint
 
 _IMPORTS = ("backbones.openmmlab", "adapters.openmmlab", "evaluation.optim")

@@ -20,11 +20,11 @@ from training.logs import latest, read_records
 from backbones.training.files import write_whole
 from backbones.weights.integrity import sha256
 from evaluation.assembly import Contender
+from evaluation.config_files import config_text, write_config
 from evaluation.locks import locked
 from evaluation.metrics import main_metric, measure
 from evaluation.protocols import PROTOCOLS
 from evaluation.store import Store, commit
-from evaluation.tasks import config_text, write_config
 
 #: Between the learning rates that are tried beyond the candidates while the outermost is the best.
 FACTOR = 3.0
@@ -238,7 +238,9 @@ def _python_path() -> list[str]:
 
 
 def _logged(folder: Path) -> dict[str, float]:
-    """Peak memory in MB, and the median of images per second, of the newest log."""
+    """Peak memory in MB, and the median of images per second, of the newest log; nothing where there is none."""
+    if not any(folder.glob("*/vis_data/scalars.json")):
+        return {}
     records = [r for r in read_records(latest(folder, "*/vis_data/scalars.json")) if "loss" in r]
     memory = [r["memory"] for r in records if "memory" in r]
     speed = sorted(r["images_per_s"] for r in records if "images_per_s" in r)

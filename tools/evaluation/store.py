@@ -19,8 +19,8 @@ from files.whole import write_json
 from training.commands import run, say
 
 from backbones.weights.integrity import sha256
+from evaluation.config_files import config_text, write_config
 from evaluation.locks import locked
-from evaluation.tasks import config_text, write_config
 
 #: Whose code predictions depend on: in the repository, and installed.
 _OWN = ("spectral_ops", "backbones", "adapters")

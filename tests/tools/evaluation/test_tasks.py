@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from evaluation.tasks import ReadyTask, read_config
+from evaluation.config_files import read_config
+from evaluation.tasks import ReadyTask
 from mmengine.registry import DATASETS, init_default_scope
 from small_tasks import NANO, task_of
 
