@@ -52,8 +52,8 @@ class RunningStudy:
             for entry in entries
             for task in entry.tasks
             for protocol in entry.protocols
-            for share in study.shares
-            if protocol != "given" or (share == study.shares[0] and seed == study.seeds[0])
+            for share in (study.shares if protocol != "given" else (1.0,))
+            if protocol != "given" or seed == study.seeds[0]
         ]
         self._check()
         if not report_only:

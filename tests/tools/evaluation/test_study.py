@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from evaluation.study import RunningStudy
 from files.paths import ROOT
 from forked import run as run_forked
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
 from small_tasks import CONFIGS, NANO, VIT, task_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the frameworks
@@ -103,3 +106,15 @@ def test_what_was_refused_leaves_no_trace_of_what_it_was(write, content, tmp_pat
     with pytest.raises(ValueError, match=r"entries\.small, task detection: the backbone cannot be built"):
         RunningStudy(write(**refused), tmp_path / "out")
     RunningStudy(write(**content), tmp_path / "out")
+
+
+def test_what_is_tested_as_it_is_has_one_line(write, content, tmp_path, root, digit_scenes):
+    task = {"segmentation": task_of("segmentation", digit_scenes)}
+    config = root / "configs/digit_scenes/upernet_vheat-n.py"
+    init_default_scope("mmseg")
+    torch.save({"state_dict": MODELS.build(Config.fromfile(config).model).state_dict()}, tmp_path / "a.pth")
+    own = {"config": {"segmentation": str(config)}, "checkpoint": "a.pth", "protocols": ["given"]}
+    entries = {"vit": content["entries"]["vit"], "own": own}
+    study = RunningStudy(write(**{**content, "tasks": task, "entries": entries, "seeds": [3, 4]}), tmp_path / "out")
+    assert [tuple(c) for c in study.cases if c.entry == "own"] == [("segmentation", "own", "given", 1.0, 3)]
+    assert [(c.share, c.seed) for c in study.cases if c.entry == "vit"] == [(0.5, 3), (0.5, 4)]
