@@ -28,3 +28,13 @@ def digit_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "digit_scenes"
     assert make_digit_scenes(out, size=64, train=12, val=6, seed=3)
     return out
+
+
+@pytest.fixture(scope="session")
+def tree_crowns(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree crowns, all of them: they take two seconds."""
+    from data_sets.tree_crowns import make_tree_crowns
+
+    out = tmp_path_factory.mktemp("data") / "tree_crowns"
+    assert make_tree_crowns(out)
+    return out

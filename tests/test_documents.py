@@ -10,7 +10,14 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHON = ("README.md", "docs/from-pde-to-code.md", "docs/operators.md", "docs/openmmlab.md", "docs/adapters.md")
+PYTHON = (
+    "README.md",
+    "docs/from-pde-to-code.md",
+    "docs/operators.md",
+    "docs/openmmlab.md",
+    "docs/adapters.md",
+    "docs/evaluation-analysis.md",
+)
 REFERENCE = {
     "spectral_ops": "spectral_ops",
     "spectral_ops.plot": "plot",
@@ -50,6 +57,15 @@ def test_the_table_of_sizes_is_current():
     for name, arch in ARCHS.items():
         widths, blocks = (", ".join(map(str, arch[key])) for key in ("dims", "depths"))
         assert f"\n| {name} | {widths} | {blocks} | {arch.get('norm_placement', 'pre')} |\n" in text
+
+
+def test_the_table_of_findings_is_current():
+    from checks.findings import KINDS
+    from reports.tables import line
+
+    text = (ROOT / "docs/data.md").read_text()
+    rows = [line((f"`{n}`", "error" if k.error else "warning", k.what, k.cure)) for n, k in KINDS.items()]
+    assert "\n".join(rows) in text
 
 
 def test_pictures_of_the_readme_are_small_and_there():

@@ -10,7 +10,9 @@ mmdet and mmseg look names up in the root registry too, so one registration serv
 
 from backbones.openmmlab import networks
 from backbones.openmmlab.checkpoints import SafeCheckpointHook
+from backbones.openmmlab.corruptions import CORRUPTIONS, CommonCorruption
 from backbones.openmmlab.hooks import FiniteGradientsHook, ProgressHook, StopHook
+from backbones.openmmlab.label_values import MapLabels
 from backbones.openmmlab.layer_decay import LayerDecayConstructor
 from backbones.openmmlab.networks import DenseSpectralNet
 from backbones.openmmlab.precision import BFloat16OptimWrapper
@@ -19,10 +21,13 @@ from backbones.openmmlab.safe_reading import read_safely
 from backbones.openmmlab.timm_networks import TimmBackbone
 
 __all__ = [
+    "CORRUPTIONS",
     "BFloat16OptimWrapper",
+    "CommonCorruption",
     "DenseSpectralNet",
     "FiniteGradientsHook",
     "LayerDecayConstructor",
+    "MapLabels",
     "ProgressHook",
     "SafeCheckpointHook",
     "SafeRunner",

@@ -9,6 +9,9 @@ import timm
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from backbones.openmmlab.safe_reading import NUMPY
+from backbones.weights.reading import read_checkpoint
+
 __all__ = ["TimmBackbone"]
 
 
@@ -22,13 +25,16 @@ class TimmBackbone(nn.Module):
         model_name: A model of timm with ``features_only``.
         out_indices: Which of its maps to return.
         options: Further arguments of ``timm.create_model``, such as ``dict(drop_path_rate=0.1, img_size=512)``. Weights
-            too: ``dict(pretrained=True)``, with ``pretrained_cfg_overlay=dict(file=PATH)`` for a file of one's own.
+            too: ``dict(pretrained=True)``, with ``pretrained_cfg_overlay=dict(file=PATH)`` for a file of timm's.
+        init_cfg: ``dict(type="Pretrained", checkpoint=PATH)`` takes them from a detector or segmentor with this
+            backbone.
 
     Attributes:
         channels: Of each map returned.
 
     Raises:
         RuntimeError: The model is unknown, has no maps to return, or its weights do not fit.
+        ValueError: ``init_cfg`` is another one.
 
     Example:
         >>> import torch
@@ -43,10 +49,24 @@ class TimmBackbone(nn.Module):
         *,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         options: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        if init_cfg is not None and not (
+            init_cfg.get("type") == "Pretrained" and set(init_cfg) == {"type", "checkpoint"}
+        ):
+            raise ValueError(f"init_cfg must be dict(type='Pretrained', checkpoint=PATH) or None, got {init_cfg!r}")
+        self.init_cfg = init_cfg
         self.net = timm.create_model(model_name, features_only=True, out_indices=tuple(out_indices), **(options or {}))
         self.channels: list[int] = self.net.feature_info.channels()
+
+    def init_weights(self) -> None:
+        """Load ``init_cfg``'s checkpoint; called by OpenMMLab once the model is built."""
+        if self.init_cfg is None:
+            return
+        content = read_checkpoint(self.init_cfg["checkpoint"], allow=NUMPY)
+        state = content.get("state_dict", content)
+        self.load_state_dict({n.removeprefix("backbone."): t for n, t in state.items() if n.startswith("backbone.")})
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         maps = self.net(x)

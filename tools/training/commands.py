@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
@@ -11,6 +12,16 @@ from files.paths import ROOT
 
 #: What is shown of mmengine's log lines.
 PROGRESS = re.compile(r"Iter\((train|val|test)\) *\[ *(\d+)/(\d+)\].*?eta: ([\d:, day]+?) {2}.*?(?:  loss: ([\d.]+)|$)")
+
+
+#: What :func:`run` has started in any thread.
+_RUNNING: set[subprocess.Popen[str]] = set()
+
+
+def stop_all() -> None:
+    """Ask all commands that run to stop; a training saves first."""
+    for process in list(_RUNNING):
+        process.terminate()
 
 
 def say(text: str) -> None:
@@ -26,19 +37,28 @@ def progress(line: str) -> str | None:
     return f"  {phase} {step}/{total}" + (f"  loss {float(loss):.2f}" if loss else "") + f"  {eta} left"
 
 
-def run(command: list[str], log: Path) -> float:
-    """Run a command, show its progress, keep its output in ``log``; returns the seconds it took."""
+def run(command: list[str], log: Path, environment: dict[str, str] | None = None, name: str = "") -> float:
+    """Run a command, show its progress behind its name, keep its output in ``log``; returns the seconds it took."""
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with (
         log.open("w") as kept,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as process,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+        ) as process,
     ):
+        _RUNNING.add(process)
         assert process.stdout is not None
         for line in process.stdout:
             kept.write(line)
             if shown := progress(line):
-                say(shown)
+                say(name + shown)
+    _RUNNING.discard(process)
     if process.returncode != 0:
         tail = "".join(log.read_text().splitlines(keepends=True)[-15:])
         raise SystemExit(f"{tail}\n{' '.join(command)} failed with status {process.returncode}; full log: {log}")

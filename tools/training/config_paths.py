@@ -41,6 +41,18 @@ def expand_users(options: dict[str, Any]) -> dict[str, Any]:
     return _changed(options, lambda text: str(Path(text).expanduser()) if text.startswith("~/") else text)
 
 
+def move_data(config: Config, root: str) -> None:
+    """Put another folder in the place of the config's ``data_root``, in every path that begins with it."""
+    old = config.data_root.rstrip("/")
+    new = str(Path(root).expanduser().absolute())
+
+    def place(text: str) -> str:
+        return new + text.removeprefix(old) if f"{text}/".startswith(f"{old}/") else text
+
+    for key, value in config._cfg_dict.items():
+        config._cfg_dict[key] = _changed(value, place)
+
+
 def find_data(config: Config, file: Path) -> None:
     """Make what begins with a relative ``data_root`` absolute, such as the annotations an evaluator reads.
 

@@ -17,7 +17,7 @@ from mmengine.utils import import_modules_from_strings
 
 from backbones.openmmlab import read_safely
 from training.config_names import unknown_names
-from training.config_paths import expand_users, find_data, missing_files
+from training.config_paths import expand_users, find_data, missing_files, move_data
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +41,8 @@ def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace, *phas
 
     ``phases`` are what is run: train, val, test.
 
+    ``data_root`` among ``--cfg-options`` is put in its place wherever the config has it.
+
     Paths on the command line are meant from where the user is, ``--cfg-options`` included. Data that a config of this
     repository names lie in the repository, those of another config where the user is, or else in the repository.
 
@@ -50,8 +52,10 @@ def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace, *phas
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     sys.path.insert(1, str(args.config.parent))
     config = Config.fromfile(args.config)
-    find_data(config, args.config)
     options = expand_users(args.cfg_options)
+    if config.get("data_root") and isinstance(options.get("data_root"), str):
+        move_data(config, options.pop("data_root"))
+    find_data(config, args.config)
     if unknown := unknown_names(options, config):
         parser.error(f"--cfg-options: {'; '.join(unknown)}")
     _merge(config, options)

@@ -37,5 +37,20 @@ def test_weights_from_a_file_and_unknown_arguments(tmp_path):
     net = MODELS.build({"type": "TimmBackbone", "model_name": "convnext_tiny", "options": options}).eval()
     x = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(list(net(x)), whole.forward_intermediates(x, intermediates_only=True))
-    with pytest.raises(TypeError, match="init_cfg"):
-        MODELS.build({"type": "TimmBackbone", "model_name": "convnext_tiny", "init_cfg": None})
+    with pytest.raises(TypeError, match="pretrained"):
+        MODELS.build({"type": "TimmBackbone", "model_name": "convnext_tiny", "pretrained": True})
+
+
+def test_weights_from_a_detector_or_segmentor(tmp_path):
+    config = {"type": "TimmBackbone", "model_name": "convnext_tiny", "options": SMALL["convnext_tiny"]}
+    theirs = MODELS.build(config)
+    state = {f"backbone.{n}": t for n, t in theirs.state_dict().items()} | {"neck.conv.weight": torch.zeros(1)}
+    torch.save({"state_dict": state, "meta": {}}, tmp_path / "a.pth")
+    init = {"type": "Pretrained", "checkpoint": str(tmp_path / "a.pth")}
+    net = MODELS.build({**config, "init_cfg": init})
+    net.init_weights()
+    assert all(torch.equal(t, theirs.state_dict()[n]) for n, t in net.state_dict().items())
+    with pytest.raises(RuntimeError, match="Missing key"):
+        MODELS.build({"type": "TimmBackbone", "model_name": "resnet10t", "init_cfg": init}).init_weights()
+    with pytest.raises(ValueError, match="init_cfg must be dict"):
+        MODELS.build({**config, "init_cfg": {"type": "Kaiming"}})

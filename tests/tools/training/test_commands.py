@@ -1,5 +1,8 @@
 """A command's progress, and its end."""
 
+import threading
+import time
+
 import pytest
 from training import commands
 
@@ -28,3 +31,21 @@ def test_a_failing_command_shows_its_last_lines(tmp_path):
     with pytest.raises(SystemExit, match=r"(?s)the reason.*failed with status 3; full log: .*x.log"):
         commands.run(["sh", "-c", "echo the reason; exit 3"], tmp_path / "x.log")
     assert commands.run(["sh", "-c", "exit 0"], tmp_path / "y.log") >= 0
+
+
+def test_commands_in_other_threads_can_be_stopped(tmp_path):
+    ended = []
+
+    def start():
+        try:
+            commands.run(["sh", "-c", "echo up; exec sleep 60"], tmp_path / "z.log", {"A": "b"}, "[z]")
+        except SystemExit as error:
+            ended.append(str(error))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    while not (commands._RUNNING or ended):
+        time.sleep(0.01)
+    commands.stop_all()
+    thread.join(30)
+    assert ended and "failed with status -15" in ended[0] and not commands._RUNNING

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from files.paths import ROOT
 from mmengine.config import Config
-from training.config_paths import expand_users, find_data, missing_files
+from training.config_paths import expand_users, find_data, missing_files, move_data
 
 REPOSITORY = ROOT / "configs" / "any.py"
 
@@ -58,6 +58,16 @@ def test_data_of_other_configs_are_where_the_user_is_or_else_in_the_repository(h
     found = config()
     find_data(found, here / "own.py")
     assert places(found) == "data/x/" and not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_data_root_of_the_command_line_takes_the_place_of_the_configs(here, slash):
+    found = config("data/x/", other="data/xy/b.json")
+    move_data(found, f"mine{slash}")
+    assert places(found) == f"{here}/mine/" and found.other == "data/xy/b.json"
+    found = config("data/x")
+    move_data(found, "/mine/")
+    assert found.train_dataloader.dataset.dataset.data_root == "/mine"
 
 
 @pytest.mark.parametrize("root", ["s3://bucket/x/", "/absolute/x/", ""])

@@ -1,0 +1,111 @@
+"""Predictions are kept under all they depend on, and are there whole or not at all."""
+
+import json
+from pathlib import Path
+
+import pytest
+from evaluation import store as tool
+from evaluation.locks import Busy, locked
+from evaluation.store import Store, prediction_key
+from files.paths import ROOT
+
+CONFIG = {"model": {"type": "A"}, "test_dataloader": {"batch_size": 2}, "work_dir": "x"}
+
+
+def test_the_key_changes_with_every_ingredient():
+    key = prediction_key(CONFIG, "weights", "truth", "code")
+    others = [
+        prediction_key({**CONFIG, "model": {"type": "B"}}, "weights", "truth", "code"),
+        prediction_key({**CONFIG, "test_dataloader": {"batch_size": 3}}, "weights", "truth", "code"),
+        prediction_key(CONFIG, "weights 2", "truth", "code"),
+        prediction_key(CONFIG, "weights", "truth 2", "code"),
+        prediction_key(CONFIG, "weights", "truth", "code 2"),
+    ]
+    assert len({key, *others}) == 6
+    assert prediction_key({**CONFIG, "work_dir": "y", "log_level": "INFO"}, "weights", "truth", "code") == key
+
+
+def test_the_code_is_that_on_the_disk(tmp_path, monkeypatch):
+    def version():
+        tool.code_version.cache_clear()
+        return tool.code_version()
+
+    try:
+        assert version() == version()
+        monkeypatch.setattr(tool, "ROOT", tmp_path)
+        for package in ("spectral_ops", "backbones", "adapters"):
+            (tmp_path / package).mkdir()
+            (tmp_path / package / "a.py").write_text("x = 1")
+        first = version()
+        (tmp_path / "adapters" / "a.py").write_text("x = 2")
+        assert version() != first
+        second = version()
+        monkeypatch.setattr(tool, "_version", lambda name: "0" if name == "torch" else "1")
+        assert version() != second
+    finally:
+        tool.code_version.cache_clear()
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"weights")
+    return path
+
+
+class Commands:
+    """In the place of tools/test.py."""
+
+    def __init__(self, leaves=True):
+        self.leaves, self.count = leaves, 0
+
+    def __call__(self, command, log, environment=None, name=""):
+        assert command[1] == "tools/test.py" and (ROOT / command[1]).is_file()
+        self.count += 1
+        config = {}
+        exec(Path(command[2]).read_text(), config)
+        if self.leaves:
+            Path(config["test_evaluator"]["outfile_prefix"] + ".bbox.json").write_text("[]")
+        return 3.0
+
+
+def test_predictions_are_made_once(tmp_path, checkpoint):
+    store, command = Store(tmp_path / "p"), Commands()
+
+    def predict(config=CONFIG, truth="truth"):
+        return store.predict(config, "detection", checkpoint, ("a.json", truth), "", run=command)
+
+    key = predict()
+    assert predict() == key and command.count == 1
+    assert json.loads((store.place(key) / "record.json").read_text())["seconds"] == 3.0
+    assert (store.place(key) / "found.bbox.json").is_file()
+    assert predict(truth="other") != key and command.count == 2
+    checkpoint.write_bytes(b"other weights")
+    assert predict() != key and command.count == 3
+
+
+def test_what_was_cut_off_is_made_again(tmp_path, checkpoint):
+    store = Store(tmp_path / "p")
+    with pytest.raises(FileNotFoundError, match=r"tools/test.py has left no predictions in .*\.part; see .*test\.log"):
+        store.predict(CONFIG, "detection", checkpoint, ("a.json", "truth"), "", run=Commands(leaves=False))
+    key = prediction_key(CONFIG, tool.sha256(checkpoint), "truth", tool.code_version())
+    with pytest.raises(FileNotFoundError, match=r"predictions are missing: .*run again without --report-only"):
+        store.place(key)
+    assert store.predict(CONFIG, "detection", checkpoint, ("a.json", "truth"), "", run=Commands()) == key
+    with locked(tmp_path / "p" / f"{key}.lock"):  # what is there needs no lock
+        assert store.predict(CONFIG, "detection", checkpoint, ("a.json", "truth"), "", run=None) == key
+
+
+def test_another_commands_predictions_are_waited_for(tmp_path, checkpoint):
+    key = prediction_key(CONFIG, tool.sha256(checkpoint), "truth", tool.code_version())
+    with locked(tmp_path / f"{key}.lock"), pytest.raises(Busy):
+        Store(tmp_path).predict(CONFIG, "detection", checkpoint, ("a.json", "truth"), "", run=None)
+
+
+def test_metrics_are_computed_once_and_again_where_their_code_changes(tmp_path, checkpoint, monkeypatch):
+    store = Store(tmp_path)
+    key = store.predict(CONFIG, "detection", checkpoint, ("a.json", "truth"), "", run=Commands())
+    assert store.kept(key, "m", lambda place: (place / "found.bbox.json").read_text()) == "[]"
+    assert store.kept(key, "m", lambda place: "not again") == "[]"
+    monkeypatch.setattr(tool, "_code_of_metrics", lambda: "other")
+    assert store.kept(key, "m", lambda place: "again") == "again"

@@ -1,0 +1,1 @@
+"""One comparison from a YAML file: which networks, which tasks, which protocols, their runs, predictions and report."""

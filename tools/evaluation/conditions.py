@@ -1,0 +1,101 @@
+"""Trained networks under other conditions: corrupted images, other sizes, several versions of an image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from analysis import figures
+from analysis.robustness import robustness
+
+from backbones.openmmlab import CORRUPTIONS
+from evaluation.analyses import Condition
+from evaluation.results import Line, Row, name_of
+from evaluation.runs import Case, Found, Runs
+from evaluation.tables import Picture, Table
+
+
+class Outcome(NamedTuple):
+    """A line of the table, by its first seed, under a condition: the metric, or why there is none."""
+
+    case: Case
+    condition: Condition
+    value: float | str
+
+
+def items(found: dict[Case, Found], wanted: Sequence[Condition]) -> list[tuple[Case, int]]:
+    """What is to be tested: the first seed of each line, and the number of a condition."""
+    first: dict[tuple[Any, ...], Case] = {}
+    for case in sorted(found, key=lambda case: case.seed):
+        first.setdefault(case[:4], case)
+    return [(case, number) for case in first.values() for number in range(len(wanted))]
+
+
+def outcome_of(
+    runs: Runs, case: Case, found: Found, condition: Condition, environment: dict[str, str], metric: str
+) -> Outcome:
+    """Test a case under a condition; where its config does not allow that, say so in the place of the metric."""
+    try:
+        key = runs.predict(case, found.rate, "test", environment, condition.changed)
+    except ValueError as error:
+        return Outcome(case, condition, str(error))
+    return Outcome(case, condition, runs.measured(case.task, key, "test").get(metric, math.nan))
+
+
+def condition_parts(rows: Sequence[Row], tested: Sequence[Outcome], metric: str) -> list[Table | Picture]:
+    """Tables and figures of one task: robustness, resolutions, test-time augmentation."""
+    clean = {row.line: next(iter(row.seeds.values()))["metrics"].get(metric, math.nan) for row in rows}
+    values: dict[str, dict[Line, dict[Any, float]]] = {}
+    reasons: dict[str, set[str]] = {}
+    for t in tested:
+        line = Line(*t.case[:4])
+        if isinstance(t.value, str):
+            reasons.setdefault(t.condition.analysis, set()).add(t.value)
+        elif line in clean:
+            values.setdefault(t.condition.analysis, {}).setdefault(line, {})[t.condition.name] = t.value
+    parts = [*_robustness(clean, values.get("robustness", {}), metric)]
+    for analysis, title, explained in _OTHERS:
+        found = values.get(analysis, {})
+        names = sorted({name for each in found.values() for name in each})
+        head = ["line", "as trained", *(" ".join(f"x {part:g}" for part in name) or "augmented" for name in names)]
+        cells = [
+            [name_of(line), f"{clean[line]:.1f}", *(f"{each[n]:.1f}" if n in each else "-" for n in names)]
+            for line, each in found.items()
+        ]
+        note = " ".join([f"{metric} of the first seed.", explained, *sorted(reasons.get(analysis, ()))])
+        if found or analysis in reasons:
+            parts.append(Table(title, head, cells or [["-", "-"]], note))
+        if found and analysis == "resolutions":
+            sizes = {name_of(n): {1.0: clean[n], **{name[0]: v for name, v in e.items()}} for n, e in found.items()}
+            parts.append(Picture("", figures.over_sizes(sizes, metric), "Over the size of the images."))
+    return parts
+
+
+def _robustness(
+    clean: dict[Line, float], found: dict[Line, dict[Any, float]], metric: str
+) -> Iterator[Table | Picture]:
+    cells, corrupted = [], {}
+    for line, each in found.items():
+        values: dict[str, list[float]] = {}
+        for (name, _), value in sorted(each.items()):
+            values.setdefault(name, []).append(value)
+        if len(set(map(len, values.values()))) > 1:
+            continue  # some are missing
+        corrupted[name_of(line)] = values
+        sums = robustness(clean[line], values)
+        groups = [f"{sums.by_group[g]:.1f}" if g in sums.by_group else "-" for g in CORRUPTIONS]
+        severities = ", ".join(f"{v:.1f}" for v in sums.by_severity)
+        cells.append([name_of(line), f"{sums.clean:.1f}", f"{sums.mpc:.1f}", f"{sums.rpc:.0f}", *groups, severities])
+    if cells:
+        head = ["line", "clean", "mPC", "rPC (%)", *CORRUPTIONS, "by severity"]
+        note = f"{metric} of the first seed. mPC: mean over corruptions and severities; rPC: mPC / clean."
+        yield Table("Robustness", head, cells, note)
+        curves = figures.corruption_curves({name_of(n): v for n, v in clean.items()}, corrupted, metric)
+        yield Picture("", curves, f"{metric} over the severity of each corruption; 0 is clean.")
+
+
+_OTHERS = (
+    ("resolutions", "Other sizes", "Sides of the images in multiples of those that were tested."),
+    ("tta", "Test-time augmentation", "By the config's tta_pipeline."),
+)

@@ -1,0 +1,245 @@
+"""The YAML file of a comparison: its schema, and what it says in plain objects."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from files.paths import ROOT
+
+from evaluation.analyses import read_analyses
+from evaluation.checks import distinct, keys, mapping, one_of, positive, share, whole_number
+from evaluation.protocols import PROTOCOLS
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: a config of mmdet or mmseg, and which of its data train, choose and test.
+
+    Attributes:
+        config: The file.
+        cfg_options: Settings of it that change, by dotted names.
+        iterations: Of training, with a warm-up and a cosine; the config's own schedule where it is None.
+        choose: What learning rates are chosen by: a share or a number of the training images, held out, or ``"val"``,
+            the images of the config's ``val_dataloader``. Only needed where there is a choice.
+        test: The loader that is tested, ``"test"`` or ``"val"``.
+        metric: What is compared: box AP, mask AP or mIoU; None is box AP or mIoU.
+    """
+
+    name: str
+    config: Path
+    cfg_options: dict[str, Any] = field(default_factory=dict)
+    iterations: int | None = None
+    choose: float | str | None = None
+    test: str = "test"
+    metric: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network to compare.
+
+    Attributes:
+        backbone: Takes the place of the task's; any registered one.
+        config: Instead of it, a config for each task whose whole model, optimizer and hooks are taken.
+        checkpoint: Weights, with ``{task}`` and ``{seed}`` in the path where they differ.
+        protocols: How it is trained.
+        rates: Candidates for the learning rate by protocol, in multiples of the config's.
+        adapters: Options of LoRA and MoPPA by protocol.
+        tasks: The names of those it takes part in.
+    """
+
+    name: str
+    backbone: dict[str, Any] | None
+    config: dict[str, Path] | None
+    checkpoint: str | None
+    protocols: tuple[str, ...]
+    rates: dict[str, tuple[float, ...]]
+    adapters: dict[str, dict[str, Any]]
+    tasks: tuple[str, ...]
+
+    @property
+    def searches(self) -> bool:
+        """Whether there is a learning rate to choose."""
+        return any(len(rates) > 1 for rates in self.rates.values())
+
+
+@dataclass(frozen=True)
+class Study:
+    """All of a YAML file."""
+
+    file: Path
+    title: str
+    tasks: dict[str, Task]
+    entries: dict[str, Entry]
+    shares: tuple[float, ...]
+    seeds: tuple[int, ...]
+    reference: str
+    analyses: dict[str, dict[str, Any]]
+
+    def definition(self) -> dict[str, Any]:
+        """What may not change in a folder once there are runs in it, in plain values."""
+        tasks = {name: {**asdict(task), "config": str(task.config)} for name, task in self.tasks.items()}
+        for task in tasks.values():
+            del task["metric"]
+        entries = {
+            name: {
+                "backbone": entry.backbone,
+                "config": entry.config and {task: str(path) for task, path in entry.config.items()},
+                "checkpoint": entry.checkpoint,
+                "adapters": entry.adapters,
+            }
+            for name, entry in self.entries.items()
+        }
+        return {"tasks": tasks, "entries": entries}
+
+
+def read_entries(file: Path) -> Study:
+    """Read a YAML file.
+
+    Raises:
+        ValueError: It is not YAML, or says something that is not accepted; the message names the key.
+    """
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    try:
+        return _study(content, file)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def _study(content: Any, file: Path) -> Study:
+    content = mapping(content, "the file")
+    accepted = (
+        *("title", "tasks", "entries", "protocols", "shares", "seeds", "rates", "adapters", "reference", "analyses"),
+    )
+    keys(content, "the file", accepted, ("tasks", "entries", "protocols"))
+    tasks = {n: _task(n, t, file.parent) for n, t in mapping(content["tasks"], "tasks").items()}
+    entries = {
+        name: _entry(name, entry, content, tuple(tasks), file.parent)
+        for name, entry in mapping(content["entries"], "entries").items()
+    }
+    title = content.get("title", file.stem)
+    if not isinstance(title, str) or not title:
+        raise ValueError(f"title must be a text, got {title!r}")
+    return Study(
+        file=file,
+        title=title,
+        tasks=tasks,
+        entries=entries,
+        shares=distinct(content.get("shares", [1.0]), "shares", share),
+        seeds=distinct(content.get("seeds", [0]), "seeds", whole_number),
+        reference=one_of(content.get("reference", next(iter(entries))), "reference", list(entries)),
+        analyses=read_analyses(content.get("analyses")),
+    )
+
+
+def _task(name: str, value: Any, folder: Path) -> Task:
+    where = f"tasks.{name}"
+    value = mapping(value, where)
+    keys(value, where, ("config", "cfg_options", "iterations", "choose", "test", "metric"), ("config",))
+    options = value.get("cfg_options") or {}
+    if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
+        raise ValueError(f"{where}.cfg_options must be a mapping of dotted names, got {options!r}")
+    choose = value.get("choose")
+    if choose is not None and choose != "val":
+        if isinstance(choose, str):
+            raise ValueError(f"{where}.choose must be a share, a number of training images or 'val', got {choose!r}")
+        is_count = isinstance(choose, int) and not isinstance(choose, bool)
+        choose = whole_number(choose, f"{where}.choose", 1) if is_count else positive(choose, f"{where}.choose")
+        if not is_count and choose >= 1:
+            raise ValueError(f"{where}.choose: a share of the training images must be below 1, got {choose!r}")
+    metric = value.get("metric")
+    return Task(
+        name=name,
+        config=_file(value["config"], f"{where}.config", folder),
+        cfg_options=options,
+        iterations=None
+        if value.get("iterations") is None
+        else whole_number(value["iterations"], f"{where}.iterations", 1),
+        choose=choose,
+        test=one_of(value.get("test", "test"), f"{where}.test", ("test", "val")),
+        metric=metric if metric is None else one_of(metric, f"{where}.metric", ("box AP", "mask AP", "mIoU")),
+    )
+
+
+def _entry(name: str, value: Any, content: dict[str, Any], tasks: tuple[str, ...], folder: Path) -> Entry:
+    where = f"entries.{name}"
+    value = mapping(value, where)
+    keys(value, where, ("backbone", "config", "checkpoint", "protocols", "rates", "adapters", "tasks"))
+    if ("backbone" in value) == ("config" in value):
+        raise ValueError(f"{where} needs either backbone or config")
+    backbone, config = value.get("backbone"), value.get("config")
+    if "backbone" in value and (not isinstance(backbone, dict) or not isinstance(backbone.get("type"), str)):
+        raise ValueError(f"{where}.backbone must be a mapping with a type, such as {{type: VHeat}}, got {backbone!r}")
+    takes = distinct(value.get("tasks", tasks), f"{where}.tasks", lambda item, at: one_of(item, at, tasks))
+    if "config" in value:
+        keys(mapping(config, f"{where}.config"), f"{where}.config", tasks)
+        config = {task: _file(path, f"{where}.config.{task}", folder) for task, path in config.items()}
+        takes = tuple(task for task in takes if task in config)
+        if not takes:
+            raise ValueError(f"{where}.config: there is none for the entry's tasks")
+    checkpoint = value.get("checkpoint")
+    if checkpoint is not None:
+        checkpoint = _checkpoint(checkpoint, f"{where}.checkpoint", folder)
+    protocols = distinct(
+        value.get("protocols", content["protocols"]), "protocols", lambda item, at: one_of(item, at, list(PROTOCOLS))
+    )
+    for protocol in protocols:
+        if protocol == "given" and (config is None or checkpoint is None):
+            raise ValueError(f"{where}: protocol 'given' tests a whole model as it is: give config and checkpoint")
+        if PROTOCOLS[protocol].pretrained and not (checkpoint or config or _starts_trained(backbone)):
+            raise ValueError(
+                f"{where}: protocol {protocol!r} starts from trained weights: give checkpoint, or leave it to 'scratch'"
+            )
+    given = {**_rates(content.get("rates"), "rates"), **_rates(value.get("rates"), f"{where}.rates")}
+    rates = {p: given.get(p, PROTOCOLS[p].rates) for p in protocols}
+    adapters = {p: dict(PROTOCOLS[p].adapter) for p in protocols if PROTOCOLS[p].adapter}
+    for at, source in (("adapters", content.get("adapters")), (f"{where}.adapters", value.get("adapters"))):
+        if source is not None:
+            keys(mapping(source, at), at, [p for p in PROTOCOLS if PROTOCOLS[p].adapter])
+            for p in adapters.keys() & source.keys():
+                adapters[p] |= mapping(source[p], f"{at}.{p}")
+    return Entry(name, backbone, config, checkpoint, protocols, rates, adapters, takes)
+
+
+def _starts_trained(backbone: dict[str, Any]) -> bool:
+    return bool(backbone.get("init_cfg") or (backbone.get("options") or {}).get("pretrained"))
+
+
+def _rates(value: Any, name: str) -> dict[str, tuple[float, ...]]:
+    """By protocol; a list is for all of them."""
+    if value is None:
+        return {}
+    if isinstance(value, list):
+        return dict.fromkeys(PROTOCOLS, distinct(value, name, positive))
+    keys(mapping(value, name), name, PROTOCOLS)
+    return {protocol: distinct(rates, f"{name}.{protocol}", positive) for protocol, rates in value.items()}
+
+
+def _file(value: Any, name: str, folder: Path) -> Path:
+    """A path meant from the YAML file, or else from the repository."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be the path of a file, got {value!r}")
+    tried = [base / Path(value).expanduser() for base in (folder, ROOT)]
+    for path in tried:
+        if path.is_file():
+            return path.absolute()
+    raise ValueError(f"{name}: no such file: {value} (looked in {folder} and in the repository)")
+
+
+def _checkpoint(value: Any, name: str, folder: Path) -> str:
+    if not isinstance(value, str) or "://" in value:
+        raise ValueError(f"{name} must be the path of a file, got {value!r}")
+    try:
+        example = value.format(task="", seed=0)
+    except (KeyError, IndexError, ValueError):
+        raise ValueError(f"{name}: only {{task}} and {{seed}} are filled in, got {value!r}") from None
+    if example == value:
+        return str(_file(value, name, folder))
+    base = folder if (folder / Path(value).parts[0]).exists() else ROOT
+    return str(base / Path(value).expanduser())

@@ -1,0 +1,168 @@
+"""Predictions, kept under a hash of all that they depend on, so that metrics and pictures need no second run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from files.paths import ROOT
+from files.whole import write_json
+from training.commands import run, say
+
+from backbones.weights.integrity import sha256
+from evaluation.config_files import config_text, write_config
+from evaluation.locks import locked
+
+#: Whose code predictions depend on: in the repository, and installed.
+_OWN = ("spectral_ops", "backbones", "adapters")
+_OTHERS = ("torch", "torchvision", "timm", "peft", "mmengine", "mmcv", "mmdet", "mmseg", "numpy")
+#: Settings that change nothing in predictions.
+_ASIDE = ("work_dir", "test_evaluator", "randomness", "default_hooks", "data_help", "log_level", "resume")
+
+
+@cache
+def code_version() -> str:
+    """A hash of the packages' sources, changes that are not committed included, and of what they build on."""
+    digest = hashlib.sha256()
+    for package in _OWN:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    for name in _OTHERS:
+        digest.update(f"{name} {_version(name)}\n".encode())
+    return digest.hexdigest()
+
+
+def _version(name: str) -> str:
+    for distribution in (name, *{"mmdet": ["onedl-mmdetection"], "mmseg": ["onedl-mmsegmentation"]}.get(name, ())):
+        for full in (distribution, f"onedl-{distribution}"):
+            try:
+                return version(full)
+            except PackageNotFoundError:
+                continue
+    return "unknown"
+
+
+@cache
+def commit() -> str:
+    """The commit of the repository, with ``+`` where files have changed since; the package's version without git."""
+    try:
+        head, changed = (
+            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return _version("spectral-operators")
+    return head + "+" * bool(changed)
+
+
+def prediction_key(config: dict[str, Any], checkpoint: str, annotations: str, code: str) -> str:
+    """The hash that predictions are kept under.
+
+    Args:
+        config: That predicts.
+        checkpoint, annotations, code: Hashes of the checkpoint's bytes, of the annotations and of the code.
+    """
+    text = config_text({key: value for key, value in config.items() if key not in _ASIDE})
+    return hashlib.sha256("\0".join((text, checkpoint, annotations, code)).encode()).hexdigest()[:20]
+
+
+class Store:
+    """The predictions in a folder.
+
+    Args:
+        folder: Where they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def predict(
+        self,
+        config: dict[str, Any],
+        kind: str,
+        checkpoint: Path,
+        annotations: tuple[str, str],
+        name: str,
+        environment: dict[str, str] | None = None,
+        run: Callable[..., float] = run,
+    ) -> str:
+        """Predict, unless that has been done: the key of the predictions.
+
+        Args:
+            config: That predicts; its evaluator is set here.
+            kind: ``"detection"`` or ``"segmentation"``.
+            checkpoint: The weights.
+            annotations: The file of COCO annotations, or nothing for segmentation, and the hash of what they are.
+            name: What is said while it runs.
+            environment: Of the command.
+            run: How a command is run.
+
+        Raises:
+            evaluation.locks.Busy: Another command is at it.
+        """
+        key = prediction_key(config, sha256(checkpoint), annotations[1], code_version())
+        place = self.folder / key
+        if (place / "record.json").is_file():
+            return key
+        with locked(self.folder / f"{key}.lock"):
+            if (place / "record.json").is_file():
+                return key
+            part = self.folder / f"{key}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            if kind == "detection":
+                evaluator = {"type": "CocoMetric", "ann_file": annotations[0], "outfile_prefix": str(part / "found")}
+            else:
+                evaluator = {"type": "IoUMetric", "output_dir": str(part / "labels")}
+            whole = {**config, "test_evaluator": {**evaluator, "format_only": True}}
+            write_config(whole, part / "config.py")
+            say(f"{name} testing")
+            command = [sys.executable, "tools/test.py", str(part / "config.py"), str(checkpoint)]
+            seconds = run([*command, "--work-dir", str(part / "run")], part / "test.log", environment, name)
+            self._check(part, kind)
+            write_json(part / "record.json", {"seconds": seconds, "commit": commit(), "checkpoint": str(checkpoint)})
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(part, place)
+        return key
+
+    def _check(self, folder: Path, kind: str) -> None:
+        found = list(folder.glob("found.*.json" if kind == "detection" else "labels/*.png"))
+        if not found:
+            raise FileNotFoundError(f"tools/test.py has left no predictions in {folder}; see {folder / 'test.log'}")
+
+    def place(self, key: str) -> Path:
+        """The folder of predictions.
+
+        Raises:
+            FileNotFoundError: They are not there.
+        """
+        place = self.folder / key
+        if not (place / "record.json").is_file():
+            raise FileNotFoundError(f"predictions are missing: {place}; run again without --report-only")
+        return place
+
+    def kept(self, key: str, name: str, make: Callable[[Path], Any]) -> Any:
+        """What has been computed from predictions, kept beside them as NAME.json while the code of it is the same."""
+        path = self.place(key) / f"{name}.json"
+        with locked(path.with_suffix(".lock"), wait=True):
+            if path.is_file() and (content := json.loads(path.read_text()))["code"] == _code_of_metrics():
+                return content["value"]
+            value = make(path.parent)
+            write_json(path, {"code": _code_of_metrics(), "value": value})
+            return value
+
+
+@cache
+def _code_of_metrics() -> str:
+    here = Path(__file__).parent
+    files = [here / "metrics.py", *sorted((here.parent / "analysis").glob("*.py"))]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:20]

@@ -1,0 +1,230 @@
+"""A task made ready: its config with all paths found, its data, and which images train, choose and test."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+
+from backbones.training.files import write_whole
+from evaluation.config_files import config_text, read_config
+from evaluation.entries import Task
+from evaluation.locks import locked
+
+#: The kinds of tasks, by the scope of their configs, and what they are compared by where nothing else is said.
+KINDS = {"mmdet": ("detection", "box AP"), "mmseg": ("segmentation", "mIoU")}
+
+
+@dataclass
+class ReadyTask:
+    """A task whose config has been read; data sets are opened when they are needed.
+
+    Attributes:
+        task: What the YAML file says.
+        folder: Of the study, for the lists of images.
+    """
+
+    task: Task
+    folder: Path
+
+    def __post_init__(self) -> None:
+        where = f"tasks.{self.task.name}"
+        self._written: set[Path] = set()
+        try:
+            self.config = read_config(self.task.config, self.task.cfg_options, "train", self.task.test)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        scope = self.config.get("default_scope")
+        if scope not in KINDS:
+            raise ValueError(f"{where}.config: default_scope must be one of {', '.join(KINDS)}, got {scope!r}")
+        self.kind, standard = KINDS[scope]
+        self.metric = self.task.metric or standard
+        if (self.metric == "mIoU") != (self.kind == "segmentation"):
+            raise ValueError(f"{where}.metric: {self.metric} is no metric of {self.kind}")
+
+    @property
+    def text(self) -> str:
+        """The config, whole."""
+        return config_text({key: value for key, value in self.config.to_dict().items() if key != "work_dir"})
+
+    def check_data(self, chooses: bool, shares: Sequence[float]) -> None:
+        """Whether learning rates can be chosen where they must, and shares of the training images be taken.
+
+        Raises:
+            ValueError: They cannot, or predictions on the images that are tested could not be stored.
+        """
+        self.settings("train")
+        if self.kind == "detection":
+            self._coco_file(self.task.test)
+            if min(shares) < 1 or (chooses and self.task.choose != "val"):
+                self._coco_file("train")
+        else:
+            names = [Path(self.tested.get_data_info(i)["img_path"]).stem for i in range(len(self.tested))]
+            if len(set(names)) < len(names):
+                raise ValueError(f"tasks.{self.task.name}: two images that are tested are called {_twice(names)}")
+        if chooses:
+            self.choose_settings()
+
+    # --- data ---------------------------------------------------------------------------------------------------
+
+    def settings(self, split: str) -> dict[str, Any]:
+        """Of the data set of a loader, within what wraps it.
+
+        Raises:
+            ValueError: There is none, or it is put together from several.
+        """
+        found = (self.config.get(f"{split}_dataloader") or {}).get("dataset")
+        while found and "dataset" in found:
+            found = found["dataset"]
+        if not found or "datasets" in found:
+            what = "is put together from several data sets" if found else "is missing"
+            raise ValueError(f"tasks.{self.task.name}: {split}_dataloader.dataset {what}")
+        return found
+
+    def data_set(self, split: str) -> Any:
+        """The data set of a loader, opened.
+
+        Raises:
+            ValueError: It has no images.
+        """
+        init_default_scope(self.config.default_scope)
+        settings = copy.deepcopy(self.settings(split))
+        found = DATASETS.build({**settings, "serialize_data": False, "lazy_init": False})
+        if not len(found):
+            raise ValueError(f"tasks.{self.task.name}: {split}_dataloader finds no images; look with check_dataset.py")
+        return found
+
+    @cached_property
+    def tested(self) -> Any:
+        """The data set that is tested."""
+        return self.data_set(self.task.test)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(self.tested.metainfo["classes"])
+
+    @cached_property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the first image that is tested, as the network gets it."""
+        return self._prepared(self.tested[0], training=False)
+
+    @cached_property
+    def training_size(self) -> tuple[int, int]:
+        """The same of an image that trains, which may be cropped or padded."""
+        return self._prepared(self.data_set("train")[0], training=True)
+
+    def _prepared(self, sample: dict[str, Any], training: bool) -> tuple[int, int]:
+        init_default_scope(self.config.default_scope)
+        batch = {"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]}
+        prepared = MODELS.build(self.config.model.data_preprocessor)(batch, training=training)["inputs"]
+        height, width = prepared.shape[-2:]
+        return height, width
+
+    # --- splits -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def images(self) -> tuple[list[str], list[str]]:
+        """The training images as the loader sees them, and those that choose where they are held out; by name."""
+        data = self.data_set("train")
+        names = [self._name(data, i) for i in range(len(data))]
+        choose = self.task.choose
+        if choose is None or choose == "val":
+            return names, []
+        count = choose if isinstance(choose, int) else max(1, round(choose * len(names)))
+        if count >= len(names):
+            raise ValueError(f"tasks.{self.task.name}.choose: {count} of {len(names)} training images leave none")
+        order = np.random.default_rng(0).permutation(len(names))
+        held = set(order[:count].tolist())
+        return [n for i, n in enumerate(names) if i not in held], [n for i, n in enumerate(names) if i in held]
+
+    def _name(self, data: Any, index: int) -> str:
+        info = data.get_data_info(index)
+        if self.kind == "detection":
+            return str(info["img_id"])
+        path, folder = info["img_path"], data.data_prefix.get("img_path") or ""
+        return str(Path(path).relative_to(folder))[: -len(data.img_suffix)]
+
+    def train_settings(self, share: float, seed: int) -> dict[str, Any]:
+        """What changes in the training data set for a share of the labels that a seed draws."""
+        names, held = self.images
+        if share < 1:
+            order = np.random.default_rng([1, seed]).permutation(len(names))
+            kept = set(order[: max(1, round(share * len(names)))].tolist())
+            names = [name for i, name in enumerate(names) if i in kept]
+        elif not held:
+            return {}
+        return self._listed("train", names, f"train_share{share:g}" + f"_seed{seed}" * (share < 1))
+
+    def choose_settings(self) -> tuple[str, dict[str, Any]]:
+        """The loader that choosing is like, and what changes in its data set.
+
+        Raises:
+            ValueError: The task does not say what chooses, or it is what is tested.
+        """
+        choose, name = self.task.choose, f"tasks.{self.task.name}"
+        if choose is None:
+            raise ValueError(f"{name}.choose is missing: learning rates are searched, on images that are not tested")
+        if choose == "val":
+            if self.task.test == "val" or self._place("val") == self._place("test"):
+                raise ValueError(f"{name}.choose: the images of val_dataloader are those that are tested")
+            return "val", {}
+        source = self.settings("train")
+        taken = {
+            key: source[key] for key in ("data_root", "data_prefix", "img_suffix", "seg_map_suffix") if key in source
+        }
+        return self.task.test, {**taken, "indices": None, **self._listed("train", self.images[1], "choose")}
+
+    def _place(self, split: str) -> list[Any]:
+        settings = self.settings(split)
+        return [settings.get(key) for key in ("data_root", "ann_file", "data_prefix", "indices")]
+
+    def _listed(self, split: str, names: list[str], stem: str) -> dict[str, Any]:
+        """Write down images, as annotations of these alone or as a list of names, and read the data from there."""
+        suffix = ".txt" if self.kind == "segmentation" else ".json"
+        path = self.folder / "splits" / self.task.name / f"{stem}{suffix}"
+        if path not in self._written:
+            with locked(path.with_suffix(".lock"), wait=True):
+                text = "".join(f"{name}\n" for name in names)
+                if self.kind == "detection":
+                    coco, kept = json.loads(self._coco_file(split).read_text()), set(names)
+                    coco["images"] = [image for image in coco["images"] if str(image["id"]) in kept]
+                    coco["annotations"] = [a for a in coco["annotations"] if str(a["image_id"]) in kept]
+                    text = json.dumps(coco)
+                if not path.is_file() or path.read_text() != text:
+                    write_whole(path, lambda part: part.write_text(text))
+            self._written.add(path)
+        return {"ann_file": str(path), "indices": None}
+
+    def _coco_file(self, split: str) -> Path:
+        settings = self.settings(split)
+        path = Path(settings.get("data_root") or "", settings.get("ann_file") or "")
+        if path.suffix != ".json":
+            reads = f"tasks.{self.task.name}: {split}_dataloader reads {path.name or 'no file'}"
+            raise ValueError(f"{reads}; shares, held-out images and results need COCO annotations (.json)")
+        return path.absolute()
+
+    def annotations(self, settings: dict[str, Any]) -> str:
+        """SHA-256 of what predictions on a data set with these settings are compared with."""
+        digest = hashlib.sha256()
+        if self.kind == "detection":
+            digest.update(Path(settings.get("data_root") or "", settings["ann_file"]).read_bytes())
+            return digest.hexdigest()
+        data = DATASETS.build({**copy.deepcopy(settings), "lazy_init": False})
+        for i in range(len(data)):
+            info = data.get_data_info(i)
+            digest.update(Path(info["img_path"]).name.encode())
+            digest.update(Path(info["seg_map_path"]).read_bytes())
+        return digest.hexdigest()
+
+
+def _twice(names: Sequence[str]) -> str:
+    return next(name for i, name in enumerate(names) if name in names[:i])

@@ -1,1 +1,0 @@
-"""A vHeat pre-trained on day scenes, carried over to night scenes: configs, the sweep, a table."""
