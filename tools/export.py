@@ -53,7 +53,9 @@ def main() -> None:
     sizes = ", ".join(f"{height} x {width}" for height, width in done.sizes)
     what = f"{done.objects} objects, their boxes within" if done.objects else "outputs within"
     unit = "px" if done.objects else "of the largest value"
-    print(f"{args.out}: image -> {', '.join(done.outputs)}; compared at {sizes} px: {what} {done.difference:.1e} {unit}")
+    print(
+        f"{args.out}: image -> {', '.join(done.outputs)}; compared at {sizes} px: {what} {done.difference:.1e} {unit}"
+    )
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def draw_instances(
     for box, score, label in zip(found.boxes.tolist(), found.scores, found.labels, strict=True):
         pen.rectangle(box, outline=palette[label], width=line)
         text, (x, y) = f"{classes[label]} {score:.2f}", box[:2]
+        x = max(0, min(x, image.shape[1] - pen.textlength(text, font)))
         field = pen.textbbox((x, y), text, font, anchor="lb")
         if field[1] < 0:  # no room above
             field = pen.textbbox((x, 0), text, font, anchor="lt")

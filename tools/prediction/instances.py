@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 class Instances:
     """Objects in an image of ``size`` (height, width).
 
-    ``boxes`` are ``(n, 4)``, x0, y0, x1, y1 in pixels; ``masks`` are COCO's run lengths, or None of a detector of boxes.
+    ``boxes`` are ``(n, 4)``, x0, y0, x1, y1 in pixels; ``masks`` COCO's run lengths, or None of a detector of boxes.
     """
 
     size: tuple[int, int]

@@ -28,7 +28,7 @@ def predict(predictor: Predictor, image: np.ndarray, tiling: Tiling | None, batc
         ValueError: The model does not take images of this size.
     """
     labels = partial(labels_of, threshold=predictor.threshold)
-    if tiling is not None and max(image.shape[:2]) > tiling.size:
+    if tiling is not None and tiling.cuts(image):
         if predictor.task == "detection":
             return tiles.detect(predictor, image, tiling, predictor.iou, batch_size)
         return tiles.segment(predictor, image, tiling, labels, batch_size)

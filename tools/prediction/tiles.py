@@ -17,22 +17,34 @@ from prediction.instances import Instances, place
 _HELD = 0.8
 
 
-class Tiling(NamedTuple):
-    """Square tiles of ``size`` pixels, which share ``overlap`` pixels at least with the next."""
+class Side(NamedTuple):
+    """Tiles along one side of an image: their pixels, and how many of them they share at least with the next."""
 
     size: int
     overlap: int
 
     def starts(self, length: int) -> list[int]:
-        """Where tiles begin along a side of an image; the last ends where the image does, as in mmseg's ``slide``."""
+        """Where tiles begin; the last ends where the image does, as in mmseg's ``slide``."""
         stride, last = self.size - self.overlap, max(length - self.size, 0)
         return [*range(0, last, stride), last]
 
 
-def _batches(image: np.ndarray, corners: Sequence[tuple[int, int]], size: int, count: int) -> Iterator[tuple]:
+class Tiling(NamedTuple):
+    """Tiles of an image."""
+
+    rows: Side
+    columns: Side
+
+    def cuts(self, image: np.ndarray) -> bool:
+        """Whether an image is larger than a tile."""
+        return image.shape[0] > self.rows.size or image.shape[1] > self.columns.size
+
+
+def _batches(image: np.ndarray, corners: Sequence[tuple[int, int]], tiling: Tiling, count: int) -> Iterator[tuple]:
+    tall, wide = tiling.rows.size, tiling.columns.size
     for at in range(0, len(corners), count):
         some = corners[at : at + count]
-        yield some, [np.ascontiguousarray(image[y : y + size, x : x + size]) for y, x in some]
+        yield some, [np.ascontiguousarray(image[y : y + tall, x : x + wide]) for y, x in some]
 
 
 def detect(
@@ -49,9 +61,9 @@ def detect(
     by class, at the threshold ``iou``, removes what two tiles have found.
     """
     height, width = image.shape[:2]
-    corners = [(y, x) for y in tiling.starts(height) for x in tiling.starts(width)]
+    corners = [(y, x) for y in tiling.rows.starts(height) for x in tiling.columns.starts(width)]
     parts: list[tuple[int, int, Instances]] = []
-    for some, tiles in _batches(image, corners, tiling.size, batch_size):
+    for some, tiles in _batches(image, corners, tiling, batch_size):
         parts += [(y, x, found) for (y, x), found in zip(some, predict(tiles), strict=True)]
     boxes = np.concatenate([found.boxes + np.array([x, y, x, y], np.float32) for y, x, found in parts])
     cut = np.concatenate([_touches_inner_edge(found, y, x, (height, width)) for y, x, found in parts])
@@ -94,15 +106,15 @@ def segment(
 ) -> np.ndarray:
     """Labels ``(H, W)`` of the whole image, from the mean of the scores ``(C, h, w)`` of all tiles that hold a pixel.
 
-    Only the scores of one row of tiles are held in memory.
+    Only the scores of one row of tiles are held in memory; ``labels_of`` makes rows of the result of them.
     """
     height, width = image.shape[:2]
-    rows, columns = tiling.starts(height), tiling.starts(width)
-    counts = _coverage(rows, tiling.size, height)[:, None] * _coverage(columns, tiling.size, width)
+    rows, columns = tiling.rows.starts(height), tiling.columns.starts(width)
+    counts = _coverage(rows, tiling.rows.size, height)[:, None] * _coverage(columns, tiling.columns.size, width)
     done, rest = [], None
     for top, following in pairwise([*rows, height]):
         band = None
-        for some, tiles in _batches(image, [(top, x) for x in columns], tiling.size, batch_size):
+        for some, tiles in _batches(image, [(top, x) for x in columns], tiling, batch_size):
             for (_, x), scores in zip(some, predict(tiles), strict=True):
                 if band is None:
                     band = scores.new_zeros(scores.shape[0], scores.shape[1], width)

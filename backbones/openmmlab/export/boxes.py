@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import nms
 
-__all__ = ["check_boxes", "check_nms", "decode", "suppressed", "wide_enough"]
+__all__ = ["check_boxes", "check_suppression", "decode", "suppressed", "wide_enough"]
 
 
 def check_boxes(head: nn.Module) -> None:
@@ -26,14 +27,20 @@ def check_boxes(head: nn.Module) -> None:
         raise ValueError(f"{type(head.loss_cls).__name__} has an activation of its own, which cannot be exported")
 
 
-def check_nms(config: Any, name: str) -> None:
-    """Refuse another suppression than the plain one by class.
+def check_suppression(config: Any, name: str, counts: Sequence[str] = ("nms_pre", "max_per_img")) -> None:
+    """Refuse another suppression than the plain one by class of a limited number of boxes.
 
     Raises:
-        ValueError: ``config`` is not ``dict(type="nms", iou_threshold=...)``.
+        ValueError: ``config.nms`` is not ``dict(type="nms", iou_threshold=...)``, or one of ``counts`` is none.
     """
-    if (config or {}).get("type") != "nms" or not set(config) <= {"type", "iou_threshold", "split_thr"}:
-        raise ValueError(f'{name} must be dict(type="nms", iou_threshold=...) to be exported, got {config!r}')
+    nms_config = config.get("nms") or {}
+    if nms_config.get("type") != "nms" or not set(nms_config) <= {"type", "iou_threshold", "split_thr"}:
+        raise ValueError(
+            f'{name}.nms must be dict(type="nms", iou_threshold=...) to be exported, got {config.get("nms")!r}'
+        )
+    for count in counts:
+        if config.get(count, -1) < 1:  # with -1, mmdet drops the last box
+            raise ValueError(f"{name}.{count} must be 1 or more to be exported, got {config.get(count)}")
 
 
 def decode(boxes: Tensor, deltas: Tensor, coder: Any, height: int, width: int) -> Tensor:
@@ -69,9 +76,11 @@ def wide_enough(boxes: Tensor, config: Any) -> Tensor:
 
 
 def suppressed(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float, most: int) -> Tensor:
-    """Indices of the boxes that non-maximum suppression inside each group keeps, at most ``most``, the surest first."""
-    if most < 1:
-        most = torch.iinfo(torch.int64).max
+    """Indices of at most ``most`` boxes that non-maximum suppression inside each group keeps, the surest first."""
     # Groups are moved apart, as mmcv does it. The zero makes the largest of no boxes a number.
     apart = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).amax(0) + 1
-    return nms(boxes + groups.to(boxes)[:, None] * apart, scores, threshold)[:most]
+    moved = boxes + groups.to(boxes)[:, None] * apart
+    # Programs of torch.export take for granted that two boxes or more are kept: two far away, which come last, are.
+    moved = torch.cat([moved, moved.new_tensor([[-2e6, 0, -1.9e6, 1e5], [-4e6, 0, -3.9e6, 1e5]])])
+    kept = nms(moved, torch.cat([scores, scores.new_tensor([-1.0, -2.0])]), threshold)
+    return kept[:-2][:most]

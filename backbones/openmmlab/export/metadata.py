@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from backbones.openmmlab.export.pixels import Pixels
@@ -26,10 +27,11 @@ def describe(
     - ``input``: its type and shape; ``channels``: ``BGR``, or which transform's order;
     - ``resize``: null, or ``{"scale": [width, height], "keep_ratio": true}``, which precedes the network, as mmcv's
       ``Resize``; ``other_steps``: names of further transforms of the pipeline that change images;
-    - ``size_divisor``: what the graph itself pads height and width to;
+    - ``size_divisor``: what the graph itself pads height and width to; ``min_side``: the smallest power of 2 that the
+      model takes as height and width; the file does not check it;
     - ``iou_threshold`` of a detector's suppression, ``mask_threshold`` of its masks;
-    - ``threshold`` of the probability of a segmentor with one output, ``slide``: null, or the ``crop_size`` and
-      ``stride`` (height, width) of the windows that its ``test_cfg`` asks for.
+    - ``threshold`` of the probability of a segmentor with one output; ``align_corners`` of its scores when they are
+      resized; ``slide``: null, or the ``crop_size`` and ``stride`` (height, width) of its ``test_cfg``'s windows.
 
     Args:
         model: The model.
@@ -52,6 +54,7 @@ def describe(
         "resize": None,
         "other_steps": [s["type"] for s in steps if s["type"] != "Resize" and not s["type"].startswith("Pack")],
         "size_divisor": Pixels(model.data_preprocessor).divisor,
+        "min_side": _min_side(model),
     }
     if resizes:
         scale = resizes[0]["scale"]
@@ -63,7 +66,7 @@ def describe(
         slides = model.test_cfg.get("mode", "whole") == "slide"
         told["task"] = "segmentation"
         told["slide"] = {name: list(model.test_cfg[name]) for name in ("crop_size", "stride")} if slides else None
-        told["threshold"] = model.decode_head.threshold or 0.5
+        told |= {"threshold": model.decode_head.threshold or 0.5, "align_corners": model.align_corners}
     else:
         final = model.test_cfg.get("rcnn") or model.test_cfg
         told |= {"task": "detection", "iou_threshold": final["nms"]["iou_threshold"]}
@@ -71,3 +74,15 @@ def describe(
     if part == "model":
         told |= {"classes": list(classes), "palette": [list(map(int, colour)) for colour in palette]}
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}
+
+
+@torch.no_grad()
+def _min_side(model: nn.Module) -> int:
+    pixels = Pixels(model.data_preprocessor)
+    for exponent in range(10):
+        try:
+            model.backbone(pixels(torch.zeros(1, 3, 2**exponent, 2**exponent)))
+        except (ValueError, RuntimeError):
+            continue
+        break
+    return 2**exponent

@@ -30,13 +30,14 @@ class Pixels(nn.Module):
 
     def __init__(self, preprocessor: nn.Module) -> None:
         super().__init__()
-        test_cfg = getattr(preprocessor, "test_cfg", None) or {}  # mmseg's
+        of_mmseg = hasattr(preprocessor, "test_cfg")
+        test_cfg = (preprocessor.test_cfg or {}) if of_mmseg else {"size_divisor": preprocessor.pad_size_divisor}
         if test_cfg.get("size") is not None:
             raise ValueError(
                 "data_preprocessor.test_cfg.size pads to a fixed size, which cannot be exported: use size_divisor"
             )
-        self.divisor = int(getattr(preprocessor, "pad_size_divisor", None) or test_cfg.get("size_divisor") or 1)
-        self.fill = float(getattr(preprocessor, "pad_value", getattr(preprocessor, "pad_val", 0)))
+        self.divisor = int(test_cfg.get("size_divisor") or 1)
+        self.fill = float(preprocessor.pad_val if of_mmseg else preprocessor.pad_value)
         self.reorder = bool(preprocessor._channel_conversion)
         normalise = preprocessor._enable_normalize
         self.register_buffer("mean", preprocessor.mean.clone() if normalise else torch.zeros(1, 1, 1), False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +17,10 @@ from backbones.openmmlab.export.comparing import Differing, compare
 from backbones.openmmlab.export.models import exportable, reference
 from backbones.training.files import write_whole
 
-__all__ = ["Exported", "export", "read_torch"]
+__all__ = ["Exported", "export", "read_torch", "verified"]
 
+#: From an image to outputs by name.
+Run = Callable[[Tensor], dict[str, Tensor]]
 #: Traced with; every map of a detector (stride 128) has more than one cell.
 TRACED = (320, 448)
 #: Compared at: twice that, neither square nor a multiple of anything, and square.
@@ -74,25 +76,12 @@ def export(
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of torch's exporter about itself
         program = torch.export.export(module, (example,), dynamic_shapes=(sizes,))
-    images = [_test_image(image, size) for size in UNSEEN]
     result: list[Exported] = []
 
     def check(part_file: Path) -> None:
-        run = (_onnx_runner if format == "onnx" else _torch_runner)(part_file, module.outputs)
-        worst, objects = 0.0, 0
-        for x in images:
-            size = tuple(x.shape[-2:])
-            try:
-                difference, count = compare(run(x), reference(model, x, part), size)
-            except Differing as error:
-                raise ValueError(f"what was exported is not the model at {size[0]} x {size[1]} px: {error}") from None
-            worst, objects = max(worst, difference), objects + count
-        if module.outputs[0] == "boxes" and not objects:
-            raise ValueError(
-                "the detector finds nothing in random colours, so that its boxes cannot be compared: give an image in "
-                "which it finds something"
-            )
-        result.append(Exported(module.outputs, UNSEEN, worst, objects))
+        runner = _onnx_runner if format == "onnx" else _torch_runner
+        images = [_test_image(image, size) for size in UNSEEN]
+        result.append(verified(runner(part_file, module.outputs), model, images, part))
 
     def write(part_file: Path) -> None:
         if format == "onnx":
@@ -104,6 +93,28 @@ def export(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, write, check)
     return result[0]
+
+
+def verified(run: Run, model: nn.Module, images: Sequence[Tensor], part: str = "model") -> Exported:
+    """Compare what ``run`` makes of images ``(1, 3, H, W)``, uint8, with what the framework's model does.
+
+    Raises:
+        ValueError: They differ, or a detector finds nothing in any of the images.
+    """
+    worst, objects = 0.0, 0
+    for x in images:
+        size, expected = tuple(x.shape[-2:]), reference(model, x, part)
+        try:
+            difference, count = compare(run(x), expected, size)
+        except Differing as error:
+            raise ValueError(f"what was exported is not the model at {size[0]} x {size[1]} px: {error}") from None
+        worst, objects = max(worst, difference), objects + count
+    if "boxes" in expected and not objects:
+        raise ValueError(
+            "the detector finds nothing in random colours, so that its boxes cannot be compared: give an image in "
+            "which it finds something"
+        )
+    return Exported(tuple(expected), tuple(tuple(x.shape[-2:]) for x in images), worst, objects)
 
 
 def _test_image(image: Tensor | None, size: tuple[int, int]) -> Tensor:
@@ -132,14 +143,15 @@ def _write_onnx(
     height, width = (d.dim_param for d in proto.graph.input[0].type.tensor_type.shape.dim[2:])
     for value in (*proto.graph.input, *proto.graph.output):
         for dim in value.type.tensor_type.shape.dim:
-            dim.dim_param = {height: "height", width: "width"}.get(dim.dim_param, dim.dim_param)
+            if dim.dim_param in (height, width):
+                dim.dim_param = "height" if dim.dim_param == height else "width"
     for key, text in metadata.items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, text
     path.write_bytes(proto.SerializeToString())
 
 
-def _onnx_runner(path: Path, outputs: tuple[str, ...]) -> Callable[[Tensor], dict[str, Tensor]]:
+def _onnx_runner(path: Path, outputs: tuple[str, ...]) -> Run:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
@@ -150,7 +162,7 @@ def _onnx_runner(path: Path, outputs: tuple[str, ...]) -> Callable[[Tensor], dic
     return run
 
 
-def _torch_runner(path: Path, outputs: tuple[str, ...]) -> Callable[[Tensor], dict[str, Tensor]]:
+def _torch_runner(path: Path, outputs: tuple[str, ...]) -> Run:
     module = read_torch(path)[0].module()
     return lambda x: dict(zip(outputs, module(x), strict=True))
 
@@ -160,6 +172,7 @@ def read_torch(path: Path) -> tuple[torch.export.ExportedProgram, dict[str, str]
     import torchvision  # noqa: F401 (its operators are in programs of detectors)
 
     extra = {"metadata.json": ""}
-    with path.open("rb") as file:
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about its own buffers
         program = torch.export.load(file, extra_files=extra)
     return program, json.loads(extra["metadata.json"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from backbones.openmmlab.export.boxes import check_boxes, check_nms, decode, suppressed, wide_enough
+from backbones.openmmlab.export.boxes import check_boxes, check_suppression, decode, suppressed, wide_enough
 from backbones.openmmlab.export.dynamic import with_dynamic_sizes
 from backbones.openmmlab.export.pixels import Pixels
 
@@ -59,9 +59,7 @@ class ExportableRCNN(nn.Module):
         for level, (scores, deltas, anchors) in enumerate(zip(*found, priors, strict=True)):
             scores = scores[0].permute(1, 2, 0).reshape(-1, head.cls_out_channels)
             scores = scores.sigmoid()[:, 0] if head.use_sigmoid_cls else scores.softmax(-1)[:, 0]
-            most = config.get("nms_pre", -1)
-            count = torch.sym_min(most, scores.shape[0]) if most > 0 else scores.shape[0]
-            scores, index = scores.topk(count)
+            scores, index = scores.topk(torch.sym_min(config.nms_pre, scores.shape[0]))
             deltas = deltas[0].permute(1, 2, 0).reshape(-1, 4)[index]
             parts.append((scores, deltas, anchors[index], torch.full_like(index, level)))
         scores, deltas, anchors, levels = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -142,5 +140,5 @@ def _check(model: nn.Module) -> None:
             need(type(layer) is RoIAlign and layer.pool_mode == "avg", layer, "RoIAlign that averages")
     for head in (rpn, box_head):
         check_boxes(head)
-    check_nms(rpn.test_cfg.get("nms"), "test_cfg.rpn.nms")
-    check_nms(roi_head.test_cfg.get("nms"), "test_cfg.rcnn.nms")
+    check_suppression(rpn.test_cfg, "test_cfg.rpn")
+    check_suppression(roi_head.test_cfg, "test_cfg.rcnn", ("max_per_img",))

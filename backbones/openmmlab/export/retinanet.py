@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from backbones.openmmlab.export.boxes import check_boxes, check_nms, decode, suppressed, wide_enough
+from backbones.openmmlab.export.boxes import check_boxes, check_suppression, decode, suppressed, wide_enough
 from backbones.openmmlab.export.dynamic import with_dynamic_sizes
 from backbones.openmmlab.export.pixels import Pixels
 
@@ -33,7 +33,7 @@ class ExportableRetinaNet(nn.Module):
         if type(head) is not RetinaHead or type(head.prior_generator) is not AnchorGenerator:
             raise ValueError(f"the head must be a RetinaHead with an AnchorGenerator, got {type(head).__name__}")
         check_boxes(head)
-        check_nms(head.test_cfg.get("nms"), "test_cfg.nms")
+        check_suppression(head.test_cfg, "test_cfg")
         self.pixels = Pixels(model.data_preprocessor)
         self.model = with_dynamic_sizes(model)
 
@@ -59,9 +59,7 @@ class ExportableRetinaNet(nn.Module):
         scores = scores.sigmoid() if head.use_sigmoid_cls else scores.softmax(-1)[:, :-1]
         classes = scores.shape[1]
         deltas = deltas[0].permute(1, 2, 0).reshape(-1, 4)
-        most = head.test_cfg.get("nms_pre", -1)
         scores = scores.flatten()
-        count = torch.sym_min(most, scores.shape[0]) if most > 0 else scores.shape[0]
-        scores, index = scores.topk(count)
+        scores, index = scores.topk(torch.sym_min(head.test_cfg.nms_pre, scores.shape[0]))
         anchor = index // classes
         return scores, index % classes, deltas[anchor], priors[anchor]

@@ -7,8 +7,12 @@ from mmengine.config import Config
 from mmseg.apis import inference_model
 from prediction.instances import Instances, decode, encode
 from prediction.predictors import CheckpointPredictor, labels_of
-from prediction.tiles import Tiling, detect, segment
+from prediction.tiles import Side, Tiling, detect, segment
 from scipy import ndimage
+
+
+def square(size, overlap):
+    return Tiling(Side(size, overlap), Side(size, overlap))
 
 
 def blobs(images):
@@ -51,7 +55,7 @@ def test_objects_inside_a_tile_are_those_of_the_whole_image(batch_size):
     objects += [(0, 60, 12, 14, 2), (129, 170, 21, 10, 1)]
     image = scene((150, 180), objects)
     (whole,) = blobs([image])
-    tiled = detect(blobs, image, Tiling(64, 20), 0.5, batch_size)
+    tiled = detect(blobs, image, square(64, 20), 0.5, batch_size)
     assert len(whole) > 30 and as_set(tiled) == as_set(whole)
     assert (sum(map(decode, tiled.masks)) == (image[..., 0] > 0)).all()
     assert (np.diff(tiled.scores) <= 0).all()
@@ -59,13 +63,13 @@ def test_objects_inside_a_tile_are_those_of_the_whole_image(batch_size):
 
 def test_an_image_smaller_than_a_tile_and_an_empty_one():
     image = scene((40, 100), [(5, 5, 10, 10, 1), (20, 60, 8, 20, 2)])
-    assert as_set(detect(blobs, image, Tiling(64, 20), 0.5)) == as_set(blobs([image])[0])
-    nothing = detect(blobs, scene((100, 100), []), Tiling(64, 20), 0.5)
+    assert as_set(detect(blobs, image, square(64, 20), 0.5)) == as_set(blobs([image])[0])
+    nothing = detect(blobs, scene((100, 100), []), square(64, 20), 0.5)
     assert len(nothing) == 0 and nothing.boxes.shape == (0, 4) and nothing.masks == []
 
 
 def test_what_is_larger_than_the_overlap_stays_in_parts():
-    found = detect(blobs, scene((64, 200), [(10, 10, 20, 180, 1)]), Tiling(64, 16), 0.5)
+    found = detect(blobs, scene((64, 200), [(10, 10, 20, 180, 1)]), square(64, 16), 0.5)
     assert len(found) > 1 and found.boxes[:, 2].max() == 190 and found.boxes[:, 0].min() == 10
 
 
@@ -73,7 +77,7 @@ def test_a_detector_without_masks():
     def boxes_only(images):
         return [Instances(f.size, f.boxes, f.scores, f.labels) for f in blobs(images)]
 
-    found = detect(boxes_only, scene((100, 100), [(50, 50, 10, 10, 1)]), Tiling(64, 20), 0.5)
+    found = detect(boxes_only, scene((100, 100), [(50, 50, 10, 10, 1)]), square(64, 20), 0.5)
     assert found.masks is None and found.boxes.tolist() == [[50, 50, 60, 60]]
 
 
@@ -84,7 +88,7 @@ def test_labels_of_a_pointwise_model_are_those_of_the_whole_image(height, width,
     def predict(images):
         return [torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32)) for image in images]
 
-    labels = segment(predict, image, Tiling(size, overlap), lambda scores: labels_of(scores, 0.5), 2)
+    labels = segment(predict, image, square(size, overlap), lambda scores: labels_of(scores, 0.5), 2)
     np.testing.assert_array_equal(labels, image.argmax(2))
 
 
@@ -95,7 +99,7 @@ def test_a_single_output_is_averaged_before_its_threshold():
     labels = segment(
         lambda tiles: [torch.full((1, 4, 4), next(calls))] * len(tiles),
         image,
-        Tiling(4, 2),
+        square(4, 2),
         lambda s: labels_of(s, 0.5),
     )
     assert labels[0].tolist() == [1, 1, 1, 1, 0, 0]
@@ -106,7 +110,7 @@ def test_labels_are_those_of_mmsegs_sliding_windows(trained):
     config = Config.fromfile(trained["segmentation"][0])
     predictor = CheckpointPredictor(config, trained["segmentation"][1])
     image = np.random.default_rng(0).integers(0, 255, (70, 110, 3), np.uint8)
-    ours = segment(predictor, image, Tiling(48, 16), lambda scores: labels_of(scores, 0.5), 2)
+    ours = segment(predictor, image, square(48, 16), lambda scores: labels_of(scores, 0.5), 2)
     model = predictor._model
     model.cfg, model.test_cfg = config, {"mode": "slide", "crop_size": (48, 48), "stride": (32, 32)}
     model.test_cfg = type(config.model)(model.test_cfg)
