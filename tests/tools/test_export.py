@@ -1,6 +1,7 @@
 """tools/export.py and tools/predict.py --onnx: from a checkpoint over a file to the same predictions."""
 
 import json
+import re
 import runpy
 import shutil
 import sys
@@ -145,6 +146,23 @@ def test_an_image_that_is_too_small_is_skipped(root, exported, tmp_path):
         "takes 32 px and more a side, got 20 x 40"
         in json.loads((out / "predictions.json").read_text())["skipped"][0]["reason"]
     )
+
+
+def test_the_documents_code(root, exported, images, tmp_path, monkeypatch, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (root / "docs/predict-and-export.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(exported["segmentation"][3], "segmentor.onnx")
+    shutil.copy(exported["detection"][3], "detector.onnx")
+    shutil.copy(images / "wide.png", "image.png")
+    names = {}
+    for block in blocks:
+        exec(compile(block, "predict-and-export.md", "exec"), names)
+    assert len(blocks) == 3 and cv2.imread("colours.png").shape == (70, 150, 3)
+    config, checkpoint = exported["detection"][1:3]
+    assert run(root, "predict.py", "image.png", "--config", config, "--checkpoint", checkpoint, "--out", "out") == 0
+    found = json.loads((tmp_path / "out/predictions.json").read_text())["annotations"]
+    sides = [[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in found)]
+    np.testing.assert_allclose(names["boxes"] / names["factor"], sides, atol=1)  # of pixels, by the rounded factor
 
 
 def changed(exported, out, **metadata):
