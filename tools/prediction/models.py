@@ -59,7 +59,14 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
         ValueError: Some are missing, are another model's or have other shapes; the message names the first of each.
     """
     state = {key.removeprefix("module."): value for key, value in state.items()}
-    own = model.state_dict()
+    try:
+        model.load_state_dict(state)
+    except RuntimeError:
+        told = _differences(model.state_dict(), state)
+        raise ValueError(f"{name} is not a checkpoint of this config's model: {told}") from None
+
+
+def _differences(own: dict[str, Tensor], state: dict[str, Tensor]) -> str:
     shapes = [
         f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
         for key in own.keys() & state.keys()
@@ -73,9 +80,7 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
     told = [
         f"{len(keys)} tensors {what} ({keys[0]}{', ...' * (len(keys) > 1)})" for what, keys in wrong.items() if keys
     ]
-    if told:
-        raise ValueError(f"{name} is not a checkpoint of this config's model: {'; '.join(told)}")
-    model.load_state_dict(state)
+    return "; ".join(told)
 
 
 def is_segmentor(model: nn.Module) -> bool:

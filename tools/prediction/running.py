@@ -41,7 +41,10 @@ def _predict_all(
 ) -> list[Instances | np.ndarray | ValueError]:
     """Of images of one size; the error where there are no predictions of one."""
     if tiling is None and len(images) > 1:
-        found = predictor(images)
+        try:
+            found = predictor(images)
+        except ValueError as error:
+            return [error] * len(images)
         return found if predictor.task == "detection" else [labels_of(f, predictor.threshold) for f in found]
     results: list[Instances | np.ndarray | ValueError] = []
     for image in images:

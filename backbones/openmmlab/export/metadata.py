@@ -66,10 +66,11 @@ def describe(
         slides = model.test_cfg.get("mode", "whole") == "slide"
         told["task"] = "segmentation"
         told["slide"] = {name: list(model.test_cfg[name]) for name in ("crop_size", "stride")} if slides else None
-        told |= {"threshold": model.decode_head.threshold or 0.5, "align_corners": model.align_corners}
+        told["threshold"] = getattr(model.decode_head, "threshold", None) or 0.5
+        told["align_corners"] = model.align_corners
     else:
         final = model.test_cfg.get("rcnn") or model.test_cfg
-        told |= {"task": "detection", "iou_threshold": final["nms"]["iou_threshold"]}
+        told |= {"task": "detection", "iou_threshold": (final.get("nms") or {}).get("iou_threshold", 0.5)}
         told["mask_threshold"] = final.get("mask_thr_binary", 0.5)
     if part == "model":
         told |= {"classes": list(classes), "palette": [list(map(int, colour)) for colour in palette]}

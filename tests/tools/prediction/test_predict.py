@@ -25,7 +25,8 @@ def folder(digit_scenes, tmp_path):
     cv2.imwrite(str(made / "deep/b.bmp"), image)
     cv2.imwrite(str(made / "large.png"), cv2.resize(image, (120, 90)))
     (made / "broken.jpg").write_text("hello")
-    cv2.imwrite(str(made / "tiny.png"), image[:20, :20])
+    for name in ("tiny1.png", "tiny2.png"):
+        cv2.imwrite(str(made / name), image[:20, :20])
     (made / "notes.txt").touch()
     return made
 
@@ -39,7 +40,7 @@ def test_detector(folder, predict, with_model, trained, tmp_path):
 
     out = tmp_path / "out"
     status, said = predict(folder, *with_model("detection"), "--out", out, "--batch-size", 3, "--score", 0.05)
-    assert status == 1 and said.startswith("1 of 6 files were skipped")
+    assert status == 1 and said.startswith("1 of 7 files were skipped")
     record = recorded(out)
     assert record["skipped"] == [{"file_name": "broken.jpg", "reason": "no image can be read from it"}]
     pictures = {image["file_name"]: image["picture"] for image in record["images"]}
@@ -68,11 +69,12 @@ def test_segmentor(folder, predict, with_model, trained, tmp_path):
 
     out = tmp_path / "out"
     status, said = predict(folder, *with_model("segmentation"), "--out", out, "--batch-size", 2)
-    assert status == 1 and said.startswith("2 of 6 files were skipped")
+    assert status == 1 and said.startswith("3 of 7 files were skipped")
     record = recorded(out)
     assert {s["file_name"]: "at least 32 px" in s["reason"] for s in record["skipped"]} == {
         "broken.jpg": False,
-        "tiny.png": True,
+        "tiny1.png": True,
+        "tiny2.png": True,
     }
     assert [c["id"] for c in record["categories"]] == list(range(11)) and record["annotations"] == []
     model = init_model(str(trained["segmentation"][0]), str(trained["segmentation"][1]), device="cpu")
