@@ -2,15 +2,14 @@
 
 import json
 import re
-import runpy
 import shutil
-import sys
 
 import cv2
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from in_process import run
 from small_dense import build, random_image, small_config
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the frameworks
@@ -22,18 +21,6 @@ def vheat():
     backbone["arch"] = {"dims": [8, 8, 8, 8], "depths": [1, 1, 1, 1]}
     windows = {"mode": "slide", "crop_size": (64, 48), "stride": (40, 32)}
     return small_config("upernet", backbone=backbone, test_cfg=windows)
-
-
-def run(root, tool, *arguments):
-    """The exit status of a command in this process; a text that it ends with is its status, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(root / "tools"), *sys.path])
-        patch.setattr(sys, "argv", [tool, *map(str, arguments)])
-        try:
-            runpy.run_path(str(root / "tools" / tool), run_name="__main__")
-        except SystemExit as ended:
-            return ended.code
-    return 0
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +39,12 @@ def written(folder, name, config):
 
 
 @pytest.fixture(scope="module")
-def exported(root, folder):
+def exported(folder):
     """Of each task: a model, its config, checkpoint and ONNX file."""
     files = {}
     for name, config in (("segmentation", vheat()), ("detection", small_config("mask-rcnn"))):
         _, file, checkpoint, out = files[name] = written(folder, name, config)
-        assert run(root, "export.py", file, checkpoint, "--out", out) == 0
+        assert run("export.py", file, checkpoint, "--out", out) == 0
     return files
 
 
@@ -105,12 +92,12 @@ def images(digit_scenes, tmp_path):
 
 
 @pytest.mark.parametrize("tiles", [[], ["--tile", 48, "--overlap", 16]])
-def test_the_detectors_file_predicts_what_the_checkpoint_does(root, exported, images, tmp_path, tiles):
+def test_the_detectors_file_predicts_what_the_checkpoint_does(exported, images, tmp_path, tiles):
     _, config, checkpoint, out = exported["detection"]
     names = [["--onnx", out], ["--config", config, "--checkpoint", checkpoint]]
     records = []
     for i, arguments in enumerate(names):
-        assert run(root, "predict.py", images, *arguments, "--out", tmp_path / str(i), *tiles) == 0
+        assert run("predict.py", images, *arguments, "--out", tmp_path / str(i), *tiles) == 0
         records.append(json.loads((tmp_path / f"{i}/predictions.json").read_text()))
     ours, theirs = (record["annotations"] for record in records)
     assert len(ours) == len(theirs) > 10
@@ -126,21 +113,21 @@ def test_the_detectors_file_predicts_what_the_checkpoint_does(root, exported, im
 
 
 @pytest.mark.parametrize("tiles", [[], ["--tile", 56, "--overlap", 16]])
-def test_the_segmentors_file_predicts_what_the_checkpoint_does(root, exported, images, tmp_path, tiles):
+def test_the_segmentors_file_predicts_what_the_checkpoint_does(exported, images, tmp_path, tiles):
     _, config, checkpoint, out = exported["segmentation"]
     names = [["--onnx", out], ["--config", config, "--checkpoint", checkpoint]]
     for i, arguments in enumerate(names):
-        assert run(root, "predict.py", images, *arguments, "--out", tmp_path / str(i), *tiles) == 0
+        assert run("predict.py", images, *arguments, "--out", tmp_path / str(i), *tiles) == 0
     for name in ("00000", "00001", "wide"):
         ours, theirs = (cv2.imread(str(tmp_path / f"{i}/labels/{name}.png"), cv2.IMREAD_UNCHANGED) for i in range(2))
         assert len(np.unique(theirs)) > 1 and (ours == theirs).mean() > 0.999
 
 
-def test_an_image_that_is_too_small_is_skipped(root, exported, tmp_path):
+def test_an_image_that_is_too_small_is_skipped(exported, tmp_path):
     cv2.imwrite(str(tmp_path / "tiny.png"), np.zeros((20, 40, 3), np.uint8))
     out = tmp_path / "out"
     assert "1 of 1 files" in run(
-        root, "predict.py", tmp_path / "tiny.png", "--onnx", exported["segmentation"][3], "--out", out
+        "predict.py", tmp_path / "tiny.png", "--onnx", exported["segmentation"][3], "--out", out
     )
     assert (
         "takes 32 px and more a side, got 20 x 40"
@@ -148,7 +135,7 @@ def test_an_image_that_is_too_small_is_skipped(root, exported, tmp_path):
     )
 
 
-def test_the_documents_code(root, exported, images, tmp_path, monkeypatch, capsys):
+def test_the_documents_code(root, exported, images, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (root / "docs/predict-and-export.md").read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     shutil.copy(exported["segmentation"][3], "segmentor.onnx")
@@ -159,7 +146,7 @@ def test_the_documents_code(root, exported, images, tmp_path, monkeypatch, capsy
         exec(compile(block, "predict-and-export.md", "exec"), names)
     assert len(blocks) == 3 and cv2.imread("colours.png").shape == (70, 150, 3)
     config, checkpoint = exported["detection"][1:3]
-    assert run(root, "predict.py", "image.png", "--config", config, "--checkpoint", checkpoint, "--out", "out") == 0
+    assert run("predict.py", "image.png", "--config", config, "--checkpoint", checkpoint, "--out", "out") == 0
     found = json.loads((tmp_path / "out/predictions.json").read_text())["annotations"]
     sides = [[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in found)]
     np.testing.assert_allclose(names["boxes"] / names["factor"], sides, atol=1)  # of pixels, by the rounded factor
@@ -185,13 +172,13 @@ def changed(exported, out, **metadata):
         (None, "model.onnx is not an ONNX file that onnxruntime runs"),
     ],
 )
-def test_other_files_are_refused(root, exported, images, tmp_path, capsys, metadata, message):
+def test_other_files_are_refused(exported, images, tmp_path, capsys, metadata, message):
     path = tmp_path / "model.onnx"
     if metadata is None:
         path.write_text("hello")
     else:
         changed(exported, path, **metadata)
-    assert run(root, "predict.py", images, "--onnx", path, "--out", tmp_path / "out") == 2
+    assert run("predict.py", images, "--onnx", path, "--out", tmp_path / "out") == 2
     assert message in capsys.readouterr().err.splitlines()[-1] and not (tmp_path / "out").exists()
 
 
@@ -204,20 +191,20 @@ def test_other_files_are_refused(root, exported, images, tmp_path, capsys, metad
         (["--out", "x.onnx", "--cfg-options", "model.test_cfg.rcnn.nms.type=soft_nms"], 1, "test_cfg.rcnn.nms must be"),
     ],
 )
-def test_refused_exports_leave_no_file(root, folder, tmp_path, capsys, monkeypatch, arguments, status, message):
+def test_refused_exports_leave_no_file(folder, tmp_path, capsys, monkeypatch, arguments, status, message):
     monkeypatch.chdir(tmp_path)
     config, checkpoint = folder / "detection.py", folder / "detection.pth"
     if not checkpoint.exists():
         written(folder, "detection", small_config("mask-rcnn"))
-    assert run(root, "export.py", config, checkpoint, *arguments) == status
+    assert run("export.py", config, checkpoint, *arguments) == status
     assert message in capsys.readouterr().err.splitlines()[-1] and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("arguments", [[], ["--onnx", "FILE", "--config", "FILE"], ["--config", "FILE"]])
-def test_predict_takes_a_checkpoint_or_a_file(root, tmp_path, capsys, arguments):
+def test_predict_takes_a_checkpoint_or_a_file(tmp_path, capsys, arguments):
     (tmp_path / "file").touch()
     given = [tmp_path / "file" if a == "FILE" else a for a in arguments]
-    assert run(root, "predict.py", "x.png", *given) == 2
+    assert run("predict.py", "x.png", *given) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert "--config and --checkpoint" in line
 

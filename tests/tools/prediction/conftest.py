@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from in_process import own_readers, run
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
@@ -34,22 +33,23 @@ def trained(root, tmp_path_factory):
     return made
 
 
+@pytest.fixture(autouse=True)
+def readers():
+    """Other tests read as they did before."""
+    with own_readers():
+        yield
+
+
 @pytest.fixture
-def predict(root, monkeypatch, capsys):
+def predict(capsys):
     """Run tools/predict.py here: its exit status, and its last line of errors or, without any, of output."""
 
     def call(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "path", [str(root / "tools"), *sys.path])
-        monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments)])
         capsys.readouterr()
-        try:
-            runpy.run_path(str(root / "tools/predict.py"), run_name="__main__")
-            status, said = 0, ""
-        except SystemExit as ended:
-            status, said = (ended.code, "") if isinstance(ended.code, int) else (1, str(ended.code))
+        ended = run("predict.py", *arguments)
         written = capsys.readouterr()
-        lines = (said or written.err or written.out).splitlines()
-        return status, lines[-1] if lines else ""
+        said = ended if isinstance(ended, str) else written.err or written.out
+        return (1 if isinstance(ended, str) else ended), (said.splitlines() or [""])[-1]
 
     return call
 
