@@ -23,6 +23,7 @@ REFERENCE = {
     "spectral_ops.plot": "plot",
     "backbones": "backbones",
     "backbones.openmmlab": "backbones_openmmlab",
+    "backbones.openmmlab.export": "backbones_openmmlab_export",
     "adapters": "adapters",
     "adapters.openmmlab": "adapters_openmmlab",
 }

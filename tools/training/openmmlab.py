@@ -36,10 +36,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
 
 
-def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace, *phases: str) -> Config:
-    """The config with the command line applied; modules beside it can be imported, and what it reads is there.
-
-    ``phases`` are what is run: train, val, test.
+def read_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Config:
+    """The config ``args.config`` with ``args.cfg_options`` applied; modules beside it can be imported.
 
     ``data_root`` among ``--cfg-options`` is put in its place wherever the config has it.
 
@@ -47,9 +45,8 @@ def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace, *phas
     repository names lie in the repository, those of another config where the user is, or else in the repository.
 
     Raises:
-        SystemExit: A setting that nothing reads, or a file that is missing; one line says which.
+        SystemExit: A setting that nothing reads; one line says which.
     """
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     sys.path.insert(1, str(args.config.parent))
     config = Config.fromfile(args.config)
     options = expand_users(args.cfg_options)
@@ -61,11 +58,24 @@ def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace, *phas
     _merge(config, options)
     if any(name.startswith("custom_imports") for name in options):
         import_modules_from_strings(**config.custom_imports)
+    warnings.filterwarnings("ignore", message="`torch.meshgrid`|torch.meshgrid", category=UserWarning)
+    return config
+
+
+def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace, *phases: str) -> Config:
+    """:func:`read_config`, with the common arguments applied, and what the config reads is there.
+
+    ``phases`` are what is run: train, val, test.
+
+    Raises:
+        SystemExit: A setting that nothing reads, or a file that is missing; one line says which.
+    """
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    config = read_config(parser, args)
     config.launcher = args.launcher
     config.work_dir = str(any_path(str(args.work_dir or config.get("work_dir") or RUNS / args.config.stem)))
     if missing := missing_files(config, phases):
         parser.error(missing[0])
-    warnings.filterwarnings("ignore", message="`torch.meshgrid`|torch.meshgrid", category=UserWarning)
     return config
 
 

@@ -1,0 +1,1 @@
+"""Trained models on pictures: what is read, how large images are cut into tiles, and what is written."""
