@@ -73,7 +73,7 @@ class _Resumable:
         """Start where a file says that the stream was."""
         self.epoch_of_stream, self.batch, self.seed = position["epoch"], position["batch"], position["seed"]
         if self.places is not None:
-            self.dataloader.dataset.seed = self.seed
+            self.places.seed = self.dataloader.dataset.seed = self.seed
         if position["sampler_seed"] is not None:
             self._sampler.seed = position["sampler_seed"]
         self._resumed = True
