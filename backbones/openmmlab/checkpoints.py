@@ -148,6 +148,7 @@ class SafeCheckpointHook(CheckpointHook):
             return
         old, info = self._best(), dict(runner.message_hub.runtime_info)
         self._set_best([None] * len(old))  # mmengine would remove the old file first and then save
+        runner.train_loop.validated = True  # it writes the regular file again
         super()._save_best_checkpoint(runner, metrics)
         new = self._best()
         for i, (path, previous) in enumerate(zip(new, old, strict=True)):

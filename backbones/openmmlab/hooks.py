@@ -18,7 +18,6 @@ from mmengine.runner import Runner
 from backbones.openmmlab.checkpoints import SafeCheckpointHook
 from backbones.openmmlab.loops import at_update_boundary
 from backbones.training.gradients import NormStatistics, gradients_are_finite, names_of_bad_gradients
-from backbones.training.randomness import set_random_states
 from backbones.training.stopping import Stop, StopRequest
 
 try:
@@ -66,7 +65,6 @@ class StopHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
                 hook.after_val_epoch(runner)
-        set_random_states(runner.train_loop.training_states)
         self._stop(runner, runner.iter)
 
     def after_train(self, runner: Runner) -> None:

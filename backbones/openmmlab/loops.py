@@ -32,11 +32,14 @@ class _Resumable:
         epoch_of_stream: How often the loader has been gone through.
         batch: How many batches of the present pass have been trained with.
         training_states: While it validates, the random states that training goes on with.
+        validated: Whether a file that is written now need not be validated where a run goes on from it.
     """
 
     runner: Runner
     dataloader: Any
     epoch_of_stream = batch = 0
+    training_states: dict[str, Any] | None = None
+    validated = False
     _resumed = False
 
     def _prepare(self) -> None:
@@ -67,6 +70,7 @@ class _Resumable:
             "batch": self.batch,
             "seed": self.seed,
             "sampler_seed": getattr(self._sampler, "seed", None),
+            "validated": self.validated,
         }
 
     def go_to(self, position: dict[str, Any]) -> None:
@@ -76,7 +80,7 @@ class _Resumable:
             self.places.seed = self.dataloader.dataset.seed = self.seed
         if position["sampler_seed"] is not None:
             self._sampler.seed = position["sampler_seed"]
-        self._resumed = True
+        self._resumed, self.validated = True, position.get("validated", False)
 
     @property
     def _sampler(self) -> Any:
@@ -95,7 +99,11 @@ class _Resumable:
         """Before the first batch: the random states of the file, and the validation that it was saved before."""
         if self._resumed:
             self.runner.restore_random_states()
-            self.validate_if_due()
+            if self.validated:
+                self.runner.validated()
+            else:
+                self.validate_if_due()
+            self.validated = False
 
     def validation_is_due(self) -> bool:
         """Whether the state of the loop is one after which mmengine validates."""
@@ -111,6 +119,7 @@ class _Resumable:
             self.runner.val_loop.run()
         finally:
             set_random_states(self.training_states)
+            self.training_states, self.validated = None, False
         self.runner.validated()
 
 

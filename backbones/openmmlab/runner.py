@@ -160,7 +160,8 @@ class SafeRunner(ResumableRunner):
         Returns:
             Whether it was written, the same in all processes. Where not, the log says why.
         """
-        states = all_gather_object(random_states())  # mmengine saves in one process, and each has its own
+        states = getattr(self.train_loop, "training_states", None) or random_states()
+        states = all_gather_object(states)  # mmengine saves in one process, and each has its own
         self._added = {"random_states": states, "run": run_record(self)}
         path, written = str(Path(out_dir) / filename), [True]
         if is_main_process():
