@@ -35,6 +35,13 @@ def test_old_checkpoints_go_only_after_the_new_one_is_there(tmp_path, keep, monk
     assert weights(tmp_path, 4).isfinite().all()
 
 
+def test_fewer_files_are_kept_where_a_resumed_run_asks_for_that(tmp_path):
+    with pytest.raises(Killed):
+        make(tmp_path, keep=4, hooks=[KillAt(4)]).train()
+    make(tmp_path, keep=1, resume=True).train()
+    assert sorted(p.name for p in tmp_path.glob("iter*")) == ["iter_6.pth", "iter_6.pth.sha256"]
+
+
 def test_a_file_appears_only_when_complete(tmp_path, monkeypatch):
     def half(self, data, path):
         with open(path, "wb") as file:

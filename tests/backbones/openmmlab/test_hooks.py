@@ -69,6 +69,17 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on_from_there(tmp_path, name)
     assert f"iter_{step}.pth" not in names(tmp_path / "cut")  # it stood in for a regular one
 
 
+def test_a_regular_file_stays_where_a_run_stops_in_its_validation(tmp_path):
+    """It is written again under its name, and is not one that stood in for a regular one."""
+    options = {"iters": 6, "interval": 3, "keep": -1, "val_interval": 3}
+    with pytest.raises(Killed):
+        make(tmp_path, hooks=[KillAt(validation=3)], **options).train()
+    with pytest.raises(Stop):
+        make(tmp_path, hooks=[SignalAt(validation=3)], resume=True, **options).train()
+    make(tmp_path, resume=True, **options).train()
+    assert names(tmp_path) == ["iter_3.pth", "iter_6.pth"]
+
+
 def test_a_stop_that_cannot_save_says_so(tmp_path, monkeypatch):
     def put(self, data, path):
         if "iter_2" not in str(path):
