@@ -172,7 +172,7 @@ class SafeRunner(ResumableRunner):
                 else:
                     write_checkpoint(Path(path), lambda part: save(out_dir, part.name, *args, **kwargs))
                 if pointer is not None:
-                    write_whole(pointer, lambda part: part.write_text(path))
+                    self._note(pointer, path)
             except (OSError, ValueError) as error:
                 self.logger.error(f"{path} could not be written: {error}")
                 written = [False]
@@ -193,10 +193,14 @@ class SafeRunner(ResumableRunner):
     def validated(self) -> None:
         """Note that the weights of this moment have been validated, for a run that is complete."""
         if is_main_process():
-            try:
-                write_whole(Path(self.work_dir) / "last_validation", lambda part: part.write_text(str(self.iter)))
-            except OSError as error:
-                self.logger.error(f"last_validation could not be written: {error}")
+            self._note(Path(self.work_dir) / "last_validation", str(self.iter))
+
+    def _note(self, file: Path, text: str) -> None:
+        """Write a file without which a run goes on, too."""
+        try:
+            write_whole(file, lambda part: part.write_text(text))
+        except OSError as error:
+            self.logger.error(f"{file.name} could not be written: {error}")
 
     def is_complete(self) -> bool:
         """Whether nothing is left to train, nor to validate."""

@@ -177,6 +177,12 @@ def test_one_flipped_byte_anywhere_is_seen(tmp_path):
     assert "iter_2.pth is damaged" in warned[0] and any("resuming from" in c and "iter_1.pth" in c for c in chosen)
 
 
+def test_a_pointer_that_cannot_be_written_costs_no_checkpoint(tmp_path):
+    (tmp_path / "last_checkpoint").mkdir()
+    make(tmp_path, keep=1).train()
+    assert names(tmp_path) == ["iter_6.pth"]
+
+
 def test_checksums_are_those_of_the_usual_tool(tmp_path):
     make(tmp_path, iters=1).train()
     (tmp_path / "copy").mkdir()
@@ -213,6 +219,36 @@ def test_resume_passes_over_a_damaged_file(tmp_path):
     runner.train()
     assert runner.iter == 6
     assert runner._load_from == str(tmp_path / "iter_2.pth")
+
+
+def test_resume_finds_files_of_other_names(tmp_path):
+    options = {"checkpoint": {"filename_tmpl": "model.{:05d}.pth"}}
+    with pytest.raises(Killed):
+        make(tmp_path, hooks=[KillAt(4)], **options).train()
+    runner = make(tmp_path, resume=True, **options)
+    runner.train()
+    assert runner.resumed_from == str(tmp_path / "model.00004.pth")
+
+
+def test_where_all_files_are_damaged_nothing_is_written_over(tmp_path):
+    with pytest.raises(Killed):
+        make(tmp_path, hooks=[KillAt(4)]).train()
+    for path in tmp_path.glob("*.pth"):
+        path.write_bytes(path.read_bytes()[:-1])
+    left = {p: p.read_bytes() for p in tmp_path.glob("*.pth")}
+    with pytest.raises(ValueError, match=r"no checkpoint in .* can be read.*Move .*iter_4\.pth and the others away"):
+        make(tmp_path, resume=True).train()
+    assert {p: p.read_bytes() for p in tmp_path.glob("*.pth")} == left
+
+
+@pytest.mark.parametrize("start", [None, "iter_1.pth"])
+def test_files_that_a_later_resume_would_take_are_named(tmp_path, start):
+    make(tmp_path, keep=-1, iters=3).train()
+    runner = make(tmp_path, iters=3, resume=start is not None, load_from=start and str(tmp_path / start))
+    warned = []
+    runner.logger.warning = warned.append
+    runner.train()
+    assert any("iter_3.pth has more steps than this run, so --resume will take it" in w for w in warned)
 
 
 def test_resume_without_any_checkpoint_starts_from_the_beginning(tmp_path):
