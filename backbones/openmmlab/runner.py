@@ -46,6 +46,7 @@ from backbones.openmmlab.resuming import ResumableRunner
 from backbones.openmmlab.run_record import run_record
 from backbones.training.files import write_checkpoint, write_whole
 from backbones.training.randomness import random_states
+from backbones.training.stopping import leave_signals_to_the_parent
 
 __all__ = ["SafeRunner"]
 
@@ -106,6 +107,13 @@ class SafeRunner(ResumableRunner):
             else:
                 self.logger.warning(f"train_cfg.type={asked}: resumed runs will not be the unbroken ones")
         return super().build_train_loop(loop)
+
+    def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """As in mmengine; a signal to all processes of a job does not end the loader's workers."""
+        built = super().build_val_loop(loop)
+        if built is not loop:
+            built.dataloader.worker_init_fn = leave_signals_to_the_parent(built.dataloader.worker_init_fn)
+        return built
 
     def build_visualizer(self, visualizer: Any = None) -> Any:
         """As in mmengine; a log that cannot be written does not end a training."""
