@@ -67,17 +67,20 @@ class ResumableRunner(Runner):
     def load_or_resume(self) -> None:
         """As in mmengine; ``resume`` without ``load_from`` takes the newest checkpoint that is undamaged.
 
+        So does ``resume="auto"``, which starts from the weights of ``load_from`` where there is no checkpoint yet.
+
         Raises:
             ValueError: There are checkpoints, and none that is undamaged.
         """
-        chosen = self._resume and self._load_from is None and not self._has_loaded
+        auto = self._resume == "auto" or (self._resume and self._load_from is None)
+        chosen = auto and not self._has_loaded
         if chosen:
             found: list[str | Exception | None] = [self._last_good_checkpoint() if is_main_process() else None]
             broadcast_object_list(found)
             if isinstance(found[0], Exception):
                 raise found[0]
-            self._load_from = found[0]
-            self._resume = self._load_from is not None
+            self._resume = found[0] is not None
+            self._load_from = found[0] or self._load_from
         super().load_or_resume()
         if not chosen and isinstance(self._train_loop, BaseLoop) and is_main_process():
             self._warn_of_newer_checkpoints()

@@ -256,6 +256,18 @@ def test_resume_without_any_checkpoint_starts_from_the_beginning(tmp_path):
     assert names(tmp_path) == ["iter_1.pth"]
 
 
+def test_the_first_start_of_a_run_that_resumes_takes_the_weights_of_its_config(tmp_path):
+    """The same command starts it and goes on with it."""
+    make(tmp_path / "other", iters=1, lr=0.9).train()
+    options = {"lr": 0.0, "iters": 4, "resume": "auto", "load_from": str(tmp_path / "other/iter_1.pth")}
+    with pytest.raises(Killed):
+        make(tmp_path / "run", hooks=[KillAt(2)], **options).train()
+    assert torch.equal(weights(tmp_path / "run", 2), weights(tmp_path / "other", 1))
+    runner = make(tmp_path / "run", **options)
+    runner.train()
+    assert runner.resumed_from == str(tmp_path / "run/iter_2.pth")
+
+
 def test_a_checkpoint_of_another_model_is_an_error_when_resuming(tmp_path):
     make(tmp_path, iters=1).train()
     with pytest.raises(ValueError, match=r"iter_1\.pth is not a checkpoint of this config's model"):
