@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, get_dist_info
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
@@ -21,7 +23,9 @@ def at_update_boundary(runner: Runner, iterations: int | None = None) -> bool:
     """Whether nothing is accumulated after so many iterations; default: after the one that is running."""
     loop = runner.train_loop
     iterations = loop.iter + 1 if iterations is None else iterations
-    counts = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
+    wrapper = runner.optim_wrapper
+    each = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    counts = math.lcm(*(getattr(one, "_accumulative_counts", 1) for one in each))
     return iterations % counts == 0 or iterations >= loop.max_iters
 
 

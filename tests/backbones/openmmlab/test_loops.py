@@ -1,10 +1,14 @@
 """A killed run that is resumed is the unbroken one: every number in its last file."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from toy_run import KillAt, Killed, assert_same, make, names, read
+
+from backbones.openmmlab.loops import at_update_boundary
 
 EMA = {"type": "EMAHook"}
 BEST = {"save_best": "score", "rule": "less"}  # the first is always the best: its regular file is written again
@@ -93,6 +97,15 @@ def test_a_run_killed_in_validation_validates_again(tmp_path, step):
     assert len(scores[0]) == 2 and (scores[0] == scores[1]).all()
     assert_same(last(tmp_path / "whole"), last(tmp_path / "cut"))
     assert runner.is_complete()
+
+
+def test_with_several_optimizers_an_update_ends_where_none_accumulates():
+    def wrapper(counts):
+        return OptimWrapper(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]), accumulative_counts=counts)
+
+    loop = SimpleNamespace(iter=0, max_iters=10)
+    runner = SimpleNamespace(optim_wrapper=OptimWrapperDict(a=wrapper(2), b=wrapper(3)), train_loop=loop)
+    assert [i for i in range(11) if at_update_boundary(runner, i)] == [0, 6, 10]
 
 
 def test_validation_does_not_move_the_training(tmp_path):
