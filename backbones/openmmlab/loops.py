@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from mmengine.dist import broadcast_object_list, get_dist_info
+from mmengine.dist import broadcast, broadcast_object_list, get_dist_info
+from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import LOOPS
@@ -118,6 +119,7 @@ class _Resumable:
         self._decide_current_val_interval()  # type: ignore[attr-defined]
         if not self.validation_is_due():
             return
+        self._agree_on_buffers()
         self.training_states = random_states()
         try:
             self.runner.val_loop.run()
@@ -125,6 +127,13 @@ class _Resumable:
             set_random_states(self.training_states)
             self.training_states, self.validated = None, False
         self.runner.validated()
+
+    def _agree_on_buffers(self) -> None:
+        """All processes measure the network of the file, which has the first one's statistics of batch norms."""
+        means = [hook.ema_model for hook in self.runner.hooks if isinstance(hook, EMAHook)]
+        for network in [self.runner.model, *means] if self.runner.world_size > 1 else []:
+            for buffer in network.buffers():
+                broadcast(buffer.data)
 
 
 @LOOPS.register_module()
