@@ -65,9 +65,10 @@ def main() -> None:
         if "base_batch_size" not in config.get("auto_scale_lr", {}):
             parser.error("--auto-scale-lr needs auto_scale_lr.base_batch_size in the config")
         config.auto_scale_lr.enable = True
-    if args.resume:
-        config.resume = True
-        config.load_from = None if args.resume is True else str(args.resume)
+    if args.resume is True and config.get("runner_type", "SafeRunner") == "SafeRunner":
+        config.resume = "auto"  # and from load_from where there is nothing yet
+    elif args.resume:
+        config.resume, config.load_from = True, None if args.resume is True else str(args.resume)
     runner = build_runner(config)
     runner.register_hook(CheckLength())
     runner.train()

@@ -42,7 +42,10 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         """As in mmengine; what killed writers left is removed."""
+        ids = list(runner.message_hub.runtime_info.get("keep_ckpt_ids", []))
         super().before_train(runner)
+        for step in ids[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else []:
+            self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step)))
         if is_main_process() and "://" not in self.out_dir:
             remove_parts(Path(self.out_dir))
 
@@ -73,9 +76,9 @@ class SafeCheckpointHook(CheckpointHook):
         """Write ``iter_N.pth`` between two regular files, unless that state is there already; whether it is."""
         if self.saved_at == iteration:
             return True
-        name = f"iter_{iteration}.pth"
-        held = [n for n in self._interim(runner) if n != name]
-        runner.message_hub.update_info("interim_ckpts", [*held, name])
+        name, held = f"iter_{iteration}.pth", self._interim(runner)
+        if name not in held and not self.file_backend.exists(self.file_backend.join_path(self.out_dir, name)):
+            runner.message_hub.update_info("interim_ckpts", [*held, name])
         return self._write(runner, name, {"epoch": epoch, "iter": iteration})
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
@@ -148,6 +151,7 @@ class SafeCheckpointHook(CheckpointHook):
             return
         old, info = self._best(), dict(runner.message_hub.runtime_info)
         self._set_best([None] * len(old))  # mmengine would remove the old file first and then save
+        runner.train_loop.validated = True  # it writes the regular file again
         super()._save_best_checkpoint(runner, metrics)
         new = self._best()
         for i, (path, previous) in enumerate(zip(new, old, strict=True)):

@@ -18,7 +18,6 @@ from mmengine.runner import Runner
 from backbones.openmmlab.checkpoints import SafeCheckpointHook
 from backbones.openmmlab.loops import at_update_boundary
 from backbones.training.gradients import NormStatistics, gradients_are_finite, names_of_bad_gradients
-from backbones.training.randomness import set_random_states
 from backbones.training.stopping import Stop, StopRequest
 
 try:
@@ -33,8 +32,8 @@ __all__ = ["FiniteGradientsHook", "ProgressHook", "StopHook"]
 class StopHook(Hook):
     """Saves and stops at the next update where SIGTERM or SIGUSR1 asked any of the processes to; exit code 143.
 
-    In validation it stops after a batch, and the resumed run validates again. A signal more than two
-    seconds after the first stops at once.
+    In validation it stops after a batch, and the resumed run validates again; where gradients are accumulated across
+    it, which no file holds, at the next update. A signal more than two seconds after the first stops at once.
     """
 
     priority = "LOWEST"  # after everything that an iteration changes
@@ -61,12 +60,13 @@ class StopHook(Hook):
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Stop in validation, with the weights that are trained and not their mean."""
-        if not hasattr(self, "request") or batch_idx >= self._together or not self.request.agreed():
+        if not hasattr(self, "request") or not at_update_boundary(runner, runner.iter):
+            return
+        if batch_idx >= self._together or not self.request.agreed():
             return
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
                 hook.after_val_epoch(runner)
-        set_random_states(runner.train_loop.training_states)
         self._stop(runner, runner.iter)
 
     def after_train(self, runner: Runner) -> None:

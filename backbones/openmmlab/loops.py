@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
-from mmengine.dist import broadcast_object_list, get_dist_info
+from mmengine.dist import broadcast, broadcast_object_list, get_dist_info
+from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
@@ -21,7 +24,9 @@ def at_update_boundary(runner: Runner, iterations: int | None = None) -> bool:
     """Whether nothing is accumulated after so many iterations; default: after the one that is running."""
     loop = runner.train_loop
     iterations = loop.iter + 1 if iterations is None else iterations
-    counts = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
+    wrapper = runner.optim_wrapper
+    each = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    counts = math.lcm(*(getattr(one, "_accumulative_counts", 1) for one in each))
     return iterations % counts == 0 or iterations >= loop.max_iters
 
 
@@ -32,11 +37,14 @@ class _Resumable:
         epoch_of_stream: How often the loader has been gone through.
         batch: How many batches of the present pass have been trained with.
         training_states: While it validates, the random states that training goes on with.
+        validated: Whether a file that is written now need not be validated where a run goes on from it.
     """
 
     runner: Runner
     dataloader: Any
     epoch_of_stream = batch = 0
+    training_states: dict[str, Any] | None = None
+    validated = False
     _resumed = False
 
     def _prepare(self) -> None:
@@ -67,16 +75,17 @@ class _Resumable:
             "batch": self.batch,
             "seed": self.seed,
             "sampler_seed": getattr(self._sampler, "seed", None),
+            "validated": self.validated,
         }
 
     def go_to(self, position: dict[str, Any]) -> None:
         """Start where a file says that the stream was."""
         self.epoch_of_stream, self.batch, self.seed = position["epoch"], position["batch"], position["seed"]
         if self.places is not None:
-            self.dataloader.dataset.seed = self.seed
+            self.places.seed = self.dataloader.dataset.seed = self.seed
         if position["sampler_seed"] is not None:
             self._sampler.seed = position["sampler_seed"]
-        self._resumed = True
+        self._resumed, self.validated = True, position.get("validated", False)
 
     @property
     def _sampler(self) -> Any:
@@ -95,7 +104,11 @@ class _Resumable:
         """Before the first batch: the random states of the file, and the validation that it was saved before."""
         if self._resumed:
             self.runner.restore_random_states()
-            self.validate_if_due()
+            if self.validated:
+                self.runner.validated()
+            else:
+                self.validate_if_due()
+            self.validated = False
 
     def validation_is_due(self) -> bool:
         """Whether the state of the loop is one after which mmengine validates."""
@@ -106,12 +119,21 @@ class _Resumable:
         self._decide_current_val_interval()  # type: ignore[attr-defined]
         if not self.validation_is_due():
             return
+        self._agree_on_buffers()
         self.training_states = random_states()
         try:
             self.runner.val_loop.run()
         finally:
             set_random_states(self.training_states)
+            self.training_states, self.validated = None, False
         self.runner.validated()
+
+    def _agree_on_buffers(self) -> None:
+        """All processes measure the network of the file, which has the first one's statistics of batch norms."""
+        means = [hook.ema_model for hook in self.runner.hooks if isinstance(hook, EMAHook)]
+        for network in [self.runner.model, *means] if self.runner.world_size > 1 else []:
+            for buffer in network.buffers():
+                broadcast(buffer.data)
 
 
 @LOOPS.register_module()

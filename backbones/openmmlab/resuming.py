@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import string
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -64,13 +65,25 @@ class ResumableRunner(Runner):
         return checkpoint
 
     def load_or_resume(self) -> None:
-        """As in mmengine; ``resume`` without ``load_from`` takes the newest checkpoint that is undamaged."""
-        if self._resume and self._load_from is None and not self._has_loaded:
-            chosen = [self._last_good_checkpoint() if is_main_process() else None]
-            broadcast_object_list(chosen)
-            self._load_from = chosen[0]
-            self._resume = self._load_from is not None
+        """As in mmengine; ``resume`` without ``load_from`` takes the newest checkpoint that is undamaged.
+
+        So does ``resume="auto"``, which starts from the weights of ``load_from`` where there is no checkpoint yet.
+
+        Raises:
+            ValueError: There are checkpoints, and none that is undamaged.
+        """
+        auto = self._resume == "auto" or (self._resume and self._load_from is None)
+        chosen = auto and not self._has_loaded
+        if chosen:
+            found: list[str | Exception | None] = [self._last_good_checkpoint() if is_main_process() else None]
+            broadcast_object_list(found)
+            if isinstance(found[0], Exception):
+                raise found[0]
+            self._resume = found[0] is not None
+            self._load_from = found[0] or self._load_from
         super().load_or_resume()
+        if not chosen and isinstance(self._train_loop, BaseLoop) and is_main_process():
+            self._warn_of_newer_checkpoints()
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """As in mmengine, and go to where the data stream was, with each process's random numbers.
@@ -144,18 +157,25 @@ class ResumableRunner(Runner):
         if self._states is not None:
             set_random_states(self._states)
 
-    def _last_good_checkpoint(self) -> str | None:
-        """The file of the most steps that is undamaged, here or where the checkpoint hook writes."""
-        folders = {Path(self.work_dir)}
+    def _checkpoints(self) -> list[tuple[int, str]]:
+        """The files here and where the checkpoint hook writes, and of how many steps they are; the most first."""
+        folders, by_epochs = {Path(self.work_dir)}, {"iter_{}.pth": False, "epoch_{}.pth": True}
         for hook in self.hooks:
-            if isinstance(hook, SafeCheckpointHook) and hook.out_dir is not None and "://" not in str(hook.out_dir):
-                folders |= {Path(hook.out_dir), Path(hook.out_dir) / Path(self.work_dir).name}
-        per_epoch = len(self.train_dataloader)
-        found = []
-        for path in (p for folder in folders for p in folder.glob("*.pth")):
-            if match := re.fullmatch(r"(iter|epoch)_(\d+)\.pth", path.name):
-                found.append((int(match[2]) * (per_epoch if match[1] == "epoch" else 1), str(path)))
-        for _, path in sorted(found, reverse=True):
+            if isinstance(hook, SafeCheckpointHook):
+                by_epochs[hook.filename_tmpl] = hook.by_epoch
+                if hook.out_dir is not None and "://" not in str(hook.out_dir):
+                    folders |= {Path(hook.out_dir), Path(hook.out_dir) / Path(self.work_dir).name}
+        found = set()
+        for path in (p for folder in folders for p in folder.glob("*")):
+            for template, by_epoch in by_epochs.items():
+                if match := re.fullmatch(_pattern(template), path.name):
+                    found.add((int(match[1]) * (len(self.train_dataloader) if by_epoch else 1), str(path)))
+        return sorted(found, reverse=True)
+
+    def _last_good_checkpoint(self) -> str | ValueError | None:
+        """The file of the most steps that is undamaged, or what is wrong where all are damaged."""
+        found = self._checkpoints()
+        for _, path in found:
             try:
                 read_checkpoint(path, allow=NUMPY)
             except (OSError, ValueError) as error:
@@ -163,8 +183,26 @@ class ResumableRunner(Runner):
                 continue
             self.logger.info(f"resuming from {path}")
             return path
+        if found:
+            return ValueError(
+                f"--resume: no checkpoint in {Path(found[0][1]).parent} can be read, and a start from the beginning "
+                f"would write over them; the log says why. Move {found[0][1]} and the others away to start anew"
+            )
         self.logger.info(f"no checkpoint to resume from in {self.work_dir}: starting from the beginning")
         return None
+
+    def _warn_of_newer_checkpoints(self) -> None:
+        """Where a run starts anew or from a file that was named, those of another one may lie around."""
+        if newer := [path for steps, path in self._checkpoints() if steps > self.iter]:
+            self.logger.warning(
+                f"{newer[0]} has more steps than this run, so --resume will take it: move it away if it is another's"
+            )
+
+
+def _pattern(template: str) -> str:
+    """A regular expression for the names that a template gives, with the number in it."""
+    fields = string.Formatter().parse(template)
+    return "".join(re.escape(text) + ("" if field is None else r"(\d+)") for text, field, *_ in fields)
 
 
 def _buffers(logged: dict[str, Any]) -> dict[str, HistoryBuffer]:

@@ -46,6 +46,7 @@ from backbones.openmmlab.resuming import ResumableRunner
 from backbones.openmmlab.run_record import run_record
 from backbones.training.files import write_checkpoint, write_whole
 from backbones.training.randomness import random_states
+from backbones.training.stopping import leave_signals_to_the_parent
 
 __all__ = ["SafeRunner"]
 
@@ -107,6 +108,13 @@ class SafeRunner(ResumableRunner):
                 self.logger.warning(f"train_cfg.type={asked}: resumed runs will not be the unbroken ones")
         return super().build_train_loop(loop)
 
+    def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """As in mmengine; a signal to all processes of a job does not end the loader's workers."""
+        built = super().build_val_loop(loop)
+        if built is not loop:
+            built.dataloader.worker_init_fn = leave_signals_to_the_parent(built.dataloader.worker_init_fn)
+        return built
+
     def build_visualizer(self, visualizer: Any = None) -> Any:
         """As in mmengine; a log that cannot be written does not end a training."""
         built = super().build_visualizer(visualizer)
@@ -160,7 +168,8 @@ class SafeRunner(ResumableRunner):
         Returns:
             Whether it was written, the same in all processes. Where not, the log says why.
         """
-        states = all_gather_object(random_states())  # mmengine saves in one process, and each has its own
+        states = getattr(self.train_loop, "training_states", None) or random_states()
+        states = all_gather_object(states)  # mmengine saves in one process, and each has its own
         self._added = {"random_states": states, "run": run_record(self)}
         path, written = str(Path(out_dir) / filename), [True]
         if is_main_process():
@@ -171,7 +180,7 @@ class SafeRunner(ResumableRunner):
                 else:
                     write_checkpoint(Path(path), lambda part: save(out_dir, part.name, *args, **kwargs))
                 if pointer is not None:
-                    write_whole(pointer, lambda part: part.write_text(path))
+                    self._note(pointer, path)
             except (OSError, ValueError) as error:
                 self.logger.error(f"{path} could not be written: {error}")
                 written = [False]
@@ -192,10 +201,14 @@ class SafeRunner(ResumableRunner):
     def validated(self) -> None:
         """Note that the weights of this moment have been validated, for a run that is complete."""
         if is_main_process():
-            try:
-                write_whole(Path(self.work_dir) / "last_validation", lambda part: part.write_text(str(self.iter)))
-            except OSError as error:
-                self.logger.error(f"last_validation could not be written: {error}")
+            self._note(Path(self.work_dir) / "last_validation", str(self.iter))
+
+    def _note(self, file: Path, text: str) -> None:
+        """Write a file without which a run goes on, too."""
+        try:
+            write_whole(file, lambda part: part.write_text(text))
+        except OSError as error:
+            self.logger.error(f"{file.name} could not be written: {error}")
 
     def is_complete(self) -> bool:
         """Whether nothing is left to train, nor to validate."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from backbones.training.randomness import seeded
+from backbones.training.randomness import Generators, seeded
 from backbones.training.stopping import leave_signals_to_the_parent
 
 __all__ = ["Places", "Seeded", "make_resumable"]
@@ -24,24 +24,36 @@ class _Drawn(NamedTuple):
 class Places:
     """A batch sampler whose indices know their place: (epoch, number among the samples of all processes).
 
+    What its sampler draws from the global generators follows from the seed and the epoch, in all processes alike.
+
     Attributes:
         epoch: That of the next pass.
         skip: How many batches the next pass leaves out at its start, without loading them.
-        seed: That of the samples.
+        seed: That of the next pass.
     """
 
-    def __init__(self, batches: Any, rank: int, world_size: int) -> None:
-        self.batches, self.rank, self.world_size = batches, rank, world_size
+    def __init__(self, batches: Any, seed: int, rank: int, world_size: int) -> None:
+        self.batches, self.seed, self.rank, self.world_size = batches, seed, rank, world_size
         self.epoch = self.skip = 0
 
     def __iter__(self) -> Iterator[list[_Drawn]]:
         epoch, skip, self.skip = self.epoch, self.skip, 0
         count = 0
-        for number, batch in enumerate(self.batches):
+        for number, batch in enumerate(self._drawn(epoch)):
             first, count = count, count + len(batch)
             if number >= skip:
                 places = range(first * self.world_size + self.rank, count * self.world_size, self.world_size)
                 yield [_Drawn(index, (epoch, place)) for index, place in zip(batch, places, strict=True)]
+
+    def _drawn(self, epoch: int) -> Iterator[Any]:
+        own, end = Generators(self.seed, epoch, 0, 1), object()  # no sample has this key
+        batches = iter(self.batches)
+        while True:
+            with own:
+                batch = next(batches, end)
+            if batch is end:
+                return
+            yield batch
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -92,7 +104,7 @@ def make_resumable(loader: DataLoader[Any], seed: int, rank: int = 0, world_size
     if isinstance(loader.dataset, IterableDataset) or loader.batch_sampler is None:
         return False
     # The loader forbids to set these, for its sampler would not follow; here it does.
-    object.__setattr__(loader, "batch_sampler", Places(loader.batch_sampler, rank, world_size))
+    object.__setattr__(loader, "batch_sampler", Places(loader.batch_sampler, seed, rank, world_size))
     object.__setattr__(loader, "dataset", Seeded(loader.dataset, seed))
     loader.generator = torch.Generator().manual_seed(seed % 2**63)
     loader.worker_init_fn = leave_signals_to_the_parent(loader.worker_init_fn)

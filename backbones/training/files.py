@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,8 @@ __all__ = ["remove_checkpoint", "remove_parts", "write_checkpoint", "write_whole
 
 #: What a file is called until it is complete.
 PART = ".part"
+#: What file systems say that flush no folders, some of networks among them.
+_NO_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 
 
 def write_whole(path: Path, write: Callable[[Path], object], check: Callable[[Path], object] | None = None) -> None:
@@ -51,7 +55,8 @@ def write_checkpoint(path: Path, write: Callable[[Path], object]) -> None:
 
     digest: list[str] = []
     write_whole(path, write, check)
-    _write_digests(path, digest)
+    with contextlib.suppress(OSError):  # the file is there, and verifies by both
+        _write_digests(path, digest)
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -78,5 +83,8 @@ def _flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if not path.is_dir() or error.errno not in _NO_FLUSH:
+            raise
     finally:
         os.close(handle)

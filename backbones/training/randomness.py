@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["random_states", "seeded", "set_random_states"]
+__all__ = ["Generators", "random_states", "seeded", "set_random_states"]
 
 
 def random_states() -> dict[str, Any]:
@@ -46,14 +46,56 @@ def seeded(*key: int) -> Iterator[None]:
         ...     print(bool(torch.rand(1) == first))
         True
     """
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    before = _states()
+    _seed(key)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+class Generators:
+    """Random numbers of their own, from a seed on, for what draws a few at a time.
+
+    Args:
+        key: Numbers of any size, as :func:`seeded` takes them.
+
+    Example:
+        >>> own = Generators(0, 7)
+        >>> with own:
+        ...     first = torch.rand(2)
+        >>> with own:
+        ...     second = torch.rand(2)
+        >>> with seeded(0, 7):
+        ...     print(torch.equal(torch.rand(4), torch.cat([first, second])))
+        True
+    """
+
+    def __init__(self, *key: int) -> None:
+        with seeded(*key):
+            self._own = _states()
+
+    def __enter__(self) -> None:
+        self._before = _states()
+        _set(self._own)
+
+    def __exit__(self, *_: object) -> None:
+        self._own = _states()
+        _set(self._before)
+
+
+def _states() -> tuple[Any, Any, torch.Tensor]:
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _set(states: tuple[Any, Any, torch.Tensor]) -> None:
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+
+
+def _seed(key: tuple[int, ...]) -> None:
     numbers = np.random.SeedSequence(key).generate_state(3)
     random.seed(int(numbers[0]))
     np.random.seed(numbers[1])
     torch.default_generator.manual_seed(int(numbers[2]))  # torch.manual_seed would seed the GPUs, too
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])

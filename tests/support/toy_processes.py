@@ -50,7 +50,7 @@ def slow_put(self, data, path, whole=LocalBackend.put):
 
 def train_in_all_ways(folder):
     """Runs that are whole, killed, stopped by a signal to one process, and with processes that come late."""
-    each = {"iters": 8, "randomness": {"seed": 0, "diff_rank_seed": True}}
+    each = {"iters": 8, "val_interval": 4, "randomness": {"seed": 0, "diff_rank_seed": True}}
     train(folder / "batches", norm=False, drop=0.0, batch_size=8 // int(os.environ["WORLD_SIZE"]))
     train(folder / "whole", **each)
     assert train(folder / "cut", hooks=[KillAt(3)], **each) == "Killed"

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -172,7 +173,7 @@ def tool(root, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(root / "tools" / name), run_name="__main__")
-        return ended.value.code, capsys.readouterr().err.splitlines()[-1]
+        return ended.value.code, (capsys.readouterr().err.splitlines() or [""])[-1]
 
     return call
 
@@ -228,3 +229,27 @@ def test_mistakes_get_one_clear_line(root, digit_scenes, tmp_path, tool, monkeyp
     words = {"CONFIG": [root / "configs" / DETECTION], "OPTIONS": data}
     code, line = tool(name, *(word for a in arguments for word in words.get(a, [a])))
     assert code == 2 and message in line
+
+
+@pytest.mark.filterwarnings("ignore")  # of the frameworks
+@pytest.mark.parametrize(
+    ("options", "arguments", "expected"),
+    [
+        ([], [], (False, "x.pth")),
+        ([], ["--resume"], ("auto", "x.pth")),
+        ([], ["--resume", "y.pth"], (True, "y.pth")),
+        (["runner_type=Runner"], ["--resume"], (True, None)),  # mmengine's would resume from the weights
+    ],
+)
+def test_the_weights_of_a_config_are_where_a_run_starts_that_may_be_resumed(
+    root, digit_scenes, tmp_path, tool, monkeypatch, options, arguments, expected
+):
+    def build(config):
+        raise SystemExit(f"{config.get('resume', False)} {config.load_from and Path(config.load_from).name}")
+
+    for name in ("x.pth", "y.pth"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr("training.openmmlab.build_runner", build)
+    given = command(root, "train.py", DETECTION, digit_scenes, "w", *arguments, options=["load_from=x.pth", *options])
+    code, _ = tool("train.py", *given[2:])
+    assert code == " ".join(map(str, expected))

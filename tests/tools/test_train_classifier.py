@@ -26,6 +26,7 @@ from training.advice import advice
 from training.classification import create_network, evaluate, load_weights, make_loader, open_folder
 from training.classifier import Training
 from training.recipe import parse_arguments
+from training.run_files import RunFiles
 
 import backbones
 
@@ -196,7 +197,7 @@ def test_a_run_that_is_asked_to_stop_goes_on_in_the_middle_of_an_epoch(images, w
     assert told == [1 + workers]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
-    assert_resumes(whole, images, tmp_path, "--workers", workers, at=(2, 1))
+    assert_resumes(whole, images, tmp_path, "--workers", 1, at=(2, 1))
 
 
 @pytest.mark.parametrize("call", [3, 4], ids=["raw", "average"])
@@ -269,6 +270,21 @@ def test_a_full_disk_does_not_end_a_run(images, whole, tmp_path, monkeypatch, ca
         assert_same(state(whole[0] / "last.pth", key), state(tmp_path / "last.pth", key), rtol=0, atol=0)
     assert not list(tmp_path.glob("*.part"))
     assert backbones.read_checkpoint(tmp_path / "best.pth")["top1"] >= whole[1][-1]["top1"]
+
+
+def test_a_run_whose_last_files_cannot_be_written_has_not_succeeded(images, whole, tmp_path, monkeypatch):
+    writes = RunFiles.write_checkpoint
+
+    def full(files, name, content):
+        if name == "last.pth" and len(content["history"]) == 4:
+            raise OSError("No space left on device")
+        writes(files, name, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFiles, "write_checkpoint", full)
+        message = stopped(command(images, tmp_path))
+    assert f"its last files could not be written to {tmp_path}" in message and "last.pth" in message
+    assert_resumes(whole, images, tmp_path, at=(3, 0))
 
 
 def test_a_disk_that_stays_full_ends_a_run_with_its_last_good_file(images, tmp_path, monkeypatch):

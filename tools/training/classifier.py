@@ -101,6 +101,11 @@ class Training(RunState):
         with self.request.listening():
             while len(self.history) < self.args.epochs:
                 self.run_epoch(len(self.history))
+        if self.files.failures:
+            raise SystemExit(
+                f"error: training is complete, but its last files could not be written to {self.args.out}: free space "
+                f"there, and --resume trains again what came after {self.files.last_good()}"
+            )
         return self.history
 
     def run_epoch(self, epoch: int) -> None:

@@ -24,7 +24,7 @@ from training.run_files import RunFiles
 from training.updates import Updates
 
 #: Arguments that a resumed run may change.
-_FREE = {"resume", "out", "data_dir", "device", "rank", "local_rank", "evaluate"}
+_FREE = {"resume", "out", "data_dir", "device", "rank", "local_rank", "evaluate", "workers"}
 
 
 class RunState:

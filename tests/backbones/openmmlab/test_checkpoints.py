@@ -35,6 +35,13 @@ def test_old_checkpoints_go_only_after_the_new_one_is_there(tmp_path, keep, monk
     assert weights(tmp_path, 4).isfinite().all()
 
 
+def test_fewer_files_are_kept_where_a_resumed_run_asks_for_that(tmp_path):
+    with pytest.raises(Killed):
+        make(tmp_path, keep=4, hooks=[KillAt(4)]).train()
+    make(tmp_path, keep=1, resume=True).train()
+    assert sorted(p.name for p in tmp_path.glob("iter*")) == ["iter_6.pth", "iter_6.pth.sha256"]
+
+
 def test_a_file_appears_only_when_complete(tmp_path, monkeypatch):
     def half(self, data, path):
         with open(path, "wb") as file:
@@ -170,6 +177,12 @@ def test_one_flipped_byte_anywhere_is_seen(tmp_path):
     assert "iter_2.pth is damaged" in warned[0] and any("resuming from" in c and "iter_1.pth" in c for c in chosen)
 
 
+def test_a_pointer_that_cannot_be_written_costs_no_checkpoint(tmp_path):
+    (tmp_path / "last_checkpoint").mkdir()
+    make(tmp_path, keep=1).train()
+    assert names(tmp_path) == ["iter_6.pth"]
+
+
 def test_checksums_are_those_of_the_usual_tool(tmp_path):
     make(tmp_path, iters=1).train()
     (tmp_path / "copy").mkdir()
@@ -208,9 +221,51 @@ def test_resume_passes_over_a_damaged_file(tmp_path):
     assert runner._load_from == str(tmp_path / "iter_2.pth")
 
 
+def test_resume_finds_files_of_other_names(tmp_path):
+    options = {"checkpoint": {"filename_tmpl": "model.{:05d}.pth"}}
+    with pytest.raises(Killed):
+        make(tmp_path, hooks=[KillAt(4)], **options).train()
+    runner = make(tmp_path, resume=True, **options)
+    runner.train()
+    assert runner.resumed_from == str(tmp_path / "model.00004.pth")
+
+
+def test_where_all_files_are_damaged_nothing_is_written_over(tmp_path):
+    with pytest.raises(Killed):
+        make(tmp_path, hooks=[KillAt(4)]).train()
+    for path in tmp_path.glob("*.pth"):
+        path.write_bytes(path.read_bytes()[:-1])
+    left = {p: p.read_bytes() for p in tmp_path.glob("*.pth")}
+    with pytest.raises(ValueError, match=r"no checkpoint in .* can be read.*Move .*iter_4\.pth and the others away"):
+        make(tmp_path, resume=True).train()
+    assert {p: p.read_bytes() for p in tmp_path.glob("*.pth")} == left
+
+
+@pytest.mark.parametrize("start", [None, "iter_1.pth"])
+def test_files_that_a_later_resume_would_take_are_named(tmp_path, start):
+    make(tmp_path, keep=-1, iters=3).train()
+    runner = make(tmp_path, iters=3, resume=start is not None, load_from=start and str(tmp_path / start))
+    warned = []
+    runner.logger.warning = warned.append
+    runner.train()
+    assert any("iter_3.pth has more steps than this run, so --resume will take it" in w for w in warned)
+
+
 def test_resume_without_any_checkpoint_starts_from_the_beginning(tmp_path):
     make(tmp_path, iters=1, resume=True).train()
     assert names(tmp_path) == ["iter_1.pth"]
+
+
+def test_the_first_start_of_a_run_that_resumes_takes_the_weights_of_its_config(tmp_path):
+    """The same command starts it and goes on with it."""
+    make(tmp_path / "other", iters=1, lr=0.9).train()
+    options = {"lr": 0.0, "iters": 4, "resume": "auto", "load_from": str(tmp_path / "other/iter_1.pth")}
+    with pytest.raises(Killed):
+        make(tmp_path / "run", hooks=[KillAt(2)], **options).train()
+    assert torch.equal(weights(tmp_path / "run", 2), weights(tmp_path / "other", 1))
+    runner = make(tmp_path / "run", **options)
+    runner.train()
+    assert runner.resumed_from == str(tmp_path / "run/iter_2.pth")
 
 
 def test_a_checkpoint_of_another_model_is_an_error_when_resuming(tmp_path):

@@ -1,8 +1,11 @@
 """Signals stop a training at an update, and updates that are not finite are skipped and undone."""
 
 import itertools
+import multiprocessing
 import os
 import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,10 @@ LENGTHS = {
         {"iters": 8, "interval": 100, "val_interval": 4, "hooks": [{"type": "EMAHook"}]},
         {"validation": 4},
     ),
+    "validation while gradients are accumulated": (
+        {"iters": 8, "interval": 100, "val_interval": 5, "accumulate": 3},
+        {"validation": 5},
+    ),
     "two workers": ({"iters": 8, "interval": 100, "workers": 2}, {"step": 3, "number": signal.SIGUSR1}),
 }
 
@@ -56,7 +63,7 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on_from_there(tmp_path, name)
     with pytest.raises(Stop) as stopped:
         make(tmp_path / "cut", hooks=[*hooks, SignalAt(**send)], **options).train()
     assert stopped.value.code == 143
-    step = {"accumulation": 6, "validation": 4, "epochs": 9, "the end of an epoch": 6}.get(name, 4)
+    step = {"epochs": 9, "the end of an epoch": 6}.get(name, 6 if "accumulate" in options else 4)
     assert names(tmp_path / "cut")[-1] == f"iter_{step}.pth"
     runner = make(tmp_path / "cut", hooks=hooks, resume=True, **options)
     runner.train()
@@ -67,6 +74,48 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on_from_there(tmp_path, name)
         end["message_hub"]["resumed_keys"].pop("keep_ckpt_ids", None)
     assert_same(*ends)
     assert f"iter_{step}.pth" not in names(tmp_path / "cut")  # it stood in for a regular one
+
+
+class SignalAll(Hook):
+    """Sends SIGTERM to each worker, as schedulers do, from a process that is not their parent, and to this one."""
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, step=None, validation=None):
+        self.step, self.validation = step, validation
+
+    def _send(self):
+        for pid in [*(child.pid for child in multiprocessing.active_children()), os.getpid()]:
+            subprocess.run(["kill", "-TERM", str(pid)], check=True)
+        time.sleep(0.1)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.step:
+            self._send()
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        if batch_idx == 1 and runner.iter == self.validation:
+            self._send()
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `scheduler", "ignore:.*fork")
+@pytest.mark.parametrize("at", [{"step": 4}, {"validation": 3}])
+def test_a_signal_to_the_workers_of_training_and_validation_ends_none_of_them(tmp_path, at):
+    options = {"iters": 6, "interval": 100, "val_interval": 3, "workers": 1, "count": 40}
+    with pytest.raises(Stop):
+        make(tmp_path, hooks=[SignalAll(**at)], **options).train()
+    assert names(tmp_path) == [f"iter_{5 if 'step' in at else 3}.pth"]
+
+
+def test_a_regular_file_stays_where_a_run_stops_in_its_validation(tmp_path):
+    """It is written again under its name, and is not one that stood in for a regular one."""
+    options = {"iters": 6, "interval": 3, "keep": -1, "val_interval": 3}
+    with pytest.raises(Killed):
+        make(tmp_path, hooks=[KillAt(validation=3)], **options).train()
+    with pytest.raises(Stop):
+        make(tmp_path, hooks=[SignalAt(validation=3)], resume=True, **options).train()
+    make(tmp_path, resume=True, **options).train()
+    assert names(tmp_path) == ["iter_3.pth", "iter_6.pth"]
 
 
 def test_a_stop_that_cannot_save_says_so(tmp_path, monkeypatch):

@@ -64,6 +64,28 @@ def test_it_starts_anywhere_once(skip):
     assert len(list(made)) == 4  # the next pass is whole
 
 
+class Drawing:
+    """Draws each batch from the global generators when it is asked for it, as mmdet's sampler of groups does."""
+
+    def __init__(self, indices):
+        self.count = len(indices)
+
+    def __iter__(self):
+        for _ in range(self.count):
+            yield (random.randrange(self.count) + np.random.randint(self.count) + int(torch.randint(9, ()))) % 10
+
+
+@pytest.mark.parametrize("order", [RandomSampler, Drawing])
+def test_samplers_that_draw_from_the_global_generators_start_anywhere(order):
+    whole, (a, b) = list(loader(order=order)), (loader(order=order), loader(order=order))
+    torch.rand(3), np.random.rand(3), random.random()
+    b.batch_sampler.skip = 2
+    assert all(map(torch.equal, a, whole)) and all(map(torch.equal, b, whole[2:]))
+    assert not torch.equal(samples(loader(order=order, seed=4))[:, 0], torch.cat(whole)[:, 0])
+    a.batch_sampler.epoch = 1
+    assert not torch.equal(samples(a)[:, 0], torch.cat(whole)[:, 0])
+
+
 def test_two_processes_draw_what_one_does():
     """Process r of W has the places r, r + W, ...: the samples are those of one process with their batches together."""
 
@@ -85,8 +107,9 @@ def test_two_processes_draw_what_one_does():
         assert torch.equal(whole, torch.stack([x, y], 1).flatten(0, 1))
 
 
-def test_the_global_generators_are_left_alone():
-    made = loader()
+@pytest.mark.parametrize("order", [SequentialSampler, RandomSampler, Drawing])
+def test_the_global_generators_are_left_alone(order):
+    made = loader(order=order)
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
     samples(made)
     assert before[0] == random.getstate() and before[1] == np.random.get_state()[1].tolist()

@@ -1,6 +1,9 @@
 """Files that are whole or not there, with a checksum that sees every changed byte."""
 
+import errno
+import os
 import random
+import stat
 import subprocess
 
 import pytest
@@ -73,6 +76,38 @@ def test_a_kill_at_any_move_leaves_a_file_that_verifies(tmp_path, monkeypatch, c
             assert call >= 3 and len(recorded(path)) == 1
     verify(path)
     assert value(path) == (1 if call < 2 else 2)
+
+
+def test_a_file_that_is_in_place_is_written_whatever_becomes_of_its_old_digest(tmp_path, monkeypatch):
+    """The disk is full when only the old digest is left to go: both stay, and the file verifies by them."""
+    path = tmp_path / "w.pth"
+    write_checkpoint(path, save(1))
+    write = type(path).write_text
+
+    def full(self, text):
+        if text.count("\n") < 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, text)
+
+    monkeypatch.setattr(type(path), "write_text", full)
+    write_checkpoint(path, save(2))
+    assert value(path) == 2 and len(recorded(path)) == 2
+
+
+@pytest.mark.parametrize(("number", "folder"), [(errno.EINVAL, True), (errno.EIO, True), (errno.EINVAL, False)])
+def test_file_systems_that_flush_no_folders_are_used_all_the_same(tmp_path, monkeypatch, number, folder):
+    def refuse(handle, fsync=os.fsync):
+        if stat.S_ISDIR(os.fstat(handle).st_mode) == folder:
+            raise OSError(number, os.strerror(number))
+        fsync(handle)
+
+    monkeypatch.setattr("os.fsync", refuse)
+    if (number, folder) == (errno.EINVAL, True):
+        write_whole(tmp_path / "file", lambda p: p.write_text("new"))
+        assert names(tmp_path) == ["file"]
+    else:
+        with pytest.raises(OSError, match=os.strerror(number)):
+            write_whole(tmp_path / "file", lambda p: p.write_text("new"))
 
 
 def test_checkpoints_and_parts_are_removed_with_what_belongs_to_them(tmp_path):
