@@ -7,6 +7,7 @@ import os
 import runpy
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -53,6 +54,14 @@ def start(command: list[object], cwd: Path) -> Running:
 
 def run(command: list[object], cwd: Path) -> Done:
     return start(command, cwd).wait()
+
+
+def status_of(function: Callable[..., object], *arguments: object) -> int | None:
+    """How a process ends that calls a function of a module in this folder."""
+    process = _CONTEXT.Process(target=function, args=arguments)
+    process.start()
+    process.join(400)
+    return process.exitcode
 
 
 def _command(argv: list[str], cwd: str, log: str) -> None:

@@ -1,7 +1,10 @@
 """A toy training in mmengine in which everything draws random numbers: data, network, validation."""
 
 import itertools
+import os
 import random
+import signal
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -76,6 +79,24 @@ class KillAt(Hook):
             raise Killed
 
 
+class SignalAt(Hook):
+    """Sends a signal in the step of a number, or in validation after it."""
+
+    def __init__(self, step=None, validation=None, number=signal.SIGTERM, times=1):
+        self.step, self.validation, self.number, self.times = step, validation, number, times
+
+    def _send(self, now, at):
+        if now == at:
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.number)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self._send(runner.iter, self.step)
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        self._send(runner.iter, self.validation)
+
+
 def make(
     folder,
     *,
@@ -148,6 +169,12 @@ def make(
         cfg=cfg,
         **validation,
     )
+
+
+def train_and_signal_twice(folder, within):
+    """A run that gets two signals at once, where those ``within`` so many seconds count as one."""
+    with patch("backbones.training.stopping._ONE", within):
+        make(folder, iters=3, hooks=[SignalAt(step=1, times=2)]).train()
 
 
 def read(path):

@@ -10,31 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import status_of
 from mmengine.hooks import Hook
 from mmengine.registry import OPTIM_WRAPPERS
-from toy_run import KillAt, Killed, Points, Toy, assert_same, make, names, read
+from toy_run import KillAt, Killed, Points, SignalAt, Toy, assert_same, make, names, read, train_and_signal_twice
 
 from backbones.openmmlab.hooks import FiniteGradientsHook, StopHook
 from backbones.training.stopping import Stop
-
-
-class SignalAt(Hook):
-    """Sends a signal in the step of a number, or in validation after it."""
-
-    def __init__(self, step=None, validation=None, number=signal.SIGTERM, times=1):
-        self.step, self.validation, self.number, self.times = step, validation, number, times
-
-    def _send(self, now, at):
-        if now == at:
-            for _ in range(self.times):
-                os.kill(os.getpid(), self.number)
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self._send(runner.iter, self.step)
-
-    def before_val_iter(self, runner, batch_idx, data_batch=None):
-        self._send(runner.iter, self.validation)
-
 
 LENGTHS = {
     "iterations": ({"iters": 8, "interval": 100}, {"step": 3}),
@@ -139,19 +121,9 @@ def test_the_handlers_are_those_of_before_after_training(tmp_path):
 
 
 @pytest.mark.parametrize("later", [True, False])
-def test_a_later_signal_is_not_held_back(tmp_path, monkeypatch, later):
+def test_a_later_signal_is_not_held_back(tmp_path, later):
     """Those that come together, as schedulers send them to all processes, are one."""
-    monkeypatch.setattr("backbones.training.stopping._ONE", 0.0 if later else 60.0)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            make(tmp_path, iters=3, hooks=[SignalAt(step=1, times=2)]).train()
-        except Stop as stopped:
-            os._exit(stopped.code)
-        finally:
-            os._exit(1)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert code == (-signal.SIGTERM if later else 143)
+    assert status_of(train_and_signal_twice, tmp_path, 0.0 if later else 60.0) == (-signal.SIGTERM if later else 143)
 
 
 def test_hooks_can_be_turned_off(tmp_path):
