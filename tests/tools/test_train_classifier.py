@@ -181,9 +181,22 @@ def stopped(argv):
     return ended.value.code
 
 
+@pytest.fixture(autouse=True)
+def others(monkeypatch):
+    """Workers that tests of other files have left."""
+    monkeypatch.setitem(OTHERS, "pids", {p.pid for p in multiprocessing.active_children()})
+
+
+OTHERS = {"pids": set()}
+
+
+def workers_now():
+    return [p.pid for p in multiprocessing.active_children() if p.pid not in OTHERS["pids"]]
+
+
 def tell_all(name):
     """A signal to this process and its workers, from another one, as schedulers send them; how many got it."""
-    pids = [p.pid for p in [*multiprocessing.active_children(), multiprocessing.current_process()]]
+    pids = [*workers_now(), os.getpid()]
     subprocess.run(["kill", f"-{name}", *map(str, pids)], check=True)
     return len(pids)
 
@@ -217,7 +230,7 @@ def test_workers_that_measure_leave_signals_to_their_parent(images):
     for step, (pictures, _) in enumerate(make_loader(args, dataset, nn.Identity(), False)):
         seen += len(pictures)
         if step == 0:
-            workers = [str(p.pid) for p in multiprocessing.active_children()]
+            workers = [str(pid) for pid in workers_now()]
             subprocess.run(["kill", "-TERM", *workers], check=True)
     assert (len(workers), seen) == (2, 13)
 
