@@ -1,10 +1,10 @@
 # `make` lists the commands. All of them set up .venv first, and skip that in a moment when it is current.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sweep kills bounds compatibility benchmark docs lint format clean
+.PHONY: help setup demo demo-real test sweep kills bounds compatibility benchmark docs lint format clean
 export PYTHON
 
 help:           ## list the commands
-	@sed -n 's/^\([a-z]*:\)[a-z ]*## /  make \1 /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*:\)[a-z ]*## /  make \1 /p' $(MAKEFILE_LIST)
 	@echo 'PYTHON=/path/to/python3.12 chooses the Python (3.10 to 3.12), as in: make PYTHON=python3.12 test'
 
 setup:          ## create or update .venv (10 to 22 minutes the first time, and 9 GB of disk)
@@ -13,6 +13,10 @@ setup:          ## create or update .venv (10 to 22 minutes the first time, and 
 
 demo: setup     ## train, evaluate and draw: the main job
 	@.venv/bin/python tools/demo.py
+
+demo-real: setup ## train and evaluate on aerial photographs, with a report of one page (5 minutes)
+	@.venv/bin/python tools/make_tree_crowns.py
+	@.venv/bin/python tools/evaluate_transfer.py configs/evaluation/tree_crowns.yaml
 
 test: lint docs ## check the code, build the documentation and run all tests
 	.venv/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal

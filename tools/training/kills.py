@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import resource
 import runpy
 import signal
 import socket
@@ -132,6 +131,8 @@ def _fork(scenario: Scenario, run: Path, rank: int, port: int, limited: bool) ->
         if scenario.slow_write:
             _write_slowly()
         if limited:
+            import resource
+
             resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
         sys.argv = ["train.py", *scenario.argv, "--work-dir", str(run), "--resume"]
         if scenario.processes > 1:

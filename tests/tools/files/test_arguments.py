@@ -44,8 +44,11 @@ def read(parser, action, text):
         if group.required and action not in group._group_actions:
             argv += [group._group_actions[0].option_strings[0], "a folder"]
     for other in parser._actions:
+        given = text if other is action else INPUTS.get(other.type, "out")
         if not other.option_strings:
-            argv.append(text if other is action else INPUTS.get(other.type, "out"))
+            argv.append(given)
+        elif other.required and other is not action:
+            argv += [other.option_strings[0], given]
     return getattr(parser.parse_args(argv), action.dest)
 
 
