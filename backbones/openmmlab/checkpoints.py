@@ -46,6 +46,9 @@ class SafeCheckpointHook(CheckpointHook):
         super().before_train(runner)
         for step in ids[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else []:
             self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step)))
+        resumed = runner.resumed_from
+        if resumed and Path(resumed).name not in self._interim(runner):
+            self.last_ckpt = resumed  # so that a best file enters into it
         if is_main_process() and "://" not in self.out_dir:
             remove_parts(Path(self.out_dir))
 
@@ -156,6 +159,8 @@ class SafeCheckpointHook(CheckpointHook):
         new = self._best()
         for i, (path, previous) in enumerate(zip(new, old, strict=True)):
             if path is not None and path not in runner.unwritten:
+                # Where a folder was copied, it names a file of the other run.
+                previous = previous and self.file_backend.join_path(self.out_dir, Path(previous).name)
                 if previous and previous != path:
                     self._remove(previous)
                 continue

@@ -112,7 +112,7 @@ class SafeRunner(ResumableRunner):
         """As in mmengine; a signal to all processes of a job does not end the loader's workers."""
         built = super().build_val_loop(loop)
         if built is not loop:
-            built.dataloader.worker_init_fn = leave_signals_to_the_parent(built.dataloader.worker_init_fn)
+            leave_signals_to_the_parent(built.dataloader)
         return built
 
     def build_visualizer(self, visualizer: Any = None) -> Any:

@@ -107,5 +107,5 @@ def make_resumable(loader: DataLoader[Any], seed: int, rank: int = 0, world_size
     object.__setattr__(loader, "batch_sampler", Places(loader.batch_sampler, seed, rank, world_size))
     object.__setattr__(loader, "dataset", Seeded(loader.dataset, seed))
     loader.generator = torch.Generator().manual_seed(seed % 2**63)
-    loader.worker_init_fn = leave_signals_to_the_parent(loader.worker_init_fn)
+    leave_signals_to_the_parent(loader)
     return True

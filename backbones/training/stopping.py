@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import distributed
+from torch.utils.data import DataLoader
 
 __all__ = ["EXIT_CODE", "Stop", "StopRequest", "leave_signals_to_the_parent"]
 
@@ -104,6 +105,18 @@ class _Worker:
         os._exit(0)
 
 
-def leave_signals_to_the_parent(then: Callable[[int], object] | None) -> Callable[[int], object]:
-    """A ``worker_init_fn``: calls ``then``, and only its parent ends the worker from now on."""
-    return _Worker(then)
+def leave_signals_to_the_parent(loader: DataLoader[Any]) -> None:
+    """Make a loader's workers ones that only their parent ends, from their first instant on."""
+    start = loader._get_iterator
+
+    def start_without_signals() -> Any:
+        if not hasattr(signal, "sigwaitinfo"):
+            return start()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # which workers inherit
+        try:
+            return start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    loader.worker_init_fn = _Worker(loader.worker_init_fn)
+    loader._get_iterator = start_without_signals  # type: ignore[method-assign]

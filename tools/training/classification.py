@@ -56,7 +56,7 @@ def make_loader(args: argparse.Namespace, dataset: Any, net: nn.Module, training
     except AssertionError as error:
         raise ValueError(f"--auto-augment {args.auto_augment}: {error}") from None
     if not training:  # else Batches does it
-        loader.loader.worker_init_fn = leave_signals_to_the_parent(loader.loader.worker_init_fn)
+        leave_signals_to_the_parent(loader.loader)
     return loader
 
 

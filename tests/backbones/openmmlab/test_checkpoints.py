@@ -3,6 +3,7 @@
 import errno
 import pickle
 import random
+import shutil
 import subprocess
 
 import pytest
@@ -149,6 +150,19 @@ def test_the_best_file_goes_only_once_a_better_one_is_there(tmp_path, monkeypatc
     assert held == ["best_score_iter_4.pth"] and str(tmp_path / held[0]) == runner.message_hub.get_info("best_ckpt")
     first = next(i for i, n in enumerate(seen) if n)
     assert all(seen[first:]) and ["best_score_iter_1.pth"] in seen[first + 2 :]  # also after the one that failed
+
+
+def test_a_run_that_goes_on_in_a_copy_of_its_folder_leaves_the_first_one_alone(tmp_path, monkeypatch):
+    scores = iter(range(9))
+    monkeypatch.setattr("toy_run.Mean.compute_metrics", lambda self, results: {"score": next(scores)})
+    options = {"val_interval": 2, "checkpoint": {"save_best": "score", "rule": "greater"}, "keep": 1}
+    with pytest.raises(Killed):
+        make(tmp_path / "first", hooks=[KillAt(3)], **options).train()
+    before = names(tmp_path / "first")
+    shutil.copytree(tmp_path / "first", tmp_path / "copy")
+    make(tmp_path / "copy", resume=True, **options).train()
+    assert names(tmp_path / "first") == before == ["best_score_iter_2.pth", "iter_3.pth"]
+    assert names(tmp_path / "copy") == ["best_score_iter_6.pth", "iter_6.pth"]
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `scheduler")

@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 import signal
+import subprocess
 import time
 
 import numpy as np
@@ -165,6 +166,21 @@ def test_only_its_parent_ends_a_worker():
     worker.terminate()
     worker.join(20)
     assert worker.exitcode == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="nobody can tell who sent a signal")
+def test_a_worker_that_is_starting_lives_on_too(monkeypatch):
+    monkeypatch.setattr("torch.utils.data._utils.worker.torch.set_num_threads", lambda count: time.sleep(0.3))
+    made = DataLoader(Noise(), batch_size=1, num_workers=1)
+    make_resumable(made, 0)
+    batches = iter(made)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+    (worker,) = batches._workers
+    time.sleep(0.1)
+    for name in ("TERM", "USR1"):
+        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+    assert len(list(batches)) == 10
 
 
 def test_states_come_back():
