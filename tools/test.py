@@ -11,8 +11,7 @@ import argparse
 
 from files.arguments import any_path, existing_file
 from mmengine.evaluator import DumpResults
-from torch import distributed
-from training.openmmlab import add_common_arguments, build_runner, load_config
+from training.openmmlab import add_common_arguments, build_runner, leaving_the_group, load_config
 from training.testing import augment, draw
 
 
@@ -47,8 +46,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with leaving_the_group():
         main()
-    finally:
-        if distributed.is_initialized():  # else gloo's threads may end a process that is done by SIGABRT
-            distributed.destroy_process_group()

@@ -12,8 +12,7 @@ from importlib.util import find_spec
 
 from files.arguments import existing_file
 from mmengine.device import get_device
-from torch import distributed
-from training.openmmlab import add_common_arguments, build_runner, load_config
+from training.openmmlab import add_common_arguments, build_runner, leaving_the_group, load_config
 from training.schedules import CheckLength
 
 
@@ -76,8 +75,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with leaving_the_group():
         main()
-    finally:
-        if distributed.is_initialized():  # else gloo's threads may end a process that is done by SIGABRT
-            distributed.destroy_process_group()
