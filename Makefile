@@ -7,7 +7,7 @@ help:           ## list the commands
 	@sed -n 's/^\([a-z-]*:\)[a-z ]*## /  make \1 /p' $(MAKEFILE_LIST)
 	@echo 'PYTHON=/path/to/python3.12 chooses the Python (3.10 to 3.12), as in: make PYTHON=python3.12 test'
 
-setup:          ## create or update .venv (10 to 22 minutes the first time, and 9 GB of disk)
+setup:          ## create or update .venv (6 to 22 minutes the first time, and 9 GB of disk)
 	@command -v python3 >/dev/null || { echo 'error: there is no python3: install Python 3.10, 3.11 or 3.12.'; exit 1; }
 	@python3 tools/bootstrap.py
 
