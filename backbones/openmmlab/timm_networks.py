@@ -25,7 +25,8 @@ class TimmBackbone(nn.Module):
         model_name: A model of timm with ``features_only``.
         out_indices: Which of its maps to return.
         options: Further arguments of ``timm.create_model``, such as ``dict(drop_path_rate=0.1, img_size=512)``. Weights
-            too: ``dict(pretrained=True)``, with ``pretrained_cfg_overlay=dict(file=PATH)`` for a file of timm's.
+            too: ``dict(pretrained=True)``, with ``pretrained_cfg_overlay=dict(file=PATH)`` for a file of timm's. timm
+            leaves out in silence what the maps do not need; what is missing keeps its start.
         init_cfg: ``dict(type="Pretrained", checkpoint=PATH)`` takes them from a detector or segmentor with this
             backbone.
 
@@ -33,7 +34,7 @@ class TimmBackbone(nn.Module):
         channels: Of each map returned.
 
     Raises:
-        RuntimeError: The model is unknown, has no maps to return, or its weights do not fit.
+        RuntimeError: The model is unknown, has no maps to return, or a tensor of its weights has another shape.
         ValueError: ``init_cfg`` is another one.
 
     Example:

@@ -151,7 +151,7 @@ def corruption_curves(
     axes[0, 0].set_ylim(bottom=0)
     fig.supxlabel("severity", fontsize=9)
     handles = [plt.Line2D([], [], color=_colour(i), marker=".") for i in range(len(corrupted))]
-    fig.legend(handles, list(corrupted), loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    fig.legend(handles, list(corrupted), loc="outside upper center", ncols=min(4, columns), fontsize=8, frameon=False)
     return fig
 
 
