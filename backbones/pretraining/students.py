@@ -89,7 +89,8 @@ def masked_maps(
         if hasattr(backbone, "forward_stages"):
             maps: Sequence[Tensor] = backbone.forward_stages(x)
             return [maps[i] for i in wanted]
-        return list(backbone.forward_intermediates(x, wanted, output_fmt="NHWC", intermediates_only=True))
+        found = backbone.forward_intermediates(x, wanted, output_fmt="NCHW", intermediates_only=True)
+        return [m.permute(0, 2, 3, 1) for m in found]
     if fill == "remask":
         maps = backbone.forward_stages(images, visible=~hidden)
         return [maps[i] for i in wanted]

@@ -138,15 +138,15 @@ class FrozenTeacher(_Teacher):
         if isinstance(net, str):
             net = {"model_name": net, "pretrained": True}
         if isinstance(net, Mapping):
-            net = timm.create_model(**{"features_only": True, **net})
+            net = _created(net)
         elif isinstance(net, nn.Module):
             net = copy.deepcopy(net)
         info = getattr(net, "feature_info", None)
         if info is None:
             raise TypeError(f"teacher must be a timm name, a dict or a module with feature_info, got {net!r:.80}")
         # A network with features_only lists in feature_info what it could return; info.get_dicts() what it returns.
-        self_info = info.get_dicts() if hasattr(info, "get_dicts") else list(info)
-        strides = [each["reduction"] for each in self_info]
+        given = info.get_dicts() if hasattr(info, "get_dicts") else list(info)
+        strides = [each["reduction"] for each in given]
         if missing := [level.stride for level in levels if level.stride not in strides]:
             raise ValueError(
                 f"the teacher {type(net).__name__} has maps of strides {sorted(set(strides))} and none of {missing}, "
@@ -155,7 +155,7 @@ class FrozenTeacher(_Teacher):
         super().__init__(net)
         self.strides = [level.stride for level in levels]
         self.taken = [len(strides) - 1 - strides[::-1].index(level.stride) for level in levels]
-        self.channels = [self_info[i]["num_chs"] for i in self.taken]
+        self.channels = [given[i]["num_chs"] for i in self.taken]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The maps of whole images, channels-last."""
@@ -166,6 +166,14 @@ class FrozenTeacher(_Teacher):
         maps = self.net(images)
         last = str(getattr(self.net, "output_fmt", "NCHW")).rpartition(".")[2] == "NHWC"
         return [maps[i] if last else maps[i].permute(0, 2, 3, 1) for i in self.taken]
+
+
+def _created(options: Mapping[str, Any]) -> nn.Module:
+    """A network of timm, with maps of any stage where it can say them itself."""
+    if "features_only" in options:
+        return timm.create_model(**options)
+    net = timm.create_model(**{"num_classes": 0, **options})
+    return net if hasattr(net, "forward_intermediates") else timm.create_model(**options, features_only=True)
 
 
 class Features(nn.Module):

@@ -56,12 +56,11 @@ def test_hidden_cells_are_zero_wherever_cells_mix_and_behind_every_branch(name, 
 
         return hook
 
+    behind_the_first_branch = ".norm2" if norm_placement == "pre" else ".mlp"
     for where, module in net.named_modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_pre_hook(look(where, True))
-        elif where.endswith((".operator", ".mlp")) and (norm_placement == "post" or where.endswith(".operator")):
-            module.register_forward_pre_hook(look(where, False))
-        elif where.endswith(".norm2") and norm_placement == "pre" and where.startswith("stages"):
+        elif where.startswith("stages") and where.endswith((".operator", behind_the_first_branch)):
             module.register_forward_pre_hook(look(where, False))
     maps = net.forward_stages(x, visible=visible)
     for m in maps:
