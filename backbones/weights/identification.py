@@ -20,7 +20,7 @@ from backbones.weights.conversion import TABLES
 from backbones.weights.messages import first_names
 from spectral_ops import SpectralOperator
 
-__all__ = ["describe", "network_like"]
+__all__ = ["Outline", "describe", "network_like", "outline"]
 
 
 #: Values of those arguments of the families' operators that change what they learn.
@@ -47,7 +47,7 @@ def _kinds() -> Iterator[_Kind]:
 # -- what a state dict says -------------------------------------------------------------------------------------------
 
 
-class _Outline(NamedTuple):
+class Outline(NamedTuple):
     """What the names and shapes of a spectral network's tensors tell.
 
     Attributes:
@@ -65,12 +65,13 @@ class _Outline(NamedTuple):
 
     @property
     def size(self) -> str | None:
+        """The name of its size, if these widths and depths have one."""
         found = (name for name, arch in ARCHS.items() if (self.dims, self.depths) == (arch["dims"], arch["depths"]))
         return next(found, None)
 
 
-def _outline(state: Mapping[str, Tensor]) -> _Outline | None:
-    """None for tensors of something else."""
+def outline(state: Mapping[str, Tensor]) -> Outline | None:
+    """What a state dict under this project's names tells of its network; None for tensors of something else."""
     dims: dict[int, int] = {}
     depths: dict[int, int] = {}
     learned: dict[int, set[str]] = {}
@@ -88,7 +89,7 @@ def _outline(state: Mapping[str, Tensor]) -> _Outline | None:
     if not dims or not any(table.recognises_ours(state) for table in TABLES):
         return None
     order = sorted(dims)
-    return _Outline(
+    return Outline(
         tuple(dims[i] for i in order),
         tuple(depths[i] for i in order),
         tuple(frozenset(learned.get(i, ())) for i in order),
@@ -107,7 +108,7 @@ def _tensors(kind: _Kind, channels: int) -> tuple[frozenset[str], bool] | None:
     return frozenset(operator.state_dict()), operator.embedding_conditioned
 
 
-def _kinds_of(found: _Outline, whole: bool) -> list[_Kind]:
+def _kinds_of(found: Outline, whole: bool) -> list[_Kind]:
     """The kinds of operator that a network may have, none where there is nothing to tell them by.
 
     Args:
@@ -128,7 +129,7 @@ def _kinds_of(found: _Outline, whole: bool) -> list[_Kind]:
 
 def describe(state: Mapping[str, Tensor]) -> str:
     """Which network a state dict under this project's names is of, as far as it can be told: ``"a vwave_tiny"``."""
-    found = _outline(state)
+    found = outline(state)
     if found is None:
         return f"no network of this project ({first_names(state)})"
     size = f"_{found.size}" if found.size else f" of widths {found.dims} and depths {found.depths}"
@@ -176,7 +177,7 @@ def network_like(state: Mapping[str, Tensor]) -> SpectralNet:
         >>> net.num_classes, [len(stage.blocks) for stage in net.stages]
         (7, [1, 1, 3, 1])
     """
-    found = _outline(state)
+    found = outline(state)
     if found is None:
         raise ValueError(f"these tensors are of {describe(state)}")
     gains_only = found.gains and not any(found.learned)

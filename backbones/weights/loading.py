@@ -20,7 +20,7 @@ from backbones.weights.reading import read_checkpoint
 from spectral_ops import Precomputed, SpectralEmbedding, SpectralMixer, resize_embedding
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 
-__all__ = ["Fit", "LoadReport", "fit", "load_checkpoint", "read_named", "read_weights"]
+__all__ = ["Fit", "LoadReport", "fit", "load_checkpoint", "read_named", "read_weights", "resized_embeddings"]
 
 
 class LoadReport(NamedTuple):
@@ -43,6 +43,7 @@ def load_checkpoint(
     path: str | os.PathLike[str],
     resize: ResizeRule | None = "bicubic",
     weights: Weights = "raw",
+    prefix: str | None = None,
 ) -> LoadReport:
     """Load an official file, or one of this project, into a network.
 
@@ -57,6 +58,8 @@ def load_checkpoint(
         resize: How spectral embeddings are carried over to the sizes of the model: ``"bicubic"``, ``"pad"`` (see
             :func:`~spectral_ops.resize_embedding`), or None where other sizes are an error.
         weights: ``"raw"``, or ``"ema"`` for the moving average where the file holds one.
+        prefix: What must stand before the network's names in the file, ``"backbone."`` for example; by default they are
+            found behind any.
 
     Returns:
         ``(missing, unexpected, resized)``, see :class:`LoadReport`. Only a classifier, the norms of dense outputs and
@@ -80,7 +83,7 @@ def load_checkpoint(
         raise TypeError(f"model must be a backbones.SpectralNet, got {type(model).__name__}")
     if resize is not None and resize not in RESIZE_RULES:
         raise ValueError(f"resize must be one of {RESIZE_RULES} or None, got {resize!r}")
-    named = read_named(path, weights)
+    named = read_named(path, weights, prefix)
     try:
         found = fit(model, named.tensors, resize=resize, table=named.table)
     except ValueError as error:
@@ -107,12 +110,12 @@ def read_weights(path: str | os.PathLike[str], weights: Weights = "raw") -> tupl
     return named.tensors, named.unexpected
 
 
-def read_named(path: str | os.PathLike[str], weights: Weights = "raw") -> Named:
+def read_named(path: str | os.PathLike[str], weights: Weights = "raw", prefix: str | None = None) -> Named:
     """:func:`read_weights`, and whose names the file bore."""
     check_weights(weights)
     checkpoint = read_checkpoint(path)
     try:
-        return own_names(checkpoint, weights)
+        return own_names(checkpoint, weights, prefix)
     except ValueError as error:
         raise ValueError(f"cannot load {path}: {error}") from error
 
@@ -178,15 +181,10 @@ def fit(
     values = {name: t for name, t in state.items() if name not in gains and name not in unexpected}
     gains = {name: t for name, t in gains.items() if name not in unexpected}
     _check_classifier(values, targets, optional)
-    embeddings = {f"{n}.weight": m for n, m in model.named_modules() if isinstance(m, SpectralEmbedding)}
-    resized = {}
-    for name in [n for n in embeddings if n in values and n in targets and resize is not None]:
-        rule = embeddings[name].rule if resize == "own" else resize
-        old, new = values[name], targets[name].shape
-        if old.ndim == 3 and old.is_floating_point() and old.shape[2] == new[2] and old.shape != new:
-            single = old.to(torch.promote_types(old.dtype, torch.float32))
-            values[name] = resize_embedding(single, new[:2], rule)
-            resized[name] = tuple(old.shape[:2]), tuple(new[:2])
+    embeddings = _embeddings(model)
+    changed = {} if resize is None else resized_embeddings(model, values, resize)
+    resized = {name: (tuple(values[name].shape[:2]), tuple(new.shape[:2])) for name, new in changed.items()}
+    values |= changed
     misfits = _misfits(values, targets, missing) + (gain_misfits(model, gains) if gains else [])
     if misfits:
         hint = ""
@@ -194,6 +192,31 @@ def fit(
             hint = f" Embeddings of other sizes are resized with resize= one of {RESIZE_RULES}."
         raise ValueError(f"the weights do not fit the model: {listed(misfits)}. {_comparison(model, state)}{hint}")
     return Fit(values, gains, missing, unexpected, resized)
+
+
+def _embeddings(model: nn.Module) -> dict[str, SpectralEmbedding]:
+    """A model's learned spectral embeddings by the names of their tensors."""
+    return {f"{n}.weight": m for n, m in model.named_modules() if isinstance(m, SpectralEmbedding)}
+
+
+def resized_embeddings(
+    model: nn.Module, state: Mapping[str, Tensor], rule: ResizeRule | Literal["own"] = "own"
+) -> dict[str, Tensor]:
+    """Those spectral embeddings of a state dict that have another size in a model, at the model's size.
+
+    Args:
+        model: Any, a detector for example.
+        state: Under the model's names.
+        rule: Of :func:`~spectral_ops.resize_embedding`, or ``"own"`` for that of each embedding of the model.
+    """
+    found = {}
+    for name, module in _embeddings(model).items():
+        old, new = state.get(name), module.weight.shape
+        if old is None or old.ndim != 3 or not old.is_floating_point() or old.shape[2] != new[2] or old.shape == new:
+            continue
+        single = old.to(torch.promote_types(old.dtype, torch.float32))
+        found[name] = resize_embedding(single, new[:2], module.rule if rule == "own" else rule)
+    return found
 
 
 def _targets(model: nn.Module, for_gains: bool) -> dict[str, Tensor]:
