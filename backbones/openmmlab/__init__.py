@@ -23,6 +23,7 @@ from backbones.openmmlab.pretraining import (
     PretrainingHook,
     PretrainingLoss,
 )
+from backbones.openmmlab.pretraining_pictures import ReconstructionHook
 from backbones.openmmlab.runner import SafeRunner
 from backbones.openmmlab.safe_reading import read_safely
 from backbones.openmmlab.timm_networks import TimmBackbone
@@ -41,6 +42,7 @@ __all__ = [
     "PretrainingHook",
     "PretrainingLoss",
     "ProgressHook",
+    "ReconstructionHook",
     "SafeCheckpointHook",
     "SafeRunner",
     "StopHook",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ class ImageFolder(Dataset[Tensor]):
         ratio: Range of a crop's ratio of width to height.
         flip: Probability of a horizontal flip.
         train: False for the middle square of the image, without anything random.
+        held_out: Share of the images that ``train=True`` passes over and ``train=False`` takes alone, chosen by their
+            paths in the folder, so that an image stays where it is when others come; 0 for all images in both.
 
     Attributes:
         paths: Of the files.
@@ -64,6 +67,7 @@ class ImageFolder(Dataset[Tensor]):
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         flip: float = 0.5,
         train: bool = True,
+        held_out: float = 0.0,
     ) -> None:
         given = f"got {size!r}"
         self.size = as_int(size)
@@ -75,8 +79,23 @@ class ImageFolder(Dataset[Tensor]):
         if as_float(flip) is None or not 0 <= flip <= 1:
             raise ValueError(f"flip must be a probability, got {flip!r}")
         self.scale, self.ratio, self.flip, self.train = list(scale), list(ratio), flip, train
+        share = as_float(held_out)
+        if share is None or not 0 <= share < 1:
+            raise ValueError(f"held_out must be a share in [0, 1), got {held_out!r}")
         self.data_root = Path(data_root)
         self.paths = _images_below(self.data_root)
+        if share:
+            self.paths = self._part(share)
+
+    def _part(self, share: float) -> list[Path]:
+        """The images that train, or those that are held out."""
+        found = [path for path in self.paths if (_place(path.relative_to(self.data_root)) < share) != self.train]
+        if not found:
+            raise ValueError(
+                f"held_out={share} of {len(self.paths)} images in {self.data_root} leaves none to "
+                f"{'train' if self.train else 'hold out'}: more images or another share are needed"
+            )
+        return found
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -94,6 +113,11 @@ class ImageFolder(Dataset[Tensor]):
         if self.train and float(torch.rand(())) < self.flip:
             image = ImageOps.mirror(image)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def _place(path: Path) -> float:
+    """A number in [0, 1) that depends on a path alone."""
+    return int.from_bytes(hashlib.sha256(path.as_posix().encode()).digest()[:4], "big") / 2**32
 
 
 def _images_below(folder: Path) -> list[Path]:
