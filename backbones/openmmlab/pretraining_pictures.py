@@ -32,7 +32,7 @@ class ReconstructionHook(Hook):
     """Draws images, what the network saw of them, and what it made of the rest, beside each other.
 
     The images are the first of the validation set, or of the training set where there is none, and their masks stay the
-    same, so that pictures can be compared. They are written to ``reconstructions/iter_N.png`` in the work folder, at the
+    same, so that pictures can be compared. They are written to ``reconstructions/iter_N.png`` in the work folder at the
     start, every ``interval`` iterations and at the end. No random number of the training is used up.
 
     Args:

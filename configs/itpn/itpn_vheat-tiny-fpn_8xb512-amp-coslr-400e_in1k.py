@@ -1,5 +1,5 @@
 # vHeat-T and an FPN pre-trained together on ImageNet-1K without labels, pixels and features, 400 epochs, 8 GPUs x 512
-# images. Published: nothing for vHeat (this is iTPN's idea, arXiv 2211.12735, after the paper). Not run by this project;
+# images. Published: nothing for vHeat (iTPN's idea, arXiv 2211.12735, after the paper). Not run by this project;
 # expect about a week on one 8-GPU node.
 #   python tools/pretrain.py THIS --data-dir FOLDER        writes pretrained.safetensors into its work folder
 _base_ = [

@@ -1,5 +1,5 @@
-# iTPN's recipe on COCO for 12 epochs: learning rates fall by 0.9 from layer to layer towards the input, per block of the
-# backbone (0.95 for large); pyramid and heads keep the full rate. Images of many sizes, half of them cropped first.
+# iTPN's recipe on COCO for 12 epochs: learning rates fall by 0.9 from block to block of the backbone towards the input
+# (0.95 for large); pyramid and heads keep the full rate. Images of many sizes, half of them cropped first.
 _base_ = "coco_3x.py"
 train_cfg = dict(max_epochs=12)
 param_scheduler = [

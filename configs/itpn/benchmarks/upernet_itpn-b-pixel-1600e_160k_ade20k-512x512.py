@@ -1,6 +1,6 @@
 # UPerNet with iTPN-B, pre-trained on pixels for 1600 epochs, on ADE20K: 160k iterations, 8 GPUs x 2 crops of 512 px.
 # Published: mIoU 53.5 (arXiv 2211.12735). Not run by this project; expect 1-2 days on one 8-GPU node.
-# Each input of the head is a level of the pyramid beside the map of the stage. Backbone and pyramid start from one file,
+# Each input of the head is a level of the pyramid beside the map of a stage. Backbone and pyramid start from one file,
 # an official one or of tools/pretrain.py: give it with
 #   --cfg-options model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint=FILE
 _base_ = [
