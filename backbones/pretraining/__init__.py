@@ -9,8 +9,16 @@ from backbones.pretraining.images import ImageFolder
 from backbones.pretraining.masks import BlockUnits, Mask, RandomUnits, hidden_pixels, kept_units, mask_from_keep
 from backbones.pretraining.model import MaskedPretraining, Normalise
 from backbones.pretraining.published import publish
+from backbones.pretraining.students import Level, masked_maps
 from backbones.pretraining.targets import Dct, Hog, Pixels, UnitTarget, images_from_units, units
-from backbones.pretraining.teacher import Features, FrozenTeacher, MovingAverage, TeacherCollapse
+from backbones.pretraining.teacher import (
+    Features,
+    FrozenTeacher,
+    MovingAverage,
+    TeacherCollapse,
+    momentum_at,
+    warm_up_at,
+)
 
 __all__ = [
     "BlockUnits",
@@ -19,6 +27,7 @@ __all__ = [
     "FrozenTeacher",
     "Hog",
     "ImageFolder",
+    "Level",
     "Mask",
     "MaskedPretraining",
     "MovingAverage",
@@ -33,6 +42,9 @@ __all__ = [
     "images_from_units",
     "kept_units",
     "mask_from_keep",
+    "masked_maps",
+    "momentum_at",
     "publish",
     "units",
+    "warm_up_at",
 ]
