@@ -117,3 +117,21 @@ def test_bad_arguments(tmp_path):
     ):
         with pytest.raises(ValueError, match=words):
             ImageFolder(tmp_path, **options)
+
+
+def test_held_out_images_do_not_train_and_stay_where_they_are(tmp_path):
+    for i in range(40):
+        draw(tmp_path / f"{i}.png", 4, 4)
+    trained, held = (ImageFolder(tmp_path, train=train, held_out=0.3).paths for train in (True, False))
+    assert not set(trained) & set(held) and len(trained) + len(held) == 40 and 5 <= len(held) <= 20
+    for i in range(40, 60):
+        draw(tmp_path / f"{i}.png", 4, 4)
+    assert set(held) <= set(ImageFolder(tmp_path, train=False, held_out=0.3).paths)
+    assert len(ImageFolder(tmp_path).paths) == len(ImageFolder(tmp_path, train=False).paths) == 60
+
+    with pytest.raises(ValueError, match=r"held_out must be a share in \[0, 1\), got 1"):
+        ImageFolder(tmp_path, held_out=1)
+    alone = tmp_path / "alone"
+    draw(alone / "0.png", 4, 4)
+    with pytest.raises(ValueError, match=r"held_out=1e-06 of 1 images in .*alone leaves none to hold out"):
+        ImageFolder(alone, train=False, held_out=1e-6)
