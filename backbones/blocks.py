@@ -182,13 +182,13 @@ class SpectralBlock(nn.Module):
 
         Args:
             x: The map before.
-            visible: Bool mask ``(B, H, W, 1)``; cells where it is False are zero behind the block, too.
+            visible: Bool mask ``(B, H, W, 1)``; cells where it is False are zero behind each branch.
             **maps: The learned maps named by :meth:`shares`, for the mixer.
         """
         if visible is not None:
             maps = {**maps, "visible": visible}
         if self.pre_norm:
-            x = x + self.drop_path(self.scale1(self.mixer(self.norm1(x), **maps)))
+            x = shown(x + self.drop_path(self.scale1(self.mixer(self.norm1(x), **maps))), visible)
             return shown(x + self.drop_path(self.scale2(self.mlp(self.norm2(x)))), visible)
-        x = x + self.drop_path(self.scale1(self.norm1(self.mixer(x, **maps))))
+        x = shown(x + self.drop_path(self.scale1(self.norm1(self.mixer(x, **maps)))), visible)
         return shown(x + self.drop_path(self.scale2(self.norm2(self.mlp(x)))), visible)

@@ -38,6 +38,66 @@ def test_what_is_hidden_changes_nothing(name, norm_placement, randomise):
         assert not m[~cells.expand_as(m)].any() and m[cells.expand_as(m)].all()
 
 
+@pytest.mark.parametrize("norm_placement", ["pre", "post"])
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_hidden_cells_are_zero_wherever_cells_mix_and_behind_every_branch(name, norm_placement, randomise):
+    net = make(name, randomise, norm_placement=norm_placement, layer_scale=0.5)
+    x, visible = torch.randn(2, 3, 128, 96), patches(2, 128, 96)
+    by_size = {(128 // s, 96 // s): visible[:, 0, ::s, ::s] for s in (1, 2, 4, 8, 16, 32)}  # units of 32 px
+    seen = []
+
+    def look(name, channels_first):
+        def hook(module, args):
+            x = args[0].permute(0, 2, 3, 1) if channels_first else args[0]
+            hidden = x[~by_size[tuple(x.shape[1:3])]]
+            assert len(hidden) and not hidden.any(), name
+            seen.append(name)
+
+        return hook
+
+    behind_the_first_branch = ".norm2" if norm_placement == "pre" else ".mlp"
+    for where, module in net.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_pre_hook(look(where, True))
+        elif where.startswith("stages") and where.endswith((".operator", behind_the_first_branch)):
+            module.register_forward_pre_hook(look(where, False))
+    maps = net.forward_stages(x, visible=visible)
+    for m in maps:
+        assert not m[~by_size[tuple(m.shape[1:3])]].any()
+    assert len(seen) == 2 + 3 + 3 * 6  # stem, downsamplings, and of six blocks convolution, operator and first branch
+
+
+@pytest.mark.parametrize("norm_placement", ["pre", "post"])
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_without_a_mask_the_network_is_one_that_knows_none(name, norm_placement, randomise):
+    """Its layers one after the other, written down without masks: bit for bit."""
+    net = make(name, randomise, norm_placement=norm_placement, layer_scale=0.5)
+    images = torch.randn(2, 3, 96, 64)
+
+    def mixed(mixer, x, embedding):
+        x = mixer.dwconv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        value = torch.nn.functional.linear(x, mixer.value.weight, mixer.value.bias)
+        gate = torch.nn.functional.silu(torch.nn.functional.linear(x, mixer.gate.weight, mixer.gate.bias))
+        return mixer.proj(mixer.norm(mixer.operator(value, embedding=embedding)) * gate)
+
+    stem = net.stem
+    x = images.contiguous(memory_format=torch.channels_last)
+    x = stem.act(stem.norm1(stem.conv1(x).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+    x = stem.norm2(stem.conv2(x).permute(0, 2, 3, 1))
+    for stage, found in zip(net.stages, net.forward_stages(images), strict=True):
+        x = stage.downsample(x)
+        embedding = None if stage.embedding is None else stage.embedding(x.shape[1:3])
+        for b in stage.blocks:
+            first = b.norm1(x) if b.pre_norm else x
+            first = mixed(b.mixer, first, embedding)
+            x = x + b.scale1(first if b.pre_norm else b.norm1(first))
+            second = b.mlp(b.norm2(x) if b.pre_norm else x)
+            x = x + b.scale2(second if b.pre_norm else b.norm2(second))
+        assert torch.equal(x, found)
+
+
 @pytest.mark.parametrize("name", ["vheat", "vtail"])
 def test_no_mask_and_a_mask_that_hides_nothing(name, randomise):
     net = make(name, randomise)

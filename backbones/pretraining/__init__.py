@@ -1,0 +1,34 @@
+"""Pre-training of backbone and neck together, without labels: masks, targets, teachers, and a model of them.
+
+Nothing here needs OpenMMLab; :mod:`backbones.openmmlab` registers it there.
+"""
+
+from backbones.pretraining.generator import TargetGenerator
+from backbones.pretraining.heads import PretrainingHead
+from backbones.pretraining.masks import BlockUnits, Mask, RandomUnits, hidden_pixels, kept_units, mask_from_keep
+from backbones.pretraining.model import MaskedPretraining, Normalise
+from backbones.pretraining.targets import Dct, Hog, Pixels, UnitTarget, images_from_units, units
+from backbones.pretraining.teacher import Features, FrozenTeacher, MovingAverage, TeacherCollapse
+
+__all__ = [
+    "BlockUnits",
+    "Dct",
+    "Features",
+    "FrozenTeacher",
+    "Hog",
+    "Mask",
+    "MaskedPretraining",
+    "MovingAverage",
+    "Normalise",
+    "Pixels",
+    "PretrainingHead",
+    "RandomUnits",
+    "TargetGenerator",
+    "TeacherCollapse",
+    "UnitTarget",
+    "hidden_pixels",
+    "images_from_units",
+    "kept_units",
+    "mask_from_keep",
+    "units",
+]

@@ -1,0 +1,288 @@
+"""Features as targets: a teacher sees the whole image, the moving average of the backbone or any frozen network."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from backbones.pretraining.students import Level, levels_of, masked_maps
+from spectral_ops.scalars import as_float, as_int
+
+__all__ = ["Features", "FrozenTeacher", "MovingAverage", "TeacherCollapse", "momentum_at", "warm_up_at"]
+
+
+class TeacherCollapse(RuntimeError):
+    """The targets of a moving average have become the same at all positions.
+
+    Attributes:
+        updates: After how many updates.
+        spread: Mean spread of the targets over positions.
+        start: What it was at first.
+    """
+
+    def __init__(self, updates: int, spread: float, start: float, limit: float) -> None:
+        self.updates, self.spread, self.start = updates, spread, start
+        super().__init__(
+            f"the teacher has collapsed after {updates} updates: the mean spread of its targets over positions is "
+            f"{spread:.4g}, below {limit:g} of the {start:.4g} at the start. Lower the learning rate or the weight of "
+            f"the features, or raise the momentum"
+        )
+
+
+def momentum_at(update: int, total: int, first: float = 0.99) -> float:
+    r"""The teacher's momentum in an update, of :math:`0..T-1`:
+
+    .. math::  m_t = 1 - (1 - m_0)\,\tfrac12 \left(1 + \cos\frac{\pi t}{T}\right).
+
+    Example:
+        >>> [round(momentum_at(t, 100), 4) for t in (0, 50, 100)]
+        [0.99, 0.995, 1.0]
+    """
+    return 1 - (1 - first) * 0.5 * (1 + math.cos(math.pi * min(update, total) / total))
+
+
+def warm_up_at(update: int, total: int, begin: float = 0.1, end: float = 0.3) -> float:
+    """The factor of the features' weight: 0 up to ``begin`` of the updates, linear from there, 1 from ``end`` on.
+
+    Example:
+        >>> [round(warm_up_at(t, 100), 2) for t in (0, 10, 15, 30, 90)]
+        [0.0, 0.0, 0.25, 1.0, 1.0]
+    """
+    share = update / total
+    return 1.0 if share >= end else max(share - begin, 0) / (end - begin)
+
+
+class _Teacher(nn.Module):
+    """A network in evaluation mode that is no parameter of anything: its weights are buffers.
+
+    So optimisers, weight decay and data-parallel reduction never see it, and checkpoints of the training hold it.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        if hasattr(net, "set_grad_checkpointing"):
+            net.set_grad_checkpointing(False)
+        for module in net.modules():
+            for name, parameter in list(module._parameters.items()):
+                if parameter is not None:
+                    del module._parameters[name]
+                    module.register_buffer(name, parameter.detach())
+        self.net = net.eval()
+
+    def train(self, mode: bool = True) -> _Teacher:
+        """It stays in evaluation mode."""
+        return super().train(False)
+
+
+class MovingAverage(_Teacher):
+    """The moving average of a backbone.
+
+    Args:
+        backbone: Of which it is a copy at first.
+
+    Example:
+        >>> net = nn.Linear(2, 2)
+        >>> teacher = MovingAverage(net)
+        >>> before = teacher.net.weight.clone()
+        >>> _ = nn.init.zeros_(net.weight)
+        >>> teacher.update(net, momentum=0.9)
+        >>> torch.allclose(teacher.net.weight, 0.9 * before), list(teacher.parameters())
+        (True, [])
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__(copy.deepcopy(backbone))
+
+    @torch.no_grad()
+    def update(self, backbone: nn.Module, momentum: float) -> None:
+        """Move towards the backbone, the more the smaller the momentum; statistics are taken over."""
+        averaged, taken = dict(backbone.named_parameters()), dict(backbone.named_buffers())
+        for name, mine in self.net.named_buffers():
+            if name in averaged and mine.is_floating_point():
+                mine.lerp_(averaged[name].to(mine.dtype), 1 - momentum)
+            elif name in taken:
+                mine.copy_(taken[name])
+
+    def restart(self, backbone: nn.Module) -> None:
+        """Become a copy of the backbone."""
+        self.update(backbone, 0.0)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The stage maps of whole images, channels-last."""
+        return masked_maps(self.net, images, None, "remask")
+
+
+class FrozenTeacher(_Teacher):
+    """A network that stays as it is, for the levels of a backbone.
+
+    It sees the images as the backbone does, so they must be normalised as it was trained with.
+
+    Args:
+        net: A module with timm's ``feature_info``, of timm (``features_only`` or not) or of this project; a timm name,
+            whose pretrained weights are loaded; or the arguments of ``timm.create_model`` as a dict.
+        levels: The maps it stands beside. Of its own it takes, for each, the last one of that stride.
+
+    Raises:
+        TypeError: ``net`` is none of these.
+        ValueError: It has no map of one of the strides.
+    """
+
+    def __init__(self, net: nn.Module | str | Mapping[str, Any], levels: Sequence[Level]) -> None:
+        if isinstance(net, str):
+            net = {"model_name": net, "pretrained": True}
+        if isinstance(net, Mapping):
+            net = _created(net)
+        elif isinstance(net, nn.Module):
+            net = copy.deepcopy(net)
+        info = getattr(net, "feature_info", None)
+        if info is None:
+            raise TypeError(f"teacher must be a timm name, a dict or a module with feature_info, got {net!r:.80}")
+        # A network with features_only lists in feature_info what it could return; info.get_dicts() what it returns.
+        given = info.get_dicts() if hasattr(info, "get_dicts") else list(info)
+        strides = [each["reduction"] for each in given]
+        if missing := [level.stride for level in levels if level.stride not in strides]:
+            raise ValueError(
+                f"the teacher {type(net).__name__} has maps of strides {sorted(set(strides))} and none of {missing}, "
+                f"which the backbone's levels have: give strides= of the levels that it shall teach"
+            )
+        super().__init__(net)
+        self.strides = [level.stride for level in levels]
+        self.taken = [len(strides) - 1 - strides[::-1].index(level.stride) for level in levels]
+        self.channels = [given[i]["num_chs"] for i in self.taken]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The maps of whole images, channels-last."""
+        if hasattr(self.net, "forward_intermediates"):
+            maps = self.net.forward_intermediates(images, self.taken, output_fmt="NCHW", intermediates_only=True)
+            maps = dict(zip(sorted(set(self.taken)), maps, strict=True))
+            return [maps[i].permute(0, 2, 3, 1) for i in self.taken]
+        maps = self.net(images)
+        last = str(getattr(self.net, "output_fmt", "NCHW")).rpartition(".")[2] == "NHWC"
+        return [maps[i] if last else maps[i].permute(0, 2, 3, 1) for i in self.taken]
+
+
+def _created(options: Mapping[str, Any]) -> nn.Module:
+    """A network of timm, with maps of any stage where it can say them itself."""
+    if "features_only" in options:
+        return timm.create_model(**options)
+    net = timm.create_model(**{"num_classes": 0, **options})
+    return net if hasattr(net, "forward_intermediates") else timm.create_model(**options, features_only=True)
+
+
+class Features(nn.Module):
+    r"""The features of a teacher that sees the whole image, each position normalised over its channels.
+
+    Without a teacher of its own the backbone's moving average is it: its momentum rises from ``momentum`` to 1
+    (:func:`momentum_at`), and its weight in the loss from 0 (:func:`warm_up_at`). If the mean spread of its targets
+    over positions falls below ``alarm`` of what it was at the start, :class:`TeacherCollapse` ends the training.
+
+    Args:
+        teacher: None, or what :class:`FrozenTeacher` takes.
+        strides: Of the levels that are predicted; all by default.
+        momentum: Of the moving average, at first.
+        warm_up: From which and to which share of the updates the weight rises, ``(0, 0)`` for none. By default
+            ``(0.1, 0.3)`` for a moving average and none for a frozen teacher.
+        alarm: Share of the first spread; 0 for no alarm.
+
+    Attributes:
+        levels: Those that are predicted, once :meth:`prepare` was called.
+        channels: Of each of their targets.
+
+    Raises:
+        ValueError: An argument does not fit.
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module | str | Mapping[str, Any] | None = None,
+        *,
+        strides: Sequence[int] | None = None,
+        momentum: float = 0.99,
+        warm_up: Sequence[float] | None = None,
+        alarm: float = 0.3,
+    ) -> None:
+        super().__init__()
+        given = f"got {momentum!r} and {alarm!r}"
+        if not 0 <= (as_float(momentum) if as_float(momentum) is not None else -1) <= 1 or not 0 <= alarm < 1:
+            raise ValueError(f"momentum must be in [0, 1] and alarm in [0, 1), {given}")
+        if warm_up is None:
+            warm_up = (0.1, 0.3) if teacher is None else (0.0, 0.0)
+        if len(warm_up) != 2 or not 0 <= warm_up[0] <= warm_up[1] <= 1:
+            raise ValueError(f"warm_up must be two shares of the updates, ascending in [0, 1], got {warm_up!r}")
+        if strides is not None and (not strides or any(as_int(s) is None for s in strides)):
+            raise ValueError(f"strides must be ints, at least one, or None, got {strides!r}")
+        self._given = [teacher]  # a list, so that a module in it is no part of this one
+        self.strides = None if strides is None else tuple(strides)
+        self.momentum, self.warm_up, self.alarm = momentum, (float(warm_up[0]), float(warm_up[1])), alarm
+        self.averaged = teacher is None
+        self.register_buffer("spread", torch.zeros(()))
+        self.register_buffer("spread_at_start", torch.zeros(()))
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether it depends on how far the training is."""
+        return self.averaged or self.warm_up[1] > 0
+
+    def prepare(self, backbone: nn.Module) -> None:
+        """Make the teacher of a backbone.
+
+        Raises:
+            ValueError: There are no levels of these strides, or the teacher has none.
+        """
+        every = levels_of(backbone)
+        strides = self.strides or tuple(level.stride for level in every)
+        if unknown := sorted(set(strides) - {level.stride for level in every}):
+            raise ValueError(f"strides must be of the backbone's {[level.stride for level in every]}, got {unknown}")
+        self.levels = [level for level in every if level.stride in strides]
+        if self.averaged:
+            self._positions = [every.index(level) for level in self.levels]
+            self.teacher = MovingAverage(backbone)
+            self.channels = [level.channels for level in self.levels]
+        else:
+            self.teacher = FrozenTeacher(self._given.pop(), self.levels)
+            self.channels = self.teacher.channels
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The targets ``(B, H', W', channels)`` of each level, float32 or better."""
+        maps = self.teacher(images)
+        if self.averaged:
+            maps = [maps[i] for i in self._positions]
+        maps = [F.layer_norm(m.to(torch.promote_types(m.dtype, torch.float32)), m.shape[-1:], eps=1e-6) for m in maps]
+        if self.averaged and self.training:
+            spreads = [m.flatten(1, 2).std(1, correction=0).mean() for m in maps]
+            self.spread.copy_(torch.stack(spreads).mean())
+        return maps
+
+    def weight(self, update: int, total: int | None) -> float:
+        """The factor of its loss in an update; 1 where the total is unknown."""
+        if total is None or self.warm_up[1] == 0:
+            return 1.0
+        begin, end = self.warm_up
+        return float(update >= end * total) if begin == end else warm_up_at(update, total, begin, end)
+
+    def after_update(self, backbone: nn.Module, update: int, total: int) -> None:
+        """Let the moving average follow, once the backbone has been updated.
+
+        Args:
+            backbone: The one of :meth:`prepare`.
+            update: How many updates there were before.
+            total: How many there will be.
+
+        Raises:
+            TeacherCollapse: Its targets have become alike.
+        """
+        if not self.averaged:
+            return
+        if update == 0:
+            self.spread_at_start.copy_(self.spread)
+        elif self.alarm and (spread := float(self.spread)) < self.alarm * (start := float(self.spread_at_start)):
+            raise TeacherCollapse(update, spread, start, self.alarm)
+        self.teacher.update(backbone, momentum_at(update, total, self.momentum))
