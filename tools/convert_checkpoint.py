@@ -1,6 +1,8 @@
 """Convert a checkpoint of vHeat or a relative to safetensors under this project's names, or back to the official ones.
 
-    python tools/convert_checkpoint.py IN OUT.safetensors [--weights raw|ema] [--to own|official] [--list]
+    python tools/convert_checkpoint.py IN [OUT.safetensors] [--weights raw|ema] [--to own|official] [--list]
+
+Without OUT it says what IN holds: the network, other parts beside it (a neck), and the file's own words on itself.
 
 Reads official and own files of every form (classification or dense, as trained or precomputed, also inside a detector),
 without unpickling code. It builds the network the file belongs to, loads it before and after the conversion, and writes
@@ -10,14 +12,18 @@ OUT only where both give the same features of one image.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 import torch
 from files.arguments import any_path, existing_file
 from safetensors.torch import save_file
 
-from backbones import SpectralNet, load_checkpoint, network_like, read_weights, to_official
+from backbones import SpectralNet, load_checkpoint, network_like, read_checkpoint, read_weights, to_official
 from backbones.training.files import write_checkpoint
+from backbones.weights.conversion import TABLES
+from backbones.weights.identification import describe
+from backbones.weights.reading import read_metadata
 from spectral_ops import Precomputed
 
 
@@ -43,6 +49,32 @@ def loaded(path: Path, weights: str) -> SpectralNet:
     net = network_like(read_weights(path, weights)[0]).eval()
     load_checkpoint(net, path, resize=None, weights=weights)
     return net
+
+
+def others(source: Path) -> Counter[str]:
+    """Other parts beside the network in a file of tensors, a neck for example, and how many tensors each has."""
+    names = [name for name, value in read_checkpoint(source).items() if isinstance(value, torch.Tensor)]
+    prefixes = tuple({prefix for table in TABLES for prefix in table.prefixes(names)})
+    return Counter(name.partition(".")[0] for name in names if not name.startswith(prefixes))
+
+
+def say(source: Path, weights: str = "raw", listing: bool = False) -> None:
+    """Print what a file holds.
+
+    Raises:
+        ValueError: It cannot be read, or holds no network of this project.
+    """
+    state, unexpected = read_weights(source, weights)
+    print(f"{source}: {describe(state)}, {len(state)} tensors")
+    for part, count in others(source).items():
+        print(f"beside it: {part}, {count} tensors")
+    if unexpected:
+        print(f"nobody's: {', '.join(unexpected)}")
+    for name, value in sorted(read_metadata(source).items()):
+        print(f"{name}: {value}")
+    if listing:
+        for name, tensor in state.items():
+            print(f"{name}  {tuple(tensor.shape)}")
 
 
 def convert(source: Path, target: Path, weights: str = "raw", to: str = "own", listing: bool = False) -> None:
@@ -72,19 +104,24 @@ def convert(source: Path, target: Path, weights: str = "raw", to: str = "own", l
     print(f"{len(tensors)} tensors, widths {dims}, depths {[len(s.blocks) for s in before.stages]}")
     if unexpected:
         print(f"left out, nobody's: {', '.join(unexpected)}")
+    for part, count in others(source).items():
+        print(f"left out, another part: {part}, {count} tensors")
     print(f"{target}: written; it gives the same features as {source}, bit for bit")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=existing_file, metavar="IN")
-    parser.add_argument("target", type=any_path, metavar="OUT")
+    parser.add_argument("target", type=any_path, nargs="?", metavar="OUT")
     parser.add_argument("--weights", choices=("raw", "ema"), default="raw", help="which of a training file's weights")
     parser.add_argument("--to", choices=("own", "official"), default="own", help="the names to write")
     parser.add_argument("--list", action="store_true", help="print every tensor")
     args = parser.parse_args()
     try:
-        convert(args.source, args.target, args.weights, args.to, args.list)
+        if args.target is None:
+            say(args.source, args.weights, args.list)
+        else:
+            convert(args.source, args.target, args.weights, args.to, args.list)
     except (ValueError, OSError) as error:
         parser.exit(1, f"error: {error}\n")
 

@@ -16,6 +16,13 @@ from backbones.openmmlab.label_values import MapLabels
 from backbones.openmmlab.layer_decay import LayerDecayConstructor
 from backbones.openmmlab.networks import DenseSpectralNet
 from backbones.openmmlab.precision import BFloat16OptimWrapper
+from backbones.openmmlab.pretraining import (
+    ImageFolder,
+    MaskedPretraining,
+    PretrainingDataPreprocessor,
+    PretrainingHook,
+    PretrainingLoss,
+)
 from backbones.openmmlab.runner import SafeRunner
 from backbones.openmmlab.safe_reading import read_safely
 from backbones.openmmlab.timm_networks import TimmBackbone
@@ -26,8 +33,13 @@ __all__ = [
     "CommonCorruption",
     "DenseSpectralNet",
     "FiniteGradientsHook",
+    "ImageFolder",
     "LayerDecayConstructor",
     "MapLabels",
+    "MaskedPretraining",
+    "PretrainingDataPreprocessor",
+    "PretrainingHook",
+    "PretrainingLoss",
     "ProgressHook",
     "SafeCheckpointHook",
     "SafeRunner",

@@ -36,8 +36,8 @@ class Dense:
         Args:
             out_indices: Stages to return, ascending.
             frozen_stages: Freeze the stem and this many stages: -1 nothing, 0 the stem, i the stem and stages 1..i.
-            init_cfg: ``dict(type="Pretrained", checkpoint=PATH, resize="bicubic" | "pad" | None)``, a list of one such
-                dict, or None.
+            init_cfg: ``dict(type="Pretrained", checkpoint=PATH, resize="bicubic" | "pad" | None, prefix="backbone.")``,
+                a list of one such dict, or None. Without ``prefix`` the network is found behind any.
 
         Raises:
             ValueError: An argument does not fit.
@@ -61,7 +61,11 @@ class Dense:
         """Load ``init_cfg``'s checkpoint; called by OpenMMLab once the model is built."""
         if self.init_cfg is None:
             return
-        report = load_checkpoint(self, self.init_cfg["checkpoint"], resize=self.init_cfg.get("resize", "bicubic"))
+        prefix = self.init_cfg.get("prefix")
+        if prefix:  # as mmengine takes it
+            prefix = prefix.removesuffix(".") + "."
+        resize = self.init_cfg.get("resize", "bicubic")
+        report = load_checkpoint(self, self.init_cfg["checkpoint"], resize=resize, prefix=prefix)
         MMLogger.get_current_instance().info(f"{type(self).__name__}: loaded {self.init_cfg['checkpoint']}; {report}")
 
     def _freeze(self) -> None:
@@ -91,9 +95,9 @@ def _checked_init_cfg(given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | N
         return None
     init_cfg = given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given  # as mmengine takes it
     fits = isinstance(init_cfg, Mapping) and init_cfg.get("type") == "Pretrained"
-    if not fits or not {"checkpoint"} <= set(init_cfg) - {"type"} <= {"checkpoint", "resize"}:
+    if not fits or not {"checkpoint"} <= set(init_cfg) - {"type"} <= {"checkpoint", "resize", "prefix"}:
         raise ValueError(
-            "init_cfg must be None or dict(type='Pretrained', checkpoint=PATH, resize='bicubic' | 'pad' | None), or a "
-            f"list of one such dict, got {given!r}"
+            "init_cfg must be None or dict(type='Pretrained', checkpoint=PATH, resize='bicubic' | 'pad' | None, "
+            f"prefix='backbone.'), or a list of one such dict, got {given!r}"
         )
     return dict(init_cfg)

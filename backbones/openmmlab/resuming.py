@@ -20,6 +20,7 @@ from backbones.openmmlab.checkpoints import SafeCheckpointHook
 from backbones.openmmlab.run_record import changes, iterations_now, run_record
 from backbones.openmmlab.safe_reading import NUMPY
 from backbones.training.randomness import set_random_states
+from backbones.weights.loading import resized_embeddings
 from backbones.weights.reading import read_checkpoint
 
 
@@ -42,7 +43,8 @@ class ResumableRunner(Runner):
         """Read a local file safely and load it; tensors come to the CPU first, whatever ``map_location`` is.
 
         Tensors that are missing or do not fit are an error, except where training starts from other weights
-        (``load_from`` without ``resume``), which users do with another task's file.
+        (``load_from`` without ``resume``), which users do with another task's file; spectral embeddings are resized
+        then.
 
         Raises:
             FileNotFoundError, ValueError: There is no such file, it is not safe to read, or it does not fit.
@@ -55,6 +57,12 @@ class ResumableRunner(Runner):
         model = self.model.module if is_model_wrapper(self.model) else self.model
         training = isinstance(self._train_loop, BaseLoop)  # until training begins it is a config
         strict = strict or self._resume or not training
+        if not strict:  # weights of another task come with the map sizes of its images
+            state = checkpoint.get("state_dict", checkpoint)
+            resized = resized_embeddings(model, state)
+            state.update(resized)
+            if resized:
+                self.logger.info(f"resized to the model's img_size: {', '.join(resized)}")
         try:
             checkpoint = _load_checkpoint_to_model(model, checkpoint, strict, revise_keys=revise_keys)
         except RuntimeError as error:

@@ -5,8 +5,10 @@ Nothing here needs OpenMMLab; :mod:`backbones.openmmlab` registers it there.
 
 from backbones.pretraining.generator import TargetGenerator
 from backbones.pretraining.heads import PretrainingHead
+from backbones.pretraining.images import ImageFolder
 from backbones.pretraining.masks import BlockUnits, Mask, RandomUnits, hidden_pixels, kept_units, mask_from_keep
 from backbones.pretraining.model import MaskedPretraining, Normalise
+from backbones.pretraining.published import publish
 from backbones.pretraining.targets import Dct, Hog, Pixels, UnitTarget, images_from_units, units
 from backbones.pretraining.teacher import Features, FrozenTeacher, MovingAverage, TeacherCollapse
 
@@ -16,6 +18,7 @@ __all__ = [
     "Features",
     "FrozenTeacher",
     "Hog",
+    "ImageFolder",
     "Mask",
     "MaskedPretraining",
     "MovingAverage",
@@ -30,5 +33,6 @@ __all__ = [
     "images_from_units",
     "kept_units",
     "mask_from_keep",
+    "publish",
     "units",
 ]

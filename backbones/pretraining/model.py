@@ -139,6 +139,8 @@ class MaskedPretraining(nn.Module):
             target_generator.features.prepare(backbone)
         self.head = PretrainingHead() if head is None else head
         norms = dict(backbone.out_norms.items()) if hasattr(backbone, "out_norms") else None
+        if not hasattr(backbone, "forward_stages"):  # downstream, too, its maps go to the neck as they are
+            norms = {str(level.index): nn.Identity() for level in levels}
         self.head.prepare(levels, levels_of_neck(neck, levels), target_generator, in_chans, norms)
         self.strides = [level.stride for level in levels]
         self.token = nn.Parameter(0.02 * torch.randn(_first_width(backbone))) if fill == "token" else None
@@ -195,8 +197,13 @@ class MaskedPretraining(nn.Module):
             TypeError, ValueError: Images or masks do not fit; see :mod:`backbones.pretraining.masks`.
             RuntimeError: :meth:`schedule` was not called.
         """
-        images = self.data_preprocessor(images)
+        images = self._prepared(images)
         return self._losses(images, self._hidden_units(images, keep, mask))
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        """Images as the backbone takes them."""
+        prepared: Tensor = self.data_preprocessor(images)
+        return prepared
 
     def _losses(self, images: Tensor, units: Tensor) -> dict[str, Tensor]:
         steps, total = int(self.steps), self.total_steps
@@ -236,7 +243,7 @@ class MaskedPretraining(nn.Module):
         Args:
             images, keep, mask: As for :meth:`losses`, but nothing is drawn.
         """
-        images = self.data_preprocessor(images)
+        images = self._prepared(images)
         given = keep is not None or mask is not None
         return self._neck_maps(images, self._hidden_units(images, keep, mask) if given else None)
 
@@ -268,7 +275,7 @@ class MaskedPretraining(nn.Module):
         Raises:
             ValueError: No target is one that images can be restored from: pixels or dct.
         """
-        normalised = self.data_preprocessor(images)
+        normalised = self._prepared(images)
         units = self._hidden_units(normalised, keep, mask)
         was_training = self.training
         self.eval()

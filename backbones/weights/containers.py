@@ -63,7 +63,9 @@ def check_weights(weights: str) -> None:
         raise ValueError(f"weights must be one of {get_args(Weights)}, got {weights!r}")
 
 
-def find_weights(checkpoint: Mapping[str, Any], weights: Weights, tables: Iterable[_Table]) -> dict[str, Tensor]:
+def find_weights(
+    checkpoint: Mapping[str, Any], weights: Weights, tables: Iterable[_Table], prefix: str | None = None
+) -> dict[str, Tensor]:
     """The tensors of the one network in a checkpoint that a table knows, their names without what stands before them.
 
     Trainers wrap networks (``module.``, ``_orig_mod.``), make them attributes of others (``model.``, ``backbone.``) and
@@ -75,16 +77,22 @@ def find_weights(checkpoint: Mapping[str, Any], weights: Weights, tables: Iterab
         weights: ``"raw"``, or ``"ema"`` for the moving average, which has ``ema`` or ``average`` in the name of its
             dict or prefix.
         tables: Of the names of networks.
+        prefix: What must stand before the names, ``"backbone."`` for example; None for anything.
 
     Raises:
         ValueError: There is none, or not of that kind, or several, or a tensor of it is an object of an unknown class.
     """
     tables = list(tables)
     places = [
-        _Place(path, prefix, state)
+        _Place(path, before, state)
         for path, state in _dicts(checkpoint)
-        for prefix in sorted({p for table in tables for p in table.prefixes(_names(state))})
+        for before in sorted({p for table in tables for p in table.prefixes(_names(state))})
     ]
+    if places and prefix is not None:
+        found = sorted({place.prefix for place in places})
+        places = [place for place in places if place.prefix == prefix]
+        if not places:
+            raise ValueError(f"prefix={prefix!r}: the file's networks have the prefixes {found}")
     if not places:
         held = [name for _, state in _dicts(checkpoint) for name in _names(state) if isinstance(state[name], Tensor)]
         raise ValueError(f"it holds the tensors of no network of this project ({first_names(held or checkpoint)})")

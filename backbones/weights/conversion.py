@@ -34,18 +34,19 @@ class Named(NamedTuple):
     table: NameTable | None
 
 
-def own_names(checkpoint: Mapping[str, Any], weights: Weights = "raw") -> Named:
+def own_names(checkpoint: Mapping[str, Any], weights: Weights = "raw", prefix: str | None = None) -> Named:
     """The tensors of a checkpoint's network under this project's names.
 
     Args:
         checkpoint: A state dict, or whatever a trainer puts one into, see
             :func:`~backbones.weights.containers.find_weights`.
         weights: ``"raw"``, or ``"ema"`` for the moving average.
+        prefix: What must stand before the names; None for anything.
 
     Raises:
         ValueError: It holds no network of this project, or several, or tensors not of the form their names promise.
     """
-    state = find_weights(checkpoint, weights, TABLES)
+    state = find_weights(checkpoint, weights, TABLES, prefix)
     if any(table.recognises_ours(state) for table in TABLES):
         # A network reparameterised with its source holds both; the gains follow from the rest.
         sources = {name for name in state if ".operator.source." in name}

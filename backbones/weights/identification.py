@@ -22,7 +22,7 @@ from backbones.weights.hivit_identification import describe_hivit, hivit_like, i
 from backbones.weights.messages import first_names
 from spectral_ops import SpectralOperator
 
-__all__ = ["describe", "network_like"]
+__all__ = ["Outline", "describe", "network_like", "outline"]
 
 
 #: Values of those arguments of the families' operators that change what they learn.
@@ -49,7 +49,7 @@ def _kinds() -> Iterator[_Kind]:
 # -- what a state dict says -------------------------------------------------------------------------------------------
 
 
-class _Outline(NamedTuple):
+class Outline(NamedTuple):
     """What the names and shapes of a spectral network's tensors tell.
 
     Attributes:
@@ -67,12 +67,13 @@ class _Outline(NamedTuple):
 
     @property
     def size(self) -> str | None:
+        """The name of its size, if these widths and depths have one."""
         found = (name for name, arch in ARCHS.items() if (self.dims, self.depths) == (arch["dims"], arch["depths"]))
         return next(found, None)
 
 
-def _outline(state: Mapping[str, Tensor]) -> _Outline | None:
-    """None for tensors of something else."""
+def outline(state: Mapping[str, Tensor]) -> Outline | None:
+    """What a state dict under this project's names tells of its network; None for tensors of something else."""
     dims: dict[int, int] = {}
     depths: dict[int, int] = {}
     learned: dict[int, set[str]] = {}
@@ -90,7 +91,7 @@ def _outline(state: Mapping[str, Tensor]) -> _Outline | None:
     if not dims or not any(table.recognises_ours(state) for table in TABLES):
         return None
     order = sorted(dims)
-    return _Outline(
+    return Outline(
         tuple(dims[i] for i in order),
         tuple(depths[i] for i in order),
         tuple(frozenset(learned.get(i, ())) for i in order),
@@ -109,7 +110,7 @@ def _tensors(kind: _Kind, channels: int) -> tuple[frozenset[str], bool] | None:
     return frozenset(operator.state_dict()), operator.embedding_conditioned
 
 
-def _kinds_of(found: _Outline, whole: bool) -> list[_Kind]:
+def _kinds_of(found: Outline, whole: bool) -> list[_Kind]:
     """The kinds of operator that a network may have, none where there is nothing to tell them by.
 
     Args:
@@ -132,7 +133,7 @@ def describe(state: Mapping[str, Tensor]) -> str:
     """Which network a state dict under this project's names is of, as far as it can be told: ``"a vwave_tiny"``."""
     if is_hivit(state):
         return describe_hivit(state)
-    found = _outline(state)
+    found = outline(state)
     if found is None:
         return f"no network of this project ({first_names(state)})"
     size = f"_{found.size}" if found.size else f" of widths {found.dims} and depths {found.depths}"
@@ -183,7 +184,7 @@ def network_like(state: Mapping[str, Tensor]) -> SpectralNet | HiViT:
     """
     if is_hivit(state):
         return hivit_like(state)
-    found = _outline(state)
+    found = outline(state)
     if found is None:
         raise ValueError(f"these tensors are of {describe(state)}")
     gains_only = found.gains and not any(found.learned)

@@ -24,7 +24,16 @@ from backbones.weights.resizing import resizable, resized_like
 from spectral_ops import Precomputed, SpectralEmbedding, SpectralMixer
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 
-__all__ = ["OPTIONAL", "Fit", "LoadReport", "fit", "load_checkpoint", "read_named", "read_weights"]
+__all__ = [
+    "OPTIONAL",
+    "Fit",
+    "LoadReport",
+    "fit",
+    "load_checkpoint",
+    "read_named",
+    "read_weights",
+    "resized_embeddings",
+]
 
 
 class LoadReport(NamedTuple):
@@ -50,6 +59,7 @@ def load_checkpoint(
     resize: ResizeRule | None = "bicubic",
     weights: Weights = "raw",
     leave_out: Sequence[str] = (),
+    prefix: str | None = None,
 ) -> LoadReport:
     """Load an official file, or one of this project, into a network.
 
@@ -67,6 +77,8 @@ def load_checkpoint(
         weights: ``"raw"``, or ``"ema"`` for the moving average where the file holds one.
         leave_out: Names, as patterns such as ``"*.bias.table"`` or ``"pyramid.*"``, of what is not to be loaded: the
             file's tensors are passed over, the model's keep their values.
+        prefix: What must stand before the network's names in the file, ``"backbone."`` for example; by default they are
+            found behind any.
 
     Returns:
         ``(missing, unexpected, resized, reasons)``, see :class:`LoadReport`. Only a classifier, the norms of dense
@@ -92,7 +104,7 @@ def load_checkpoint(
         raise TypeError(f"model must be a backbones.SpectralNet or HiViT, got {type(model).__name__}")
     if resize is not None and resize not in RESIZE_RULES:
         raise ValueError(f"resize must be one of {RESIZE_RULES} or None, got {resize!r}")
-    named = read_named(path, weights)
+    named = read_named(path, weights, prefix)
     try:
         found = fit(model, named.tensors, resize=resize, table=named.table, leave_out=leave_out)
     except ValueError as error:
@@ -120,12 +132,12 @@ def read_weights(path: str | os.PathLike[str], weights: Weights = "raw") -> tupl
     return named.tensors, named.unexpected
 
 
-def read_named(path: str | os.PathLike[str], weights: Weights = "raw") -> Named:
+def read_named(path: str | os.PathLike[str], weights: Weights = "raw", prefix: str | None = None) -> Named:
     """:func:`read_weights`, and whose names the file bore."""
     check_weights(weights)
     checkpoint = read_checkpoint(path)
     try:
-        return own_names(checkpoint, weights)
+        return own_names(checkpoint, weights, prefix)
     except ValueError as error:
         raise ValueError(f"cannot load {path}: {error}") from error
 
@@ -245,6 +257,21 @@ def _hint(names: Sequence[str], targets: Mapping[str, Tensor], places: Mapping[s
             "by leave_out=['pyramid.*']."
         )
     return ""
+
+
+def resized_embeddings(
+    model: nn.Module, state: Mapping[str, Tensor], rule: ResizeRule | Literal["own"] = "own"
+) -> dict[str, Tensor]:
+    """Those embeddings, positions and biases of a state dict that have another size in a model, at the model's size.
+
+    Args:
+        model: Any, a detector for example.
+        state: Under the model's names.
+        rule: Of :func:`~spectral_ops.resize_embedding`, or ``"own"`` for that of each embedding of the model.
+    """
+    places, targets = resizable(model), model.state_dict()
+    found = {n: resized_like(state[n], targets[n], place, rule) for n, place in places.items() if n in state}
+    return {name: new.values for name, new in found.items() if new is not None}
 
 
 def _targets(model: nn.Module, for_gains: bool) -> dict[str, Tensor]:

@@ -38,7 +38,8 @@ def build(
         ValueError: A file cannot be read, or is of another network.
 
     Warns:
-        UserWarning: A file has another number of classes than the model, which was given none.
+        UserWarning: A file has another number of classes than the model, or no classifier, and the model was not told
+            how many.
     """
     cfg = resolve_pretrained_cfg(name, options.pop("pretrained_cfg", None), options.pop("pretrained_cfg_overlay", None))
     if pretrained and not (cfg.has_weights or cfg.state_dict):
@@ -59,6 +60,13 @@ def build(
                     f"{cfg.file} has a classifier of {theirs} classes and {name} has {net.num_classes} unless told: "
                     f"the model's classifier is random. num_classes={theirs} keeps that of the file, num_classes=0 "
                     f"takes none, num_classes={net.num_classes} says that a new one is meant",
+                    stacklevel=2,
+                )
+            if theirs is None and net.num_classes and not asked:
+                warnings.warn(
+                    f"{cfg.file} has no classifier: the model's {net.num_classes} classes are random, and so is what "
+                    f"else the file lacks. num_classes=0 takes none, num_classes={net.num_classes} says that a new one "
+                    f"is meant",
                     stacklevel=2,
                 )
         return net
@@ -85,7 +93,8 @@ def load_file(model: nn.Module, path: str | os.PathLike[str]) -> int | None:
     """Load an official file or one of this project, read safely, and adapt it to the model as timm does.
 
     As for every source of timm's, the first convolution is converted to other ``in_chans``, a classifier of other
-    ``num_classes`` is left out, and everything else must fit.
+    ``num_classes`` is left out, and everything else must fit. In a file without classifier and final norm, one of
+    pre-training for example, these are the model's own, and what belongs to a neck is left out.
 
     Args:
         model: With the ``pretrained_cfg`` that timm gives its models.
@@ -134,6 +143,8 @@ def _fitted(model: nn.Module, named: Named) -> dict[str, Tensor]:
     found = fit(model, {**named.tensors, **{name: ours[name] for name in theirs}}, table=named.table)
     if found.gains:
         place_gains(model, found.gains)
-    # timm asks for every tensor: those that may be missing beside a norm and a classifier keep the model's values.
-    kept = {n: ours[n] for n in found.missing if not n.startswith(OPTIONAL)}
+    # timm asks for every tensor: those that may be missing beside norm and classifier keep the model's values. Files
+    # of dense networks, and of pre-training, have neither of the two: both start anew.
+    trunk_only = not any(name.startswith(("norm.", "head.")) for name in named.tensors)
+    kept = {n: ours[n] for n in found.missing if trunk_only or not n.startswith(OPTIONAL)}
     return {**kept, **found.tensors, **found.gains, **theirs}

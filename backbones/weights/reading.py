@@ -17,7 +17,7 @@ from torch import Tensor
 
 from backbones.weights.integrity import verify
 
-__all__ = ["MAX_DEPTH", "Inert", "harmless_globals", "read_checkpoint"]
+__all__ = ["MAX_DEPTH", "Inert", "harmless_globals", "read_checkpoint", "read_metadata"]
 
 #: How deep in a checkpoint weights may lie.
 MAX_DEPTH = 4
@@ -226,3 +226,28 @@ def read_checkpoint(path: str | os.PathLike[str], *, allow: Sequence[Any] = ()) 
         names = ", ".join(map(str, list(checkpoint)[:5])) or "nothing"
         raise ValueError(f"{path} holds no tensors, only {names}")
     return checkpoint
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """What a safetensors file says of itself, strings; nothing for other files.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is truncated or corrupt.
+    """
+    path = Path(os.path.expanduser(os.fspath(path)))
+    if not path.is_file():
+        raise FileNotFoundError(f"no such checkpoint: {path}")
+    with path.open("rb") as file:
+        head = file.read(9)
+    if not _is_safetensors(path, head):
+        return {}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise ValueError(
+            f"cannot read {path}: the safetensors file is truncated or corrupt, fetch it again ({_first_line(error)})"
+        ) from error

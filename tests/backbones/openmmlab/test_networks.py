@@ -84,7 +84,7 @@ def test_bad_out_indices(out_indices):
         ({"init_cfg": [{"type": "Pretrained", "checkpoint": "x"}] * 2}, ValueError, "or a list of one such dict, got"),
         ({"init_cfg": [{"type": "Kaiming"}]}, ValueError, "or a list of one such dict, got"),
         ({"init_cfg": "x.pth"}, ValueError, "init_cfg must be None or dict.*got 'x.pth'"),
-        ({"init_cfg": {"type": "Pretrained", "checkpoint": "x", "prefix": "y"}}, ValueError, "init_cfg must be None"),
+        ({"init_cfg": {"type": "Pretrained", "checkpoint": "x", "strict": True}}, ValueError, "init_cfg must be None"),
     ],
 )
 def test_bad_arguments(arguments, error, message):

@@ -1,0 +1,262 @@
+"""Masked pre-training in mmengine: the model in its modes, its data, and the hook that keeps its schedule.
+
+In a config::
+
+    model = dict(
+        type="MaskedPretraining",
+        backbone=dict(type="VHeat", arch="tiny", img_size=224),
+        neck=dict(type="mmdet.FPN", in_channels=[96, 192, 384, 768], out_channels=256, num_outs=5),
+        target_generator=dict(pixels=1.0, features=1.0),
+        mask=dict(type="RandomUnits", unit=32, ratio=0.6),
+        data_preprocessor=dict(type="PretrainingDataPreprocessor"),
+    )
+    custom_hooks = [dict(type="PretrainingHook")]
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel, ImgDataPreprocessor, is_model_wrapper
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, TASK_UTILS, Registry
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from backbones import pretraining
+from backbones.openmmlab.loops import at_update_boundary
+from backbones.pretraining.published import publish
+from backbones.pretraining.students import Fill
+
+__all__ = [
+    "ImageFolder",
+    "MaskedPretraining",
+    "PretrainingDataPreprocessor",
+    "PretrainingHook",
+    "PretrainingLoss",
+]
+
+for _mask in (pretraining.RandomUnits, pretraining.BlockUnits):
+    TASK_UTILS.register_module()(_mask)
+for _part in (pretraining.PretrainingHead, pretraining.TargetGenerator):
+    MODELS.register_module()(_part)
+
+
+def _built(given: Any, registry: Registry = MODELS) -> Any:
+    """What a dict with a type describes; everything else as it is. ``"mmdet.FPN"`` is FPN of mmdet."""
+    if not isinstance(given, Mapping) or "type" not in given:
+        return given
+    given = dict(given)
+    if isinstance(given["type"], str) and "." in given["type"]:
+        given["_scope_"], given["type"] = given["type"].split(".", 1)
+    return registry.build(given)
+
+
+def _targets(given: Any) -> Any:
+    """The targets with the teachers that they describe by a type of the registry."""
+    if isinstance(given, Mapping) and given.get("type") == "TargetGenerator":
+        return pretraining.TargetGenerator(_targets(given["targets"]))
+    if not isinstance(given, Sequence):
+        return given
+    found = []
+    for each in map(dict, given):
+        teacher = each.get("teacher")
+        if isinstance(teacher, Mapping) and "type" in teacher:
+            each["teacher"] = _built(teacher)
+            if hasattr(each["teacher"], "init_cfg"):
+                each["teacher"].init_weights()
+        found.append(each)
+    return found
+
+
+@MODELS.register_module()
+class MaskedPretraining(pretraining.MaskedPretraining, BaseModel):
+    """:class:`backbones.pretraining.MaskedPretraining` as a model of mmengine.
+
+    Args:
+        backbone, neck, head, mask: Dicts of a config, or the modules. A neck of mmdet is
+            ``dict(type="mmdet.FPN", ...)``; its batch norms are refused.
+        target_generator: Names to weights, or a list, as :class:`~backbones.pretraining.TargetGenerator` takes them; a
+            teacher may be ``dict(type="VHeat", arch="tiny", init_cfg=...)``.
+        data_preprocessor: By default :class:`PretrainingDataPreprocessor`.
+        fill, in_chans: As there.
+        init_cfg: Of mmengine's modules.
+
+    In mode ``"loss"`` it returns the weighted losses, ``loss_pixels`` and so on; ``"tensor"`` gives the neck's maps of
+    whole images; ``"predict"`` the samples, each with the losses of its batch as ``losses``. A mask is taken from
+    ``data_sample.mask`` (bool, ``(h, w)``, True where a unit is hidden) where the samples have one, else drawn.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module | Mapping[str, Any],
+        neck: nn.Module | Mapping[str, Any] | None = None,
+        head: nn.Module | Mapping[str, Any] | None = None,
+        target_generator: nn.Module | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        data_preprocessor: nn.Module | Mapping[str, Any] | None = None,
+        mask: pretraining.Mask | Mapping[str, Any] | None = None,
+        *,
+        fill: Fill = "remask",
+        in_chans: int = 3,
+        init_cfg: Any = None,
+    ) -> None:
+        config = copy.deepcopy(dict(neck)) if isinstance(neck, Mapping) else None
+        preprocessor = {"type": PretrainingDataPreprocessor} if data_preprocessor is None else data_preprocessor
+        super().__init__(
+            _built(backbone),
+            _built(neck),
+            _built(head),
+            _targets(target_generator),
+            _built(preprocessor),
+            _built(mask, TASK_UTILS),
+            fill=fill,
+            in_chans=in_chans,
+        )
+        self.neck_config = config
+        self.init_cfg = copy.deepcopy(init_cfg)
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        inputs: Tensor = self.data_preprocessor({"inputs": images}, False)["inputs"]
+        return inputs
+
+    def forward(
+        self, inputs: Tensor, data_samples: Sequence[BaseDataElement] | None = None, mode: str = "tensor"
+    ) -> Any:
+        """What mmengine asks of a model.
+
+        Args:
+            inputs: Normalised images ``(B, C, H, W)``.
+            data_samples: One for each image, or None.
+            mode: ``"loss"``, ``"tensor"`` or ``"predict"``.
+
+        Raises:
+            ValueError: Another mode, some samples have a mask and others none, or a mask does not fit.
+        """
+        if mode == "tensor":
+            return tuple(self._neck_maps(inputs, None))
+        if mode not in ("loss", "predict"):
+            raise ValueError(f"mode must be 'loss', 'tensor' or 'predict', got {mode!r}")
+        units = self._hidden_units(inputs, None, _mask_of(data_samples))
+        losses = {f"loss_{name}": loss for name, loss in self._losses(inputs, units).items()}
+        if mode == "loss":
+            return losses
+        values = {name: float(loss) for name, loss in losses.items()}
+        samples = [BaseDataElement() for _ in inputs] if data_samples is None else list(data_samples)
+        for sample in samples:
+            sample.set_field(dict(values), "losses", dtype=dict)
+        return samples
+
+
+def _mask_of(samples: Sequence[BaseDataElement] | None) -> Tensor | None:
+    """The masks of samples together, None where they have none."""
+    have = [sample for sample in samples or () if "mask" in sample]
+    if not have:
+        return None
+    if len(have) < len(samples or ()):
+        raise ValueError(f"{len(have)} of {len(samples or ())} data_samples have a mask: all must have one, or none")
+    return torch.stack([torch.as_tensor(sample.mask) for sample in have])
+
+
+@MODELS.register_module()
+class PretrainingDataPreprocessor(ImgDataPreprocessor):
+    """mmengine's, with ImageNet's statistics in RGB by default, and a way back for pictures.
+
+    Args:
+        mean, std: Of the channels, on the scale 0..255.
+        kwargs: Those of mmengine's ``ImgDataPreprocessor``.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] = (123.675, 116.28, 103.53),
+        std: Sequence[float] = (58.395, 57.12, 57.375),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(list(mean), list(std), **kwargs)
+
+    def undo(self, images: Tensor) -> Tensor:
+        """Normalised images on the scale 0..255."""
+        return images * self.std + self.mean
+
+
+@DATASETS.register_module()
+class ImageFolder(pretraining.ImageFolder):
+    """:class:`backbones.pretraining.ImageFolder` as a data set of mmengine: ``dict(inputs=, data_samples=)``.
+
+    A sample knows its ``img_path``.
+    """
+
+    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
+        image = super().__getitem__(index)
+        return {"inputs": image, "data_samples": BaseDataElement(metainfo={"img_path": str(self.paths[index])})}
+
+
+@METRICS.register_module()
+class PretrainingLoss(BaseMetric):
+    """The losses of a pre-training on images that it does not train on, and their sum, ``loss``."""
+
+    default_prefix = "pretraining"
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Note the losses of a batch."""
+        self.results.extend(sample["losses"] for sample in data_samples)
+
+    def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
+        """Their means over images."""
+        means = {name: sum(each[name] for each in results) / len(results) for name in results[0]}
+        return {**means, "loss": sum(means.values())}
+
+
+@HOOKS.register_module()
+class PretrainingHook(Hook):
+    """Tells a model how many updates it trains for and when one was made, and publishes its weights at the end.
+
+    The count of updates is part of the model's state, so it survives a resume.
+
+    Args:
+        publish: Name of the file in the work folder that backbone and neck are written to, see
+            :func:`backbones.pretraining.publish`; None for none.
+        source: What the model is trained on, in a few words, for the file's metadata.
+
+    Raises:
+        TypeError: The model has no schedule to follow.
+    """
+
+    priority = "NORMAL"  # before anything is saved
+
+    def __init__(self, publish: str | None = "pretrained.safetensors", source: str = "") -> None:
+        self.publish, self.source = publish, source
+
+    def before_train(self, runner: Runner) -> None:
+        """Say how many updates there will be."""
+        model = _unwrapped(runner.model)
+        if not hasattr(model, "schedule") or not hasattr(model, "after_update"):
+            raise TypeError(f"PretrainingHook needs a model with schedule and after_update, got {type(model).__name__}")
+        counts = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
+        model.schedule(-(-runner.train_loop.max_iters // counts))
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Let the teacher follow an update."""
+        if at_update_boundary(runner):
+            _unwrapped(runner.model).after_update()
+
+    def after_train(self, runner: Runner) -> None:
+        """Publish backbone and neck."""
+        model = _unwrapped(runner.model)
+        if self.publish and is_main_process() and isinstance(model, pretraining.MaskedPretraining):
+            path = Path(runner.work_dir) / self.publish
+            publish(model, path, source=self.source)
+            runner.logger.info(f"backbone and neck are published: {path}")
+
+
+def _unwrapped(model: nn.Module) -> Any:
+    return model.module if is_model_wrapper(model) else model
