@@ -146,8 +146,9 @@ class HiViT(nn.Module):
             self._init_linears()
         self.to(dtype=dtype)
 
-    def _init_linears(self) -> None:
-        for linear in (module for module in self.modules() if isinstance(module, nn.Linear)):
+    def _init_linears(self, part: nn.Module | None = None) -> None:
+        """Draw the linear layers of a part, by default of all."""
+        for linear in (m for m in (part or self).modules() if isinstance(m, nn.Linear)):
             if self.init == "normal":
                 nn.init.trunc_normal_(linear.weight, std=0.02)
             else:
