@@ -13,7 +13,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "extensions")]
 for name in ("matplotlib.axes", "mmengine.runner", "peft", "timm", "torch"):
     importlib.import_module(name)
 typing.TYPE_CHECKING = True
-for name in ("spectral_ops.plot", "backbones.openmmlab", "backbones.openmmlab.export", "adapters.openmmlab"):
+for name in (
+    "spectral_ops.plot",
+    "backbones.pretraining",
+    "backbones.openmmlab",
+    "backbones.openmmlab.export",
+    "adapters.openmmlab",
+):
     importlib.import_module(name)
 typing.TYPE_CHECKING = False
 

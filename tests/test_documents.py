@@ -22,6 +22,7 @@ REFERENCE = {
     "spectral_ops": "spectral_ops",
     "spectral_ops.plot": "plot",
     "backbones": "backbones",
+    "backbones.pretraining": "backbones_pretraining",
     "backbones.openmmlab": "backbones_openmmlab",
     "backbones.openmmlab.export": "backbones_openmmlab_export",
     "adapters": "adapters",

@@ -10,14 +10,14 @@ from mmengine.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
 
-from backbones.hivit import HIVIT_ARCHS, HiViT
 from backbones.hivit import ITPN as PyramidNetwork
+from backbones.hivit import HiViT
+from backbones.hivit.archs import resolve_arch
 from backbones.openmmlab.dense import Dense
 from spectral_ops.scalars import as_int
 
 __all__ = ["ITPN", "DenseHiViT"]
 
-_SHAPE = {"embed_dim", "depths", "num_heads"}
 _OUTPUTS = ("pyramid", "concat")
 _POOLS = {"avg": F.avg_pool2d, "max": F.max_pool2d}
 
@@ -68,7 +68,7 @@ class DenseHiViT(Dense, HiViT):
         init_cfg: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(
-            **_resolve_arch(arch),
+            **resolve_arch(arch),
             img_size=img_size,
             in_chans=in_chans,
             num_classes=0,
@@ -138,7 +138,7 @@ class ITPN(Dense, PyramidNetwork):
             if value not in accepted:
                 raise ValueError(f"{name} must be one of {accepted}, got {value!r}")
         super().__init__(
-            **_resolve_arch(arch),
+            **resolve_arch(arch),
             pyramid_dim=pyramid_dim,
             pyramid_depth=pyramid_depth,
             img_size=img_size,
@@ -166,16 +166,3 @@ class ITPN(Dense, PyramidNetwork):
                 )
             outs.append(_POOLS[self.pool](outs[-1], 2))
         return tuple(outs)
-
-
-def _resolve_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(arch, str):
-        known = {name.replace("hivit_", "").replace("fastitpn_", "fast_"): spec for name, spec in HIVIT_ARCHS.items()}
-        if arch not in known:
-            raise ValueError(f"arch must be one of {sorted(known)} or a dict, got {arch!r}")
-        return known[arch]
-    if not _SHAPE <= set(arch) <= {*_SHAPE, "form"}:
-        raise ValueError(
-            f"arch as a dict needs {', '.join(sorted(_SHAPE))} and accepts form beside them, got {sorted(arch)}"
-        )
-    return dict(arch)

@@ -147,7 +147,7 @@ class MaskedPretraining(pretraining.MaskedPretraining, BaseModel):
         losses = {f"loss_{name}": loss for name, loss in self._losses(inputs, units).items()}
         if mode == "loss":
             return losses
-        values = {name: float(loss) for name, loss in losses.items()}
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
         samples = [BaseDataElement() for _ in inputs] if data_samples is None else list(data_samples)
         for sample in samples:
             sample.set_field(dict(values), "losses", dtype=dict)

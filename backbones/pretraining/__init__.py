@@ -11,8 +11,16 @@ from backbones.pretraining.itpn_features import ITPNFeaturePretraining
 from backbones.pretraining.masks import BlockUnits, Mask, RandomUnits, hidden_pixels, kept_units, mask_from_keep
 from backbones.pretraining.model import MaskedPretraining, Normalise
 from backbones.pretraining.published import publish
+from backbones.pretraining.students import Level, masked_maps
 from backbones.pretraining.targets import Dct, Hog, Pixels, UnitTarget, images_from_units, units
-from backbones.pretraining.teacher import Features, FrozenTeacher, MovingAverage, TeacherCollapse
+from backbones.pretraining.teacher import (
+    Features,
+    FrozenTeacher,
+    MovingAverage,
+    TeacherCollapse,
+    momentum_at,
+    warm_up_at,
+)
 
 __all__ = [
     "BlockUnits",
@@ -24,6 +32,7 @@ __all__ = [
     "ITPNOutput",
     "ITPNPretraining",
     "ImageFolder",
+    "Level",
     "Mask",
     "MaskedPretraining",
     "MovingAverage",
@@ -38,6 +47,9 @@ __all__ = [
     "images_from_units",
     "kept_units",
     "mask_from_keep",
+    "masked_maps",
+    "momentum_at",
     "publish",
     "units",
+    "warm_up_at",
 ]

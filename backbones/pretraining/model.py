@@ -70,7 +70,7 @@ class MaskedPretraining(Course, nn.Module):
             default they are that already. Its method ``undo``, if it has one, is for :meth:`reconstruct`.
         mask: Draws masks; by default ``RandomUnits(16, 0.6)``.
         fill: What stands in hidden places: ``"remask"``, ``"token"`` or ``"grey"``, see
-            :func:`~backbones.pretraining.students.masked_maps`.
+            :func:`~backbones.pretraining.masked_maps`.
         in_chans: Channels of the images.
 
     Attributes:

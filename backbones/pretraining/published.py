@@ -62,7 +62,7 @@ def publish(
         neck_config: Of the neck, as in a config; by default what the model was built with, if that is known.
 
     Returns:
-        The metadata that the file has: strings, those of numbers and lists in JSON.
+        The metadata of the file, all strings; numbers and lists are JSON.
 
     Raises:
         TypeError: ``model`` is another one.

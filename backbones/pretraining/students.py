@@ -75,7 +75,7 @@ def masked_maps(
     """The maps of partly hidden images, channels-last. No hidden pixel changes them.
 
     Args:
-        backbone: A network that :func:`check_backbone` accepts.
+        backbone: A spectral network, or with fill ``"grey"`` any with timm's ``forward_intermediates``.
         images: ``(B, C, H, W)``, normalised: 0 is the mean colour.
         hidden: Bool, ``(B, 1, H, W)``, True where a pixel is hidden; None for none.
         fill: ``"remask"``: hidden cells are zero wherever the network mixes cells. ``"token"``: the stem sees no hidden

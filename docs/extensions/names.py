@@ -71,7 +71,7 @@ def is_public(cls):
     package = cls.__module__.partition(".")[0]
     return package not in OURS or any(
         getattr(find(module), cls.__name__, None) is cls and cls.__name__ in getattr(find(module), "__all__", ())
-        for module in (package, f"{package}.openmmlab")
+        for module in (package, f"{package}.openmmlab", f"{package}.pretraining")
     )
 
 

@@ -1,8 +1,9 @@
 """Pre-training of the backbones without labels.
 
 A ViT learns by masked autoencoding: its encoder sees a quarter of the patches, a small decoder predicts the others'
-normalised pixels. A vHeat, which takes whole maps, sees the masked patches in grey, and one linear layer predicts their
-pixels. The images are crops of the photographs' training tiles and rendered scenes, see ``scenes.tasks.registry``.
+normalised pixels. A vHeat, which takes whole maps, sees the masked patches in grey, and one linear layer on the sum of
+its maps predicts theirs (:mod:`backbones.pretraining`, which has no form for a plain ViT). The images are crops of the
+photographs' training tiles and rendered scenes, see ``scenes.tasks.registry``.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from scenes.tasks.registry import unlabelled
-from scenes.tasks.task import SIZE
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from backbones.pretraining import MaskedPretraining, PretrainingHead, RandomUnits
 from studies.fine_tuning.backbones import PATCH, as_input, build
 
 
@@ -62,8 +63,7 @@ class MaskedViT(nn.Module):
         vit = self.vit
         tokens = vit.patch_embed(x) + vit.pos_embed[:, 1:]
         n, count, channels = tokens.shape
-        order = torch.rand(n, count).argsort(1)
-        seen = order[:, : count - int(self.masked * count)]
+        seen = RandomUnits(PATCH, self.masked).keep(n, x.shape[2:])
         kept = tokens.gather(1, seen[..., None].expand(-1, -1, channels))
         prefix = (vit.cls_token + vit.pos_embed[:, :1]).expand(n, -1, -1)
         encoded = self.enter(vit.norm(vit.blocks(torch.cat([prefix, kept], 1))))
@@ -76,21 +76,15 @@ class MaskedViT(nn.Module):
         return ((predicted - target).square().mean(-1) * hidden).sum() / hidden.sum()
 
 
-class MaskedMap(nn.Module):
-    """The loss of predicting masked patches of a hierarchical network's input from its last map."""
-
-    def __init__(self, network: nn.Module, masked: float) -> None:
-        super().__init__()
-        self.network, self.masked = network, masked
-        self.decoder = nn.LazyLinear(3 * 32**2)  # pixels of one cell of the last map
-
-    def forward(self, x: Tensor) -> Tensor:
-        cells = SIZE // PATCH
-        hidden = (torch.rand(len(x), 1, cells, cells) < self.masked).float()
-        hidden = F.interpolate(hidden, scale_factor=PATCH)
-        features = self.network.forward_intermediates(x * (1 - hidden), intermediates_only=True)[-1]
-        predicted = F.pixel_shuffle(self.decoder(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 32)
-        return ((predicted - x).abs() * hidden).sum() / (3 * hidden.sum())
+def masked_network(network: nn.Module, masked: float) -> MaskedPretraining:
+    """The loss of predicting masked patches of a hierarchical network's input, which it sees in grey, from its maps."""
+    return MaskedPretraining(
+        network,
+        head=PretrainingHead(decoder_dim=64),
+        target_generator=[{"type": "pixels", "unit": PATCH}],
+        mask=RandomUnits(PATCH, masked),
+        fill="grey",
+    )
 
 
 def pretrain(backbone: str, out: Path, recipe: Recipe | None = None) -> dict:
@@ -102,9 +96,13 @@ def pretrain(backbone: str, out: Path, recipe: Recipe | None = None) -> dict:
     recipe = recipe or RECIPES[backbone]
     torch.manual_seed(recipe.seed)
     model = build(backbone, 0)
-    task = MaskedViT(model, recipe.masked) if isinstance(model, VisionTransformer) else MaskedMap(model, recipe.masked)
+    task = (
+        MaskedViT(model, recipe.masked)
+        if isinstance(model, VisionTransformer)
+        else masked_network(model, recipe.masked)
+    )
     images = torch.from_numpy(unlabelled(recipe.images, recipe.seed))
-    task(as_input(images[:2]))
+    task(as_input(images[:2]))  # whose random numbers the recorded ViT was trained after
     optimizer = torch.optim.AdamW(task.parameters(), recipe.lr, betas=(0.9, 0.95), weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_cosine(step, recipe.steps))
     started, losses, total = time.perf_counter(), [], 0.0
