@@ -13,6 +13,7 @@ from backbones.openmmlab.checkpoints import SafeCheckpointHook
 from backbones.openmmlab.corruptions import CORRUPTIONS, CommonCorruption
 from backbones.openmmlab.hooks import FiniteGradientsHook, ProgressHook, StopHook
 from backbones.openmmlab.itpn import ITPN, DenseHiViT
+from backbones.openmmlab.itpn_pretraining import ITPNFeaturePretraining, ITPNPretraining
 from backbones.openmmlab.label_values import MapLabels
 from backbones.openmmlab.layer_decay import LayerDecayConstructor
 from backbones.openmmlab.networks import DenseSpectralNet
@@ -36,6 +37,8 @@ __all__ = [
     "DenseHiViT",
     "DenseSpectralNet",
     "FiniteGradientsHook",
+    "ITPNFeaturePretraining",
+    "ITPNPretraining",
     "ImageFolder",
     "LayerDecayConstructor",
     "MapLabels",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,10 @@ class Course:
 
     def _teaching(self) -> tuple[Features | None, nn.Module]:
         """The features that are predicted, if any, and the network whose moving average may be their teacher."""
+        raise NotImplementedError
+
+    def _whole_maps(self, images: Tensor) -> Sequence[Tensor]:
+        """The maps ``(B, C, H', W')`` that a detector would see of whole images."""
         raise NotImplementedError
 
     def schedule(self, total_steps: int) -> None:

@@ -105,6 +105,14 @@ class MaskedITPN(Course, ITPN):
         units = self._hidden_units(images, keep, mask)
         return units, kept_units(units) if keep is None else keep.to(images.device)
 
+    def _whole_maps(self, images: Tensor) -> list[Tensor]:
+        return [level.permute(0, 3, 1, 2).contiguous() for level in self.forward_levels(images)[0]]
+
+    def network_tensors(self) -> dict[str, Tensor]:
+        """The tensors of backbone and pyramid, without what only training needs."""
+        parts = ("stem.", "stages.", "pyramid.")
+        return {name: tensor for name, tensor in self.state_dict().items() if name.startswith(parts)}
+
     def forward(self, images: Tensor, *, keep: Tensor | None = None, mask: Tensor | None = None) -> ITPNOutput:
         """Loss, prediction and pyramid.
 
@@ -134,6 +142,19 @@ class MaskedITPN(Course, ITPN):
     def _losses(self, images: Tensor, units: Tensor) -> dict[str, Tensor]:
         """The same of prepared images with this mask."""
         return self._learnt(images, units, kept_units(units))[0]
+
+    def facts(self) -> dict[str, Any]:
+        """What a published file says of the network and of its training, by name."""
+        sizes = ("embed_dim", "depths", "num_heads", "form", "norm_eps")
+        return {
+            **{name: self._trunk_options[name] for name in sizes if name in self._trunk_options},
+            "pyramid_dim": self.pyramid.channels,
+            "pyramid_depth": len(self.pyramid.blocks[0]),
+            "img_size": self.img_size,
+            "unit": self.mask.unit,
+            "ratio": self.mask.ratio,
+            "steps": int(self.steps),
+        }
 
     def _learnt(
         self, images: Tensor, units: Tensor, keep: Tensor
@@ -245,6 +266,9 @@ class ITPNPretraining(MaskedITPN):
 
     def _teaching(self) -> tuple[Features | None, nn.Module]:
         return None, self
+
+    def facts(self) -> dict[str, Any]:
+        return {**super().facts(), "targets": repr(self.target)}
 
     def _learnt(
         self, images: Tensor, units: Tensor, keep: Tensor

@@ -150,6 +150,11 @@ class ITPNFeaturePretraining(MaskedITPN):
     def _teaching(self) -> tuple[Features | None, nn.Module]:
         return self.features, self
 
+    def facts(self) -> dict[str, Any]:
+        teacher = "moving average" if self.features.averaged else type(self.features.teacher.net).__name__
+        told = {"targets": "features", "teacher": teacher, "leak": self.leak, "loss_on": self.loss_on}
+        return {**super().facts(), **told}
+
     def _learnt(
         self, images: Tensor, units: Tensor, keep: Tensor
     ) -> tuple[dict[str, Tensor], Tensor, tuple[Tensor, Tensor, Tensor]]:

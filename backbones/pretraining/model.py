@@ -148,6 +148,9 @@ class MaskedPretraining(Course, nn.Module):
     def _teaching(self) -> tuple[Features | None, nn.Module]:
         return self.target_generator.features, self.backbone
 
+    def _whole_maps(self, images: Tensor) -> Sequence[Tensor]:
+        return self._neck_maps(images, None)
+
     # -- forward ----------------------------------------------------------------------------------------------------
 
     def forward(self, images: Tensor, *, keep: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
