@@ -1,8 +1,11 @@
-"""Vision backbones built on :mod:`spectral_ops`. Importing this package registers them with timm."""
+"""Vision backbones: those built on :mod:`spectral_ops`, and HiViT with iTPN's pyramid beside them. Importing this
+package registers them with timm."""
 
 from backbones.archs import ARCHS
 from backbones.blocks import SpectralBlock
 from backbones.families import FAMILIES, Family, register
+from backbones.hivit import HIVIT_ARCHS, ITPN, HiViT, Pyramid
+from backbones.hivit_models import HIVIT_MODELS
 from backbones.network import SpectralNet, stage_sizes
 from backbones.operators import OPERATORS, heat_operator
 from backbones.packing import packed
@@ -16,13 +19,18 @@ from backbones.weights.reading import read_checkpoint
 __all__ = [
     "ARCHS",
     "FAMILIES",
+    "HIVIT_ARCHS",
+    "HIVIT_MODELS",
+    "ITPN",
     "OPERATORS",
     "PUBLISHED",
     "Conversion",
     "Family",
+    "HiViT",
     "LoadReport",
     "Place",
     "Published",
+    "Pyramid",
     "SpectralBlock",
     "SpectralNet",
     "convert_checkpoint",

@@ -124,7 +124,7 @@ def _define(name: str, family: Family, arch: str) -> None:
             if options:
                 raise TypeError(f"operator= has options of its own: {sorted(options)} cannot be given beside it")
             operator = operator_factories(kwargs.pop("operator"))
-        return build(name, operator, pretrained, **{**ARCHS[arch], **kwargs})
+        return build(name, partial(SpectralNet, operator), pretrained, **{**ARCHS[arch], **kwargs})
 
     create.__name__ = create.__qualname__ = name
     create.__doc__ = f"{family.title}, {arch}. {family.summary}"

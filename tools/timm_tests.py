@@ -80,6 +80,7 @@ def run(source: Path, patterns: list[str], arguments: list[str]) -> int:
     if not (source / TESTS).is_file():
         raise SystemExit(f"{source} holds no {TESTS}: it must be a source distribution or a checkout of timm")
     every = [f"{family}_{arch}" for family in backbones.FAMILIES for arch in backbones.ARCHS]
+    every += backbones.HIVIT_MODELS
     names = [name for name in every if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
     if not names:
         raise SystemExit(f"--models: none of {', '.join(every)} matches {' '.join(patterns)}")

@@ -12,6 +12,8 @@ from backbones.openmmlab import networks
 from backbones.openmmlab.checkpoints import SafeCheckpointHook
 from backbones.openmmlab.corruptions import CORRUPTIONS, CommonCorruption
 from backbones.openmmlab.hooks import FiniteGradientsHook, ProgressHook, StopHook
+from backbones.openmmlab.itpn import ITPN, DenseHiViT
+from backbones.openmmlab.itpn_pretraining import ITPNFeaturePretraining, ITPNPretraining
 from backbones.openmmlab.label_values import MapLabels
 from backbones.openmmlab.layer_decay import LayerDecayConstructor
 from backbones.openmmlab.networks import DenseSpectralNet
@@ -30,10 +32,14 @@ from backbones.openmmlab.timm_networks import TimmBackbone
 
 __all__ = [
     "CORRUPTIONS",
+    "ITPN",
     "BFloat16OptimWrapper",
     "CommonCorruption",
+    "DenseHiViT",
     "DenseSpectralNet",
     "FiniteGradientsHook",
+    "ITPNFeaturePretraining",
+    "ITPNPretraining",
     "ImageFolder",
     "LayerDecayConstructor",
     "MapLabels",

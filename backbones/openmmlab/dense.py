@@ -30,14 +30,17 @@ class Dense:
         *,
         frozen_stages: int = -1,
         init_cfg: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        norms: bool = True,
     ) -> None:
-        """Drop what these outputs do not need, and add a norm to each.
+        """Drop what these outputs do not need, and add a norm to each unless ``norms`` is False.
 
         Args:
             out_indices: Stages to return, ascending.
             frozen_stages: Freeze the stem and this many stages: -1 nothing, 0 the stem, i the stem and stages 1..i.
-            init_cfg: ``dict(type="Pretrained", checkpoint=PATH, resize="bicubic" | "pad" | None, prefix="backbone.")``,
-                a list of one such dict, or None. Without ``prefix`` the network is found behind any.
+            init_cfg: ``dict(type="Pretrained", checkpoint=PATH, resize="bicubic" | "pad" | None, prefix="backbone.",
+                leave_out=[PATTERN, ...])``, where the last three are those of :func:`backbones.load_checkpoint` and may
+                be left out; or a list of one such dict, or None.
+            norms: Whether the outputs pass a LayerNorm each.
 
         Raises:
             ValueError: An argument does not fit.
@@ -53,7 +56,7 @@ class Dense:
         self.init_cfg = _checked_init_cfg(init_cfg)
         self.prune_intermediate_layers(list(indices), prune_norm=True)
         self.out_norms = nn.ModuleDict(
-            {str(i): nn.LayerNorm(self.feature_info[i]["num_chs"], eps=1e-5) for i in indices}
+            {str(i): nn.LayerNorm(self.feature_info[i]["num_chs"], eps=1e-5) for i in indices if norms}
         )
         self._freeze()
 
@@ -61,11 +64,11 @@ class Dense:
         """Load ``init_cfg``'s checkpoint; called by OpenMMLab once the model is built."""
         if self.init_cfg is None:
             return
+        options = {name: self.init_cfg[name] for name in ("resize", "leave_out") if name in self.init_cfg}
         prefix = self.init_cfg.get("prefix")
         if prefix:  # as mmengine takes it
             prefix = prefix.removesuffix(".") + "."
-        resize = self.init_cfg.get("resize", "bicubic")
-        report = load_checkpoint(self, self.init_cfg["checkpoint"], resize=resize, prefix=prefix)
+        report = load_checkpoint(self, self.init_cfg["checkpoint"], prefix=prefix, **options)
         MMLogger.get_current_instance().info(f"{type(self).__name__}: loaded {self.init_cfg['checkpoint']}; {report}")
 
     def _freeze(self) -> None:
@@ -95,9 +98,9 @@ def _checked_init_cfg(given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | N
         return None
     init_cfg = given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given  # as mmengine takes it
     fits = isinstance(init_cfg, Mapping) and init_cfg.get("type") == "Pretrained"
-    if not fits or not {"checkpoint"} <= set(init_cfg) - {"type"} <= {"checkpoint", "resize", "prefix"}:
+    if not fits or not {"checkpoint"} <= set(init_cfg) - {"type"} <= {"checkpoint", "resize", "prefix", "leave_out"}:
         raise ValueError(
             "init_cfg must be None or dict(type='Pretrained', checkpoint=PATH, resize='bicubic' | 'pad' | None, "
-            f"prefix='backbone.'), or a list of one such dict, got {given!r}"
+            f"prefix='backbone.', leave_out=[PATTERN, ...]), or a list of one such dict, got {given!r}"
         )
     return dict(init_cfg)

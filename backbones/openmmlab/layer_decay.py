@@ -19,7 +19,8 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     r"""mmengine's constructor, with the backbone's learning rates falling towards its input.
 
     A weight of layer l of L (the stem is 0, every block and downsampling one more, by the backbone's timm
-    ``group_matcher``) gets :math:`\text{lr} \cdot d^{\,L - l}`; neck and heads keep the full rate. In a config::
+    ``group_matcher``) gets :math:`\text{lr} \cdot d^{\,L - l}`; neck and heads keep the full rate, and so does what a
+    backbone names as ``full_rate``, by how its names begin: ITPN's pyramid. In a config::
 
         optim_wrapper = dict(constructor="LayerDecayConstructor", paramwise_cfg=dict(layer_decay=0.8))
 
@@ -47,6 +48,8 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
                 f"layer_decay needs a model whose backbone has a group_matcher, got {type(backbone).__name__}"
             )
         layers = group_parameters(backbone, backbone.group_matcher(), reverse=True)
+        full_rate = tuple(getattr(backbone, "full_rate", ()))
+        layers = {name: layer for name, layer in layers.items() if not name.startswith(full_rate)}
         weights = dict(backbone.named_parameters())
         depth = max(layers.values()) + 1
         scales = {id(weights[name]): self.layer_decay ** (depth - layer) for name, layer in layers.items()}

@@ -49,7 +49,7 @@ for _part in (pretraining.PretrainingHead, pretraining.TargetGenerator):
     MODELS.register_module()(_part)
 
 
-def _built(given: Any, registry: Registry = MODELS) -> Any:
+def built(given: Any, registry: Registry = MODELS) -> Any:
     """What a dict with a type describes; everything else as it is. ``"mmdet.FPN"`` is FPN of mmdet."""
     if not isinstance(given, Mapping) or "type" not in given:
         return given
@@ -67,17 +67,72 @@ def _targets(given: Any) -> Any:
         return given
     found = []
     for each in map(dict, given):
-        teacher = each.get("teacher")
-        if isinstance(teacher, Mapping) and "type" in teacher:
-            each["teacher"] = _built(teacher)
-            if hasattr(each["teacher"], "init_cfg"):
-                each["teacher"].init_weights()
+        if "teacher" in each:
+            each["teacher"] = built_teacher(each["teacher"])
         found.append(each)
     return found
 
 
+def built_teacher(given: Any) -> Any:
+    """The network that a dict with a type describes, with the weights of its ``init_cfg``; all else as it is."""
+    teacher = built(given)
+    if teacher is not given and hasattr(teacher, "init_cfg"):
+        teacher.init_weights()
+    return teacher
+
+
+class Modes:
+    """Mixin that gives a model of pre-training the modes of mmengine.
+
+    In mode ``"loss"`` it returns the weighted losses, ``loss_pixels`` and so on; ``"tensor"`` gives the maps of whole
+    images; ``"predict"`` the samples, each with the losses of its batch as ``losses``. A mask is taken from
+    ``data_sample.mask`` (bool, ``(h, w)``, True where a unit is hidden) where the samples have one, else drawn.
+    """
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        inputs: Tensor = self.data_preprocessor({"inputs": images}, False)["inputs"]
+        return inputs
+
+    def forward(
+        self, inputs: Tensor, data_samples: Sequence[BaseDataElement] | None = None, mode: str = "tensor"
+    ) -> Any:
+        """What mmengine asks of a model.
+
+        Args:
+            inputs: Normalised images ``(B, C, H, W)``.
+            data_samples: One for each image, or None.
+            mode: ``"loss"``, ``"tensor"`` or ``"predict"``.
+
+        Raises:
+            ValueError: Another mode, some samples have a mask and others none, or a mask does not fit.
+        """
+        if mode == "tensor":
+            return tuple(self._whole_maps(inputs))
+        if mode not in ("loss", "predict"):
+            raise ValueError(f"mode must be 'loss', 'tensor' or 'predict', got {mode!r}")
+        units = self._hidden_units(inputs, None, _mask_of(data_samples))
+        losses = {f"loss_{name}": loss for name, loss in self._losses(inputs, units).items()}
+        if mode == "loss":
+            return losses
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        samples = [BaseDataElement() for _ in inputs] if data_samples is None else list(data_samples)
+        for sample in samples:
+            sample.set_field(dict(values), "losses", dtype=dict)
+        return samples
+
+
+def _mask_of(samples: Sequence[BaseDataElement] | None) -> Tensor | None:
+    """The masks of samples together, None where they have none."""
+    have = [sample for sample in samples or () if "mask" in sample]
+    if not have:
+        return None
+    if len(have) < len(samples or ()):
+        raise ValueError(f"{len(have)} of {len(samples or ())} data_samples have a mask: all must have one, or none")
+    return torch.stack([torch.as_tensor(sample.mask) for sample in have])
+
+
 @MODELS.register_module()
-class MaskedPretraining(pretraining.MaskedPretraining, BaseModel):
+class MaskedPretraining(Modes, pretraining.MaskedPretraining, BaseModel):
     """:class:`backbones.pretraining.MaskedPretraining` as a model of mmengine.
 
     Args:
@@ -110,58 +165,17 @@ class MaskedPretraining(pretraining.MaskedPretraining, BaseModel):
         config = copy.deepcopy(dict(neck)) if isinstance(neck, Mapping) else None
         preprocessor = {"type": PretrainingDataPreprocessor} if data_preprocessor is None else data_preprocessor
         super().__init__(
-            _built(backbone),
-            _built(neck),
-            _built(head),
+            built(backbone),
+            built(neck),
+            built(head),
             _targets(target_generator),
-            _built(preprocessor),
-            _built(mask, TASK_UTILS),
+            built(preprocessor),
+            built(mask, TASK_UTILS),
             fill=fill,
             in_chans=in_chans,
         )
         self.neck_config = config
         self.init_cfg = copy.deepcopy(init_cfg)
-
-    def _prepared(self, images: Tensor) -> Tensor:
-        inputs: Tensor = self.data_preprocessor({"inputs": images}, False)["inputs"]
-        return inputs
-
-    def forward(
-        self, inputs: Tensor, data_samples: Sequence[BaseDataElement] | None = None, mode: str = "tensor"
-    ) -> Any:
-        """What mmengine asks of a model.
-
-        Args:
-            inputs: Normalised images ``(B, C, H, W)``.
-            data_samples: One for each image, or None.
-            mode: ``"loss"``, ``"tensor"`` or ``"predict"``.
-
-        Raises:
-            ValueError: Another mode, some samples have a mask and others none, or a mask does not fit.
-        """
-        if mode == "tensor":
-            return tuple(self._neck_maps(inputs, None))
-        if mode not in ("loss", "predict"):
-            raise ValueError(f"mode must be 'loss', 'tensor' or 'predict', got {mode!r}")
-        units = self._hidden_units(inputs, None, _mask_of(data_samples))
-        losses = {f"loss_{name}": loss for name, loss in self._losses(inputs, units).items()}
-        if mode == "loss":
-            return losses
-        values = {name: float(loss.detach()) for name, loss in losses.items()}
-        samples = [BaseDataElement() for _ in inputs] if data_samples is None else list(data_samples)
-        for sample in samples:
-            sample.set_field(dict(values), "losses", dtype=dict)
-        return samples
-
-
-def _mask_of(samples: Sequence[BaseDataElement] | None) -> Tensor | None:
-    """The masks of samples together, None where they have none."""
-    have = [sample for sample in samples or () if "mask" in sample]
-    if not have:
-        return None
-    if len(have) < len(samples or ()):
-        raise ValueError(f"{len(have)} of {len(samples or ())} data_samples have a mask: all must have one, or none")
-    return torch.stack([torch.as_tensor(sample.mask) for sample in have])
 
 
 @MODELS.register_module()

@@ -6,6 +6,8 @@ Nothing here needs OpenMMLab; :mod:`backbones.openmmlab` registers it there.
 from backbones.pretraining.generator import TargetGenerator
 from backbones.pretraining.heads import PretrainingHead
 from backbones.pretraining.images import ImageFolder
+from backbones.pretraining.itpn import ITPNOutput, ITPNPretraining
+from backbones.pretraining.itpn_features import ITPNFeaturePretraining
 from backbones.pretraining.masks import BlockUnits, Mask, RandomUnits, hidden_pixels, kept_units, mask_from_keep
 from backbones.pretraining.model import MaskedPretraining, Normalise
 from backbones.pretraining.published import publish
@@ -26,6 +28,9 @@ __all__ = [
     "Features",
     "FrozenTeacher",
     "Hog",
+    "ITPNFeaturePretraining",
+    "ITPNOutput",
+    "ITPNPretraining",
     "ImageFolder",
     "Level",
     "Mask",

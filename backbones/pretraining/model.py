@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from einops import repeat
 from torch import Tensor, nn
 
+from backbones.pretraining.course import Course, masked_mse
 from backbones.pretraining.generator import TargetGenerator
 from backbones.pretraining.heads import PretrainingHead, levels_of_neck
-from backbones.pretraining.masks import Mask, RandomUnits, check_mask, hidden_pixels, mask_from_keep, unit_grid
+from backbones.pretraining.masks import Mask, RandomUnits, hidden_pixels
 from backbones.pretraining.students import Fill, check_backbone, hidden_cells, levels_of, masked_maps
-from spectral_ops.scalars import as_int
+from backbones.pretraining.teacher import Features
 
 __all__ = ["MaskedPretraining", "Normalise"]
 
@@ -47,7 +48,7 @@ class Normalise(nn.Module):
         return images * self.std + self.mean
 
 
-class MaskedPretraining(nn.Module):
+class MaskedPretraining(Course, nn.Module):
     r"""Predicts what is hidden of an image from what is seen, through backbone and neck.
 
     .. math::
@@ -122,10 +123,9 @@ class MaskedPretraining(nn.Module):
         levels = levels_of(backbone)
         self.backbone, self.neck = backbone, neck
         self.fill: Fill = fill
-        self.in_chans = as_int(in_chans)
         if getattr(backbone, "in_chans", in_chans) != in_chans:
             raise ValueError(f"in_chans is {in_chans!r} and the backbone's {backbone.in_chans}")
-        self.mask = RandomUnits() if mask is None else mask
+        self.make_course(RandomUnits() if mask is None else mask, data_preprocessor, in_chans)
         if not isinstance(target_generator, TargetGenerator):
             target_generator = TargetGenerator({"pixels": 1.0} if target_generator is None else target_generator)
         self.target_generator = target_generator
@@ -144,40 +144,12 @@ class MaskedPretraining(nn.Module):
         self.head.prepare(levels, levels_of_neck(neck, levels), target_generator, in_chans, norms)
         self.strides = [level.stride for level in levels]
         self.token = nn.Parameter(0.02 * torch.randn(_first_width(backbone))) if fill == "token" else None
-        self.data_preprocessor = nn.Identity() if data_preprocessor is None else data_preprocessor
-        self.total_steps: int | None = None
-        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
-    # -- the course of a training -----------------------------------------------------------------------------------
+    def _teaching(self) -> tuple[Features | None, nn.Module]:
+        return self.target_generator.features, self.backbone
 
-    def schedule(self, total_steps: int) -> None:
-        """Say how many updates the training has, on which momentum and weights of features depend.
-
-        Raises:
-            ValueError: It is no positive int.
-        """
-        given = f"got {total_steps!r}"
-        total = as_int(total_steps)
-        if total is None or total < 1:
-            raise ValueError(f"total_steps must be a positive int, {given}")
-        self.total_steps = total
-
-    def after_update(self) -> None:
-        """Say that the optimizer has made a step: the teacher follows.
-
-        Raises:
-            TeacherCollapse: Its targets have become alike.
-            RuntimeError: There is a schedule to follow, and :meth:`schedule` was not called.
-        """
-        features, steps = self.target_generator.features, int(self.steps)
-        if features is not None and features.scheduled:
-            features.after_update(self.backbone, steps, self._total())
-        self.steps += 1
-
-    def _total(self) -> int:
-        if self.total_steps is None:
-            raise RuntimeError("features follow a schedule: call model.schedule(total_steps) before training")
-        return self.total_steps
+    def _whole_maps(self, images: Tensor) -> Sequence[Tensor]:
+        return self._neck_maps(images, None)
 
     # -- forward ----------------------------------------------------------------------------------------------------
 
@@ -200,18 +172,9 @@ class MaskedPretraining(nn.Module):
         images = self._prepared(images)
         return self._losses(images, self._hidden_units(images, keep, mask))
 
-    def _prepared(self, images: Tensor) -> Tensor:
-        """Images as the backbone takes them."""
-        prepared: Tensor = self.data_preprocessor(images)
-        return prepared
-
     def _losses(self, images: Tensor, units: Tensor) -> dict[str, Tensor]:
-        steps, total = int(self.steps), self.total_steps
+        steps, total = self._now()
         features = self.target_generator.features
-        if features is not None and features.scheduled:
-            total = self._total() if self.training else total
-            if features.averaged and steps == 0:  # weights may have been loaded since it was made
-                features.teacher.restart(self.backbone)
         targets = self.target_generator(images)
         predicted = self._predicted(images, units)
         found = {}
@@ -219,11 +182,11 @@ class MaskedPretraining(nn.Module):
             if isinstance(target, list):
                 cells = hidden_cells(hidden_pixels(units, self.mask.unit), [level.stride for level in features.levels])
                 pairs = zip(predicted[name], target, cells, strict=True)
-                loss = torch.stack([_masked_mse(p, _same_size(t, p), c) for p, t, c in pairs]).mean()
+                loss = torch.stack([masked_mse(p, _same_size(t, p), c) for p, t, c in pairs]).mean()
             else:
                 squares = self.mask.unit // self.target_generator.units[name].unit
                 hidden = repeat(units, "b h w -> b (h p) (w q) 1", p=squares, q=squares)
-                loss = _masked_mse(predicted[name], target, hidden)
+                loss = masked_mse(predicted[name], target, hidden)
             found[name] = loss * self.target_generator.weight(name, steps, total)
         return found
 
@@ -247,19 +210,6 @@ class MaskedPretraining(nn.Module):
         given = keep is not None or mask is not None
         return self._neck_maps(images, self._hidden_units(images, keep, mask) if given else None)
 
-    def _hidden_units(self, images: Tensor, keep: Tensor | None, mask: Tensor | None) -> Tensor:
-        """The mask of a batch, explicit or drawn, on its device."""
-        if images.ndim != 4 or images.shape[1] != self.in_chans:
-            raise ValueError(f"images must have shape (B, {self.in_chans}, H, W), got {tuple(images.shape)}")
-        shape = (len(images), *unit_grid(images.shape[2:], self.mask.unit))
-        if keep is not None and mask is not None:
-            raise ValueError("give keep= or mask=, not both")
-        if keep is not None:
-            mask = mask_from_keep(keep, shape)
-        elif mask is None:
-            mask = self.mask(len(images), images.shape[2:])
-        return check_mask(mask, shape).to(images.device)
-
     # -- pictures ---------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -282,13 +232,8 @@ class MaskedPretraining(nn.Module):
         predicted = self._predicted(normalised, units)
         self.train(was_training)
         for name, target in self.target_generator.units.items():
-            restored = target.restore(
-                predicted[name].to(torch.promote_types(normalised.dtype, torch.float32)), normalised
-            )
-            if restored is not None:
-                restored = torch.where(hidden_pixels(units, self.mask.unit), restored.to(normalised.dtype), normalised)
-                undo: Callable[[Tensor], Tensor] | None = getattr(self.data_preprocessor, "undo", None)
-                return restored if undo is None else undo(restored)
+            if (picture := self._picture(target, predicted[name], normalised, units)) is not None:
+                return picture
         raise ValueError(f"images cannot be restored from {list(self.target_generator.weights)}: pixels or dct can")
 
 
@@ -301,9 +246,3 @@ def _same_size(target: Tensor, predicted: Tensor) -> Tensor:
     if target.shape != predicted.shape:
         raise ValueError(f"the teacher's map {tuple(target.shape)} is not of the level's size {tuple(predicted.shape)}")
     return target
-
-
-def _masked_mse(predicted: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
-    """The mean squared error over hidden cells ``(B, h, w, 1)``; 0 where there is none."""
-    error = (predicted.to(target.dtype) - target).square().mean(-1, keepdim=True)
-    return torch.where(hidden, error, 0.0).sum() / hidden.sum().clamp(min=1)

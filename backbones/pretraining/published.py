@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from backbones.network import SpectralNet
+from backbones.pretraining.itpn import MaskedITPN
 from backbones.pretraining.model import MaskedPretraining
 from backbones.training.files import write_checkpoint
 from backbones.weights.identification import describe, outline
@@ -23,12 +24,15 @@ __all__ = ["publish", "published_tensors"]
 _UNTRAINED = ("norm.", "head.")
 
 
-def published_tensors(model: MaskedPretraining) -> dict[str, Tensor]:
+def published_tensors(model: MaskedPretraining | MaskedITPN) -> dict[str, Tensor]:
     """The tensors of a published file: ``backbone.*`` and ``neck.*``, as a detector or segmentor calls them.
 
     The norms of the levels are those of the backbone's dense outputs, ``backbone.out_norms.*``. Head, tokens and
-    teacher stay behind, and so do a final norm and a classifier of the backbone, which were not trained.
+    teacher stay behind, and so do a final norm and a classifier of the backbone, which were not trained. Of iTPN the
+    pyramid is ``backbone.pyramid.*``, since its backbone for detectors has it.
     """
+    if isinstance(model, MaskedITPN):
+        return _own({f"backbone.{name}": tensor for name, tensor in model.network_tensors().items()})
     state = model.backbone.state_dict()
     if isinstance(model.backbone, SpectralNet):
         state = {name: tensor for name, tensor in state.items() if not name.startswith(_UNTRAINED)}
@@ -37,6 +41,10 @@ def published_tensors(model: MaskedPretraining) -> dict[str, Tensor]:
     tensors |= {f"backbone.out_norms.{name}": tensor for name, tensor in norms.items()}
     if model.neck is not None:
         tensors |= {f"neck.{name}": tensor for name, tensor in model.neck.state_dict().items()}
+    return _own(tensors)
+
+
+def _own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
@@ -56,38 +64,48 @@ def publish(
     commands of this project do.
 
     Args:
-        model: A :class:`MaskedPretraining`, also one inside a data-parallel wrapper.
+        model: A :class:`MaskedPretraining`, :class:`ITPNPretraining` or :class:`ITPNFeaturePretraining`, also inside a
+            data-parallel wrapper.
         path: The file, ``*.safetensors``; it is there whole or not at all.
         source: What it was trained on, and how, in a few words.
-        neck_config: Of the neck, as in a config; by default what the model was built with, if that is known.
+        neck_config: Of the neck, as in a config; by default what the model was built with, if that is known. iTPN's
+            pyramid is no neck: its sizes are told anyway.
 
     Returns:
         The metadata of the file, all strings; numbers and lists are JSON.
 
     Raises:
         TypeError: ``model`` is another one.
-        ValueError: ``path`` has another extension.
+        ValueError: ``path`` has another extension, or there is a ``neck_config`` and no neck.
         OSError: It cannot be written.
     """
     model = getattr(model, "module", model)
-    if not isinstance(model, MaskedPretraining):
-        raise TypeError(f"model must be a MaskedPretraining, got {type(model).__name__}")
+    if not isinstance(model, (MaskedPretraining, MaskedITPN)):
+        raise TypeError(f"model must be a model of masked pre-training, got {type(model).__name__}")
+    if isinstance(model, MaskedITPN) and neck_config is not None:
+        raise ValueError("neck_config must be None for iTPN, whose pyramid is a part of its backbone")
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {path}")
     tensors = published_tensors(model)
-    metadata = _metadata(model, source, neck_config)
+    facts = _itpn_facts(model) if isinstance(model, MaskedITPN) else _facts(model, neck_config)
+    facts = {"format": "pt", **facts, "source": source or None, "version": __version__}
+    metadata = {n: v if isinstance(v, str) else json.dumps(v, default=str) for n, v in facts.items() if v is not None}
     write_checkpoint(path, lambda part: save_file(tensors, part, metadata=metadata))
     return metadata
 
 
-def _metadata(model: MaskedPretraining, source: str, neck_config: Mapping[str, Any] | None) -> dict[str, str]:
+def _itpn_facts(model: MaskedITPN) -> dict[str, Any]:
+    holds = "backbone with its pyramid of a masked pre-training"
+    return {"holds": holds, "network": describe(model.network_tensors()), **model.facts()}
+
+
+def _facts(model: MaskedPretraining, neck_config: Mapping[str, Any] | None) -> dict[str, Any]:
     backbone, neck = model.backbone, model.neck
     state = backbone.state_dict()
     found = outline(state)
     config = neck_config or getattr(model, "neck_config", None)
     facts: dict[str, Any] = {
-        "format": "pt",
         "holds": "backbone and neck of a masked pre-training"
         if neck is not None
         else "backbone of a masked pre-training",
@@ -99,9 +117,7 @@ def _metadata(model: MaskedPretraining, source: str, neck_config: Mapping[str, A
         "fill": model.fill,
         "targets": model.target_generator.weights,
         "steps": int(model.steps),
-        "source": source or None,
-        "version": __version__,
     }
     if found is not None:
         facts |= {"dims": found.dims, "depths": found.depths, "arch": found.size, "img_size": backbone.img_size}
-    return {n: v if isinstance(v, str) else json.dumps(v, default=str) for n, v in facts.items() if v is not None}
+    return facts

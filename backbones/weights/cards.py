@@ -39,8 +39,8 @@ PUBLISHED: dict[str, Published] = {
 }
 
 
-def pretrained_cfg(name: str, source: str) -> dict[str, Any]:
-    """timm's ``pretrained_cfg`` of a model, its ``paper_ids`` being ``source``."""
+def pretrained_cfg(name: str, source: str, **facts: Any) -> dict[str, Any]:
+    """timm's ``pretrained_cfg`` of a model, its ``paper_ids`` being ``source``; ``facts`` go before the common ones."""
     cfg: dict[str, Any] = {
         "num_classes": 1000,
         "input_size": (3, 224, 224),
@@ -53,6 +53,7 @@ def pretrained_cfg(name: str, source: str) -> dict[str, Any]:
         "first_conv": "stem.conv1",
         "classifier": "head.fc",
         "paper_ids": source,
+        **facts,
     }
     if name in PUBLISHED:
         card = PUBLISHED[name]

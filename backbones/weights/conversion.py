@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from backbones.weights.containers import Weights, find_weights, without_prefix
+from backbones.weights.hivit_names import HIVIT
 from backbones.weights.names import Conversion, NameTable
 from backbones.weights.vheat_names import VHEAT
 
 __all__ = ["TABLES", "Conversion", "Named", "convert_checkpoint", "own_names", "to_official"]
 
 #: Every table there is; files of whatever it holds are read everywhere.
-TABLES: list[NameTable] = [VHEAT]
+TABLES: list[NameTable] = [VHEAT, HIVIT]
 
 
 class Named(NamedTuple):
@@ -23,11 +24,13 @@ class Named(NamedTuple):
     Attributes:
         tensors: Under this project's names.
         unexpected: Names of the file that are nobody's.
+        reasons: Why each of them is left out.
         table: Of the official names that the file bore; None for a file of this project.
     """
 
     tensors: dict[str, Tensor]
     unexpected: list[str]
+    reasons: dict[str, str]
     table: NameTable | None
 
 
@@ -48,24 +51,29 @@ def own_names(checkpoint: Mapping[str, Any], weights: Weights = "raw", prefix: s
         # A network reparameterised with its source holds both; the gains follow from the rest.
         sources = {name for name in state if ".operator.source." in name}
         kept = {n: t for n, t in state.items() if not (sources and ".operator.gain_" in n)}
-        return Named({n.replace(".operator.source.", ".operator."): t for n, t in kept.items()}, [], None)
+        return Named({n.replace(".operator.source.", ".operator."): t for n, t in kept.items()}, [], {}, None)
     table = max((table for table in TABLES if table.recognises(state)), key=lambda table: table.count(state))
     converted = table.to_ours(state)
-    return Named(converted.state_dict, converted.unexpected, table)
+    return Named(converted.state_dict, converted.unexpected, converted.reasons, table)
 
 
 def convert_checkpoint(state_dict: Mapping[str, Tensor]) -> Conversion:
-    """Give the tensors of an official vHeat file this project's names.
+    """Give the tensors of an official file this project's names.
 
-    Reads classification and dense files, in train and in precomputed form, with ``to_time`` for ``to_k`` as in older
-    files, and behind any prefix (``module.``, ``_orig_mod.``, ``model.backbone.``): the one that most of the official
-    names have. Without it are the tensors of other parts, of a detector for example, and left out.
+    Reads, recognised by their names and behind any prefix (``module.``, ``_orig_mod.``, ``model.backbone.``; the one
+    that most of the official names have; without it are the tensors of other parts, of a detector for example, and
+    left out):
+
+    - vHeat: classification and dense files, in train and in precomputed form, with ``to_time`` for ``to_k`` as in
+      older files.
+    - HiViT, iTPN and Fast-iTPN: classification, pre-training and detection files; how deep the stages, the pyramid and
+      the decoder are is read off the names.
 
     Args:
         state_dict: Official names to tensors.
 
     Returns:
-        ``(state_dict, missing, unexpected)``, see :class:`~backbones.weights.names.Conversion`.
+        ``(state_dict, missing, unexpected, reasons)``, see :class:`~backbones.weights.names.Conversion`.
 
     Raises:
         TypeError: ``state_dict`` is not a mapping of names.
@@ -75,22 +83,24 @@ def convert_checkpoint(state_dict: Mapping[str, Tensor]) -> Conversion:
         >>> import torch
         >>> file = {"module.patch_embed.conv1.bias": torch.zeros(48), "module.step": torch.zeros(1)}
         >>> converted = convert_checkpoint(file)
-        >>> list(converted.state_dict), converted.unexpected, converted.missing[0]
-        (['stem.conv1.bias'], ['step'], 'patch_embed.conv1.weight')
+        >>> list(converted.state_dict), converted.reasons, converted.missing[0]
+        (['stem.conv1.bias'], {'step': 'no network of this project has such a tensor'}, 'patch_embed.conv1.weight')
     """
     if not isinstance(state_dict, Mapping) or not all(isinstance(name, str) for name in state_dict):
         raise TypeError(f"state_dict must map names to tensors, got {type(state_dict).__name__}")
-    found = VHEAT.prefixes(state_dict) or VHEAT.prefixes(state_dict, marked=False)
-    prefix = found.most_common(1)[0][0] if found else ""
-    return VHEAT.to_ours(without_prefix(state_dict, prefix))
+    found = {table: prefixes for table in TABLES if (prefixes := table.prefixes(state_dict))}
+    table = next(iter(found), VHEAT)
+    prefixes = found.get(table) or table.prefixes(state_dict, marked=False)
+    prefix = prefixes.most_common(1)[0][0] if prefixes else ""
+    return table.to_ours(without_prefix(state_dict, prefix))
 
 
 def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the tensors of a vHeat of this project their official names: the inverse of :func:`convert_checkpoint`.
+    """Give the tensors of a network of this project their official names: the inverse of :func:`convert_checkpoint`.
 
     Args:
-        state_dict: ``model.state_dict()`` of a network in train form, or in precomputed form without its source
-            (``model.reparameterize([224], keep_source=False)``).
+        state_dict: ``model.state_dict()`` of a vHeat in train form, or in precomputed form without its source
+            (``model.reparameterize([224], keep_source=False)``), or of a HiViT, with or without a pyramid.
 
     Returns:
         Official names to tensors, without prefix.
@@ -103,4 +113,4 @@ def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         >>> list(to_official({"stages.0.blocks.1.mlp.fc1.weight": torch.zeros(8, 2)}))
         ['layers.0.1.mlp.fc1.weight']
     """
-    return VHEAT.to_official(state_dict)
+    return next((table for table in TABLES if table.recognises_ours(state_dict)), VHEAT).to_official(state_dict)

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from backbones.archs import ARCHS
 from backbones.catalogue import FAMILIES
+from backbones.hivit import HiViT
 from backbones.network import SpectralNet
 from backbones.operators import DIFFUSIVITIES
 from backbones.weights.conversion import TABLES
+from backbones.weights.hivit_identification import describe_hivit, hivit_like, is_hivit
 from backbones.weights.messages import first_names
 from spectral_ops import SpectralOperator
 
@@ -129,6 +131,8 @@ def _kinds_of(found: Outline, whole: bool) -> list[_Kind]:
 
 def describe(state: Mapping[str, Tensor]) -> str:
     """Which network a state dict under this project's names is of, as far as it can be told: ``"a vwave_tiny"``."""
+    if is_hivit(state):
+        return describe_hivit(state)
     found = outline(state)
     if found is None:
         return f"no network of this project ({first_names(state)})"
@@ -157,12 +161,13 @@ def _with(kind: _Kind) -> str:
 # -- its network ------------------------------------------------------------------------------------------------------
 
 
-def network_like(state: Mapping[str, Tensor]) -> SpectralNet:
-    """A fresh network of the family and sizes of a state dict under this project's names, ready to load it.
+def network_like(state: Mapping[str, Tensor]) -> SpectralNet | HiViT:
+    """A fresh network of the kind and sizes of a state dict under this project's names, ready to load it.
 
     Family, widths, depths, norm placement, classes, input channels and the image size are read off names and shapes. A
     network without classifier in the file has none; what no tensor tells is left at its default. A file that holds
-    gains only is of no family, since they serve every one: it gets the first, vHeat, to put them into.
+    gains only is of no family, since they serve every one: it gets the first, vHeat, to put them into. A HiViT with a
+    pyramid is an :class:`~backbones.hivit.ITPN`; its heads have 64 channels unless biases tell another number.
 
     Args:
         state: As :func:`~backbones.read_weights` returns it.
@@ -177,6 +182,8 @@ def network_like(state: Mapping[str, Tensor]) -> SpectralNet:
         >>> net.num_classes, [len(stage.blocks) for stage in net.stages]
         (7, [1, 1, 3, 1])
     """
+    if is_hivit(state):
+        return hivit_like(state)
     found = outline(state)
     if found is None:
         raise ValueError(f"these tensors are of {describe(state)}")

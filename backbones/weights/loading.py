@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from backbones.deployment import gain_misfits, place_gains
+from backbones.hivit import HiViT
+from backbones.hivit.positions import RelativeBias
 from backbones.network import SpectralNet
 from backbones.weights.containers import Weights, check_weights
 from backbones.weights.conversion import Named, own_names
@@ -17,32 +20,45 @@ from backbones.weights.identification import describe
 from backbones.weights.messages import listed
 from backbones.weights.names import NameTable
 from backbones.weights.reading import read_checkpoint
-from spectral_ops import Precomputed, SpectralEmbedding, SpectralMixer, resize_embedding
+from backbones.weights.resizing import resizable, resized_like
+from spectral_ops import Precomputed, SpectralEmbedding, SpectralMixer
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 
-__all__ = ["Fit", "LoadReport", "fit", "load_checkpoint", "read_named", "read_weights", "resized_embeddings"]
+__all__ = [
+    "OPTIONAL",
+    "Fit",
+    "LoadReport",
+    "fit",
+    "load_checkpoint",
+    "read_named",
+    "read_weights",
+    "resized_embeddings",
+]
 
 
 class LoadReport(NamedTuple):
     """What :func:`load_checkpoint` did.
 
     Attributes:
-        missing: Tensors of the model that the file does not hold and that keep their values (a classifier or the
-            norms of dense outputs).
+        missing: Tensors of the model that the file does not hold and that keep their values (a classifier, the norms
+            of dense outputs, biases by relative position, which start at zero).
         unexpected: Tensors of the file that the model has no place for.
-        resized: Embeddings that were resized, with their sizes in the file and in the model.
+        resized: Embeddings, positions and biases that were resized, with their sizes in the file and in the model.
+        reasons: Why each of the missing and of the unexpected is not loaded.
     """
 
     missing: list[str]
     unexpected: list[str]
     resized: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    reasons: dict[str, str]
 
 
 def load_checkpoint(
-    model: SpectralNet,
+    model: SpectralNet | HiViT,
     path: str | os.PathLike[str],
     resize: ResizeRule | None = "bicubic",
     weights: Weights = "raw",
+    leave_out: Sequence[str] = (),
     prefix: str | None = None,
 ) -> LoadReport:
     """Load an official file, or one of this project, into a network.
@@ -56,17 +72,22 @@ def load_checkpoint(
         model: A network of this project, for classification or dense outputs.
         path: The file.
         resize: How spectral embeddings are carried over to the sizes of the model: ``"bicubic"``, ``"pad"`` (see
-            :func:`~spectral_ops.resize_embedding`), or None where other sizes are an error.
+            :func:`~spectral_ops.resize_embedding`), or None where other sizes are an error. HiViT's positions and
+            biases know ``"bicubic"`` and None.
         weights: ``"raw"``, or ``"ema"`` for the moving average where the file holds one.
+        leave_out: Names, as patterns such as ``"*.bias.table"`` or ``"pyramid.*"``, of what is not to be loaded: the
+            file's tensors are passed over, the model's keep their values.
         prefix: What must stand before the network's names in the file, ``"backbone."`` for example; by default they are
             found behind any.
 
     Returns:
-        ``(missing, unexpected, resized)``, see :class:`LoadReport`. Only a classifier, the norms of dense outputs and
-        stages beyond the model's last can be missing or unexpected; stem and stages must fit exactly.
+        ``(missing, unexpected, resized, reasons)``, see :class:`LoadReport`. Only a classifier, the norms of dense
+        outputs and stages beyond the model's last can be missing or unexpected, and of HiViT biases by relative
+        position missing, and a pyramid or a decoder unexpected where the model has none at all. All else must fit
+        exactly, unless it is left out.
 
     Raises:
-        TypeError: ``model`` is not a :class:`~backbones.network.SpectralNet`.
+        TypeError: ``model`` is neither a :class:`~backbones.SpectralNet` nor a :class:`~backbones.hivit.HiViT`.
         FileNotFoundError: There is no such file.
         ValueError: The file cannot be read or does not fit the model, or an argument is unknown; nothing is changed.
 
@@ -79,13 +100,13 @@ def load_checkpoint(
         >>> report.unexpected, report.resized["stages.3.embedding.weight"]
         (['head.fc.weight', 'head.fc.bias'], ((7, 7), (8, 8)))
     """
-    if not isinstance(model, SpectralNet):
-        raise TypeError(f"model must be a backbones.SpectralNet, got {type(model).__name__}")
+    if not isinstance(model, (SpectralNet, HiViT)):
+        raise TypeError(f"model must be a backbones.SpectralNet or HiViT, got {type(model).__name__}")
     if resize is not None and resize not in RESIZE_RULES:
         raise ValueError(f"resize must be one of {RESIZE_RULES} or None, got {resize!r}")
     named = read_named(path, weights, prefix)
     try:
-        found = fit(model, named.tensors, resize=resize, table=named.table)
+        found = fit(model, named.tensors, resize=resize, table=named.table, leave_out=leave_out)
     except ValueError as error:
         raise ValueError(f"cannot load {path}: {error}") from error
     targets = model.state_dict()
@@ -94,7 +115,8 @@ def load_checkpoint(
     with torch.no_grad():
         for name, value in found.tensors.items():
             targets[name].copy_(value)
-    return LoadReport(found.missing, named.unexpected + found.unexpected, found.resized)
+    unexpected, reasons = named.unexpected + found.unexpected, {**named.reasons, **found.reasons}
+    return LoadReport(found.missing, unexpected, found.resized, reasons)
 
 
 def read_weights(path: str | os.PathLike[str], weights: Weights = "raw") -> tuple[dict[str, Tensor], list[str]]:
@@ -123,7 +145,9 @@ def read_named(path: str | os.PathLike[str], weights: Weights = "raw", prefix: s
 # -- tensors and a model ----------------------------------------------------------------------------------------------
 
 #: What a network may lack and a file need not hold: final norm, classifier, and the norms of dense outputs.
-_OPTIONAL = ("norm.", "head.", "out_norms.")
+OPTIONAL = ("norm.", "head.", "out_norms.")
+#: What files of a HiViT hold beside it.
+_BESIDE = ("pyramid.", "decoder.")
 
 
 class Fit(NamedTuple):
@@ -132,7 +156,7 @@ class Fit(NamedTuple):
     Attributes:
         tensors: For tensors of the model, by name and of the same shape.
         gains: For the place of its operators, where the file holds gains only.
-        missing, unexpected, resized: See :class:`LoadReport`.
+        missing, unexpected, resized, reasons: See :class:`LoadReport`.
     """
 
     tensors: dict[str, Tensor]
@@ -140,6 +164,7 @@ class Fit(NamedTuple):
     missing: list[str]
     unexpected: list[str]
     resized: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    reasons: dict[str, str]
 
 
 def fit(
@@ -147,16 +172,18 @@ def fit(
     state: Mapping[str, Tensor],
     *,
     resize: ResizeRule | Literal["own"] | None = "own",
-    optional: Sequence[str] = _OPTIONAL,
+    optional: Sequence[str] = OPTIONAL,
     table: NameTable | None = None,
+    leave_out: Sequence[str] = (),
 ) -> Fit:
     """How a state dict under this project's names goes into a model; changes neither.
 
     Every tensor of the model must be there with its shape, and no other, except that
 
-    - learned spectral embeddings are resized,
+    - learned spectral embeddings, positions and biases by relative position are resized,
     - optional parts may be missing, or left over,
-    - what belongs to ``stages`` beyond the model's last is left over,
+    - what belongs to ``stages`` beyond the model's last is left over, and a pyramid or decoder that a HiViT lacks,
+    - biases by relative position may be missing: they start at zero, which is none,
     - gains come in the place of all operators and embeddings.
 
     Args:
@@ -166,57 +193,85 @@ def fit(
             or None where other sizes are an error.
         optional: How the names of optional parts begin.
         table: Of the official names that the file bore, if it did.
+        leave_out: Patterns of names that neither have to fit nor are loaded.
 
     Raises:
-        ValueError: They do not fit; the message names what does not, and both networks.
+        ValueError: They do not fit; the message names what does not, and both networks. Or a pattern fits no name.
     """
     gains = {name: t for name, t in state.items() if ".operator.gain_" in name}
     targets = _targets(model, bool(gains))
     if table is not None and (misfit := table.misfit(model, state)):
         raise ValueError(f"{misfit}. {_comparison(model, state)}")
     optional = tuple(optional)
-    missing = [n for n in targets if n not in state and n.startswith(optional)]
+    reasons = _left_out([*targets, *state], leave_out)
+    tables = [f"{n}.table" for n, m in model.named_modules() if isinstance(m, RelativeBias)]
+    for name in targets:
+        if name not in state and name.startswith(optional):
+            reasons.setdefault(name, "not in the file; it keeps its start")
+        elif name not in state and name in tables:
+            reasons.setdefault(name, "not in the file; it starts at zero, which is no bias")
     beyond = tuple(f"stages.{i}." for i in range(len(model.stages), 100)) if hasattr(model, "stages") else ()
-    unexpected = [n for n in state if n not in targets and n.startswith((*optional, *beyond))]
+    beside = tuple(p for p in _BESIDE if isinstance(model, HiViT) and not any(n.startswith(p) for n in targets))
+    for name in state:
+        if name not in targets and name.startswith((*optional, *beyond, *beside)):
+            reasons.setdefault(name, "of a part that the model does not have")
+    missing = [n for n in targets if n in reasons]
+    unexpected = [n for n in state if n in reasons]
     values = {name: t for name, t in state.items() if name not in gains and name not in unexpected}
     gains = {name: t for name, t in gains.items() if name not in unexpected}
     _check_classifier(values, targets, optional)
-    embeddings = _embeddings(model)
-    changed = {} if resize is None else resized_embeddings(model, values, resize)
-    resized = {name: (tuple(values[name].shape[:2]), tuple(new.shape[:2])) for name, new in changed.items()}
-    values |= changed
+    places = resizable(model)
+    resized = {}
+    for name in [n for n in places if n in values and n in targets and resize is not None]:
+        if (new := resized_like(values[name], targets[name], places[name], resize)) is not None:
+            values[name], resized[name] = new.values, new.sizes
     misfits = _misfits(values, targets, missing) + (gain_misfits(model, gains) if gains else [])
     if misfits:
-        hint = ""
-        if resize is None and all(misfit.partition(":")[0] in embeddings for misfit in misfits):
-            hint = f" Embeddings of other sizes are resized with resize= one of {RESIZE_RULES}."
+        hint = _hint([misfit.partition(":")[0] for misfit in misfits], targets, places, resize)
         raise ValueError(f"the weights do not fit the model: {listed(misfits)}. {_comparison(model, state)}{hint}")
-    return Fit(values, gains, missing, unexpected, resized)
+    return Fit(values, gains, missing, unexpected, resized, reasons)
 
 
-def _embeddings(model: nn.Module) -> dict[str, SpectralEmbedding]:
-    """A model's learned spectral embeddings by the names of their tensors."""
-    return {f"{n}.weight": m for n, m in model.named_modules() if isinstance(m, SpectralEmbedding)}
+def _left_out(names: Sequence[str], patterns: Sequence[str]) -> dict[str, str]:
+    """The names that patterns fit, and the reason that this is."""
+    if isinstance(patterns, str):
+        raise ValueError(f"leave_out must be a list of patterns of names, got {patterns!r}")
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"leave_out: neither the file nor the model has a tensor that fits {pattern!r}")
+    return {n: "left out as asked" for n in names if any(fnmatchcase(n, pattern) for pattern in patterns)}
+
+
+def _hint(names: Sequence[str], targets: Mapping[str, Tensor], places: Mapping[str, nn.Module], resize: object) -> str:
+    """What to do about tensors of these names that do not fit."""
+    if resize is None and all(name in places for name in names):
+        return f" Embeddings of other sizes are resized with resize= one of {RESIZE_RULES}."
+    if any(name.endswith(".bias.table") and name not in targets for name in names):
+        return (
+            " The file has biases by relative position: create the model with relative_bias=True, or drop them by "
+            "leave_out=['*.bias.table']."
+        )
+    if any(name.startswith("pyramid.") for name in names):
+        return (
+            " Create the model with the pyramid_dim and pyramid_depth of the file, or leave the pyramid as it starts "
+            "by leave_out=['pyramid.*']."
+        )
+    return ""
 
 
 def resized_embeddings(
     model: nn.Module, state: Mapping[str, Tensor], rule: ResizeRule | Literal["own"] = "own"
 ) -> dict[str, Tensor]:
-    """Those spectral embeddings of a state dict that have another size in a model, at the model's size.
+    """Those embeddings, positions and biases of a state dict that have another size in a model, at the model's size.
 
     Args:
         model: Any, a detector for example.
         state: Under the model's names.
         rule: Of :func:`~spectral_ops.resize_embedding`, or ``"own"`` for that of each embedding of the model.
     """
-    found = {}
-    for name, module in _embeddings(model).items():
-        old, new = state.get(name), module.weight.shape
-        if old is None or old.ndim != 3 or not old.is_floating_point() or old.shape[2] != new[2] or old.shape == new:
-            continue
-        single = old.to(torch.promote_types(old.dtype, torch.float32))
-        found[name] = resize_embedding(single, new[:2], module.rule if rule == "own" else rule)
-    return found
+    places, targets = resizable(model), model.state_dict()
+    found = {n: resized_like(state[n], targets[n], place, rule) for n, place in places.items() if n in state}
+    return {name: new.values for name, new in found.items() if new is not None}
 
 
 def _targets(model: nn.Module, for_gains: bool) -> dict[str, Tensor]:

@@ -54,11 +54,13 @@ class Conversion(NamedTuple):
         state_dict: The tensors under this project's names.
         missing: Official names that a complete file of this depth and form holds and this one does not.
         unexpected: Names of the file that are not official ones.
+        reasons: Why each of the unexpected is left out.
     """
 
     state_dict: dict[str, Tensor]
     missing: list[str]
     unexpected: list[str]
+    reasons: dict[str, str]
 
 
 #: What the placeholders stand for. Bounded, so that a name in a file cannot ask for a million stages.
@@ -103,14 +105,15 @@ class NameTable:
         stages: How many every official network has: where a file lacks one altogether, its tensors are still missing.
         misfit: From a model and the tensors of an official file, why they do not belong together where names and
             shapes do not tell; ``""`` where they do.
+        reasons: Why a tensor that no rule is for is left out, by regular expressions of its name.
 
     Example:
         >>> import torch
         >>> table = NameTable(affine("patch_embed.{i}", "stem.conv{i}"), {"embed_patch.": "patch_embed."})
         >>> table.recognises(["embed_patch.0.bias"]), table.recognises(["stem.0.bias"])
         (True, False)
-        >>> table.to_ours({"embed_patch.0.bias": torch.zeros(1)})
-        Conversion(state_dict={'stem.conv0.bias': tensor([0.])}, missing=['patch_embed.0.weight'], unexpected=[])
+        >>> table.to_ours({"embed_patch.0.bias": torch.zeros(1)})[:3]
+        ({'stem.conv0.bias': tensor([0.])}, ['patch_embed.0.weight'], [])
         >>> table.to_official({"stem.conv0.bias": torch.zeros(1)})
         {'patch_embed.0.bias': tensor([0.])}
     """
@@ -124,12 +127,14 @@ class NameTable:
         instead: Mapping[str, str] | None = None,
         stages: int = 1,
         misfit: Callable[[nn.Module, Mapping[str, Tensor]], str] = lambda model, state: "",
+        reasons: Mapping[str, str] | None = None,
     ) -> None:
         self.rules = list(rules)
         self.aliases = dict(aliases or {})
         self.instead = dict(instead or {})
         self.stages = stages
         self.misfit = misfit
+        self.reasons = dict(reasons or {})
         self._official: _Patterns = [(_pattern(rule.official), 0, rule) for rule in self.rules]
         self._ours: _Patterns = [(_pattern(n), part, rule) for rule in self.rules for part, n in enumerate(rule.ours)]
         self._marked = [rule for rule in self.rules if marks is None or rule.official in marks]
@@ -207,7 +212,13 @@ class NameTable:
             for ours, value in zip(found.rule.ours, tensors, strict=True):
                 result[ours.format(**found.index, n=found.index.get("i", 0) + 1, size=size)] = value
         expected = self._expected(depths, {found.rule.form for found in places.values()})
-        return Conversion(result, [name for name in expected if name not in named], unexpected)
+        missing = [name for name in expected if name not in named]
+        return Conversion(result, missing, unexpected, {name: self.why_not(name) for name in unexpected})
+
+    def why_not(self, name: str) -> str:
+        """Why a tensor of this official name, which no rule is for, is left out."""
+        fitting = (reason for pattern, reason in self.reasons.items() if re.fullmatch(pattern, name))
+        return next(fitting, "no network of this project has such a tensor")
 
     def _depths(self, places: Iterable[_Found]) -> list[int]:
         """The depth of each stage, told by what comes after its blocks, else by its highest block."""

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from timm.models import build_model_with_cfg, load_pretrained, resolve_pretrained_cfg
 from torch import Tensor, nn
 
 from backbones.deployment import place_gains
-from backbones.network import SpectralNet
-from backbones.place import OperatorFactory
 from backbones.weights.cards import where_weights_are
 from backbones.weights.conversion import Named, own_names
-from backbones.weights.loading import fit, read_named
+from backbones.weights.loading import OPTIONAL, fit, read_named
 from backbones.weights.reading import harmless_globals
 
 __all__ = ["build", "checkpoint_filter_fn", "load_file"]
 
 
 def build(
-    name: str, operator: OperatorFactory | Sequence[OperatorFactory], pretrained: bool, **options: Any
+    name: str, network: Callable[..., nn.Module], pretrained: bool, *, levels: int = 4, **options: Any
 ) -> nn.Module:
     """What a model function of timm does: the network, its weights, and ``features_only``.
 
     Args:
         name: As registered.
-        operator: Of :class:`~backbones.network.SpectralNet`.
+        network: What makes the network of its arguments: a class with timm's contract whose weights have a
+            :class:`~backbones.weights.names.NameTable`.
         pretrained: Load the weights that the configuration names.
+        levels: Of features that the network has.
         options: Arguments of timm's ``build_model_with_cfg`` and of the network.
 
     Raises:
@@ -50,8 +50,8 @@ def build(
     # A file is read by this project, whose errors say more, before timm wraps the network for features.
     from_file = pretrained and cfg.file and not cfg.state_dict and cfg.source not in ("hf-hub", "local-dir")
 
-    def create(**arguments: Any) -> SpectralNet:
-        net = SpectralNet(operator, **arguments)
+    def create(**arguments: Any) -> nn.Module:
+        net = network(**arguments)
         if from_file:
             net.pretrained_cfg = cfg.to_dict()
             theirs = load_file(net, cfg.file)
@@ -78,7 +78,7 @@ def build(
                 name,
                 pretrained and not from_file,
                 pretrained_cfg=cfg.to_dict(),
-                feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter", "flatten_sequential": True},
+                feature_cfg={"out_indices": tuple(range(levels)), "feature_cls": "getter", "flatten_sequential": True},
                 pretrained_filter_fn=checkpoint_filter_fn,
                 **options,
             )
@@ -89,7 +89,7 @@ def build(
         raise OSError(f"cannot fetch {where}: {error}\n{where_weights_are(name)}") from error
 
 
-def load_file(model: SpectralNet, path: str | os.PathLike[str]) -> int | None:
+def load_file(model: nn.Module, path: str | os.PathLike[str]) -> int | None:
     """Load an official file or one of this project, read safely, and adapt it to the model as timm does.
 
     As for every source of timm's, the first convolution is converted to other ``in_chans``, a classifier of other
@@ -111,11 +111,12 @@ def load_file(model: SpectralNet, path: str | os.PathLike[str]) -> int | None:
     named = read_named(path)
     state = named.tensors
     cfg = {**model.pretrained_cfg, "state_dict": state, "source": ""}
-    classes = len(state["head.fc.weight"]) if "head.fc.weight" in state else None
+    classifier, stem = (state.get(f"{cfg[part]}.weight") for part in ("classifier", "first_conv"))
+    classes = None if classifier is None else len(classifier)
     if classes is not None:
         cfg["num_classes"] = classes
-    if "stem.conv1.weight" in state:
-        cfg["input_size"] = (state["stem.conv1.weight"].shape[1], *cfg["input_size"][1:])
+    if stem is not None:
+        cfg["input_size"] = (stem.shape[1], *cfg["input_size"][1:])
     try:
         load_pretrained(model, cfg, model.num_classes, model.in_chans, lambda _, model: _fitted(model, named))
     except ValueError as error:
@@ -123,7 +124,7 @@ def load_file(model: SpectralNet, path: str | os.PathLike[str]) -> int | None:
     return classes
 
 
-def checkpoint_filter_fn(checkpoint: Mapping[str, Any], model: SpectralNet) -> dict[str, Tensor]:
+def checkpoint_filter_fn(checkpoint: Mapping[str, Any], model: nn.Module) -> dict[str, Tensor]:
     """timm's hook between reading and loading: names of this project, and embeddings at the model's sizes.
 
     Gains of a precomputed file take the place of the model's operators, so that they can be loaded.
@@ -134,7 +135,7 @@ def checkpoint_filter_fn(checkpoint: Mapping[str, Any], model: SpectralNet) -> d
     return _fitted(model, own_names(checkpoint))
 
 
-def _fitted(model: SpectralNet, named: Named) -> dict[str, Tensor]:
+def _fitted(model: nn.Module, named: Named) -> dict[str, Tensor]:
     # What timm adapts itself, after this: the model's own stand in for it here.
     ours, cfg = model.state_dict(), model.pretrained_cfg
     adapted = f"{cfg['first_conv']}.weight", f"{cfg['classifier']}."
@@ -142,7 +143,8 @@ def _fitted(model: SpectralNet, named: Named) -> dict[str, Tensor]:
     found = fit(model, {**named.tensors, **{name: ours[name] for name in theirs}}, table=named.table)
     if found.gains:
         place_gains(model, found.gains)
-    # Files for dense prediction, and of pre-training, have no classifier, nor the norm before it: both start anew.
+    # timm asks for every tensor: those that may be missing beside norm and classifier keep the model's values. Files
+    # of dense networks, and of pre-training, have neither of the two: both start anew.
     trunk_only = not any(name.startswith(("norm.", "head.")) for name in named.tensors)
-    fresh = {name: ours[name] for name in found.missing} if trunk_only else {}
-    return {**found.tensors, **found.gains, **theirs, **fresh}
+    kept = {n: ours[n] for n in found.missing if trunk_only or not n.startswith(OPTIONAL)}
+    return {**kept, **found.tensors, **found.gains, **theirs}

@@ -22,8 +22,8 @@ def _equal(a, b):
 @pytest.mark.parametrize("form", FORMS, ids=_ids)
 def test_every_official_name_has_a_place_and_the_way_back(form, official):
     state = official(**form)
-    converted, missing, unexpected = convert_checkpoint(state)
-    assert missing == [] and unexpected == []
+    converted, missing, unexpected, reasons = convert_checkpoint(state)
+    assert missing == [] and unexpected == [] and reasons == {}
     assert all(re.match(r"(stem|stages|norm|head|out_norms)\.", name) for name in converted)
     _equal(to_official(converted), state)
 

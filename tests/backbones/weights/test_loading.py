@@ -68,7 +68,7 @@ def test_official_files(container, post, path, official, make_net):
     torch.save({container: state, "epoch": 3} if container else state, path)
     net = make_net(post=post)
     report = load_checkpoint(net, path)
-    assert report == ([], [], {})
+    assert report[:3] == ([], [], {})
     exported = backbones.to_official(net.state_dict())
     assert set(exported) == set(state) and all(torch.equal(t, state[name]) for name, t in exported.items())
 
@@ -80,7 +80,7 @@ def test_own_files(prefix, path, net, make_net):
         state["neck.conv.weight"] = torch.zeros(3)
     torch.save({"state_dict": state}, path)
     fresh = make_net()
-    assert load_checkpoint(fresh, path) == ([], [], {})
+    assert load_checkpoint(fresh, path)[:3] == ([], [], {})
     assert _same(fresh, net)
 
 
@@ -134,7 +134,7 @@ def test_a_half_precision_file_is_resized_in_single(path, official, make_net):
 def test_a_headless_model_leaves_the_classifier(path, official, make_net):
     torch.save({"model": official()}, path)
     report = load_checkpoint(make_net(classes=0), path)
-    assert report == ([], ["head.fc.weight", "head.fc.bias"], {})
+    assert report[:3] == ([], ["head.fc.weight", "head.fc.bias"], {})
 
 
 def test_names_that_are_nobodys_are_reported(path, official, make_net):
@@ -154,7 +154,7 @@ def test_a_dense_file_in_a_dense_model(precomputed, path, official, image):
     state = {f"backbone.{n}": t for n, t in official(dense=True, precomputed=precomputed).items()}
     torch.save({"state_dict": {**state, "neck.bias": torch.zeros(1)}}, path)
     dense = _dense()
-    assert load_checkpoint(dense, path) == ([], [], {})
+    assert load_checkpoint(dense, path)[:3] == ([], [], {})
     assert torch.equal(dense.out_norms["2"].weight, state["backbone.outnorm2.weight"].float())
     assert [f.shape for f in dense(image)] == [(2, 16, 16, 8), (2, 8, 8, 12), (2, 4, 4, 16), (2, 2, 2, 20)]
 
@@ -183,7 +183,7 @@ def test_an_official_precomputed_file(path, official, make_net, image):
     state = official(precomputed=True, dtype=torch.float32)
     torch.save({"model": state}, path)
     net = make_net(image=128).eval()
-    assert load_checkpoint(net, path) == ([], [], {})
+    assert load_checkpoint(net, path)[:3] == ([], [], {})
     operator = net.stages[1].blocks[1].mixer.operator
     assert isinstance(operator, Precomputed) and operator.source is None and operator.stored_sizes == [(8, 8)]
     assert torch.equal(operator.gain((8, 8)), state["layers.1.1.op.k_exp"])
@@ -191,7 +191,7 @@ def test_an_official_precomputed_file(path, official, make_net, image):
     assert net(image).shape == (2, 7)
     with pytest.raises(ValueError, match=r"no gain is stored for a grid of \(24, 24\)"):
         net(torch.zeros(1, 3, 96, 96))
-    assert load_checkpoint(net, path) == ([], [], {})  # and again
+    assert load_checkpoint(net, path)[:3] == ([], [], {})  # and again
 
 
 def test_gains_of_several_sizes_saved_by_this_project(path, net, make_net, image):
@@ -209,7 +209,7 @@ def test_a_reparameterised_network_is_saved_with_its_physics(path, net, make_net
     net.reparameterize([64])
     torch.save(net.state_dict(), path)
     fresh = make_net().eval()
-    assert load_checkpoint(fresh, path) == ([], [], {})
+    assert load_checkpoint(fresh, path)[:3] == ([], [], {})
     assert torch.equal(fresh(image), expected)
 
 
@@ -384,5 +384,5 @@ def test_unknown_arguments(path, make_net):
         load_checkpoint(make_net(), path, resize="bilinear")
     with pytest.raises(ValueError, match=r"weights must be one of \('raw', 'ema'\), got 'average'"):
         load_checkpoint(make_net(), path, weights="average")
-    with pytest.raises(TypeError, match=r"model must be a backbones\.SpectralNet, got Linear"):
+    with pytest.raises(TypeError, match=r"model must be a backbones\.SpectralNet or HiViT, got Linear"):
         load_checkpoint(nn.Linear(2, 2), path)
