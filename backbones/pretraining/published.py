@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from backbones.network import SpectralNet
 from backbones.pretraining.model import MaskedPretraining
 from backbones.training.files import write_checkpoint
-from backbones.weights.identification import describe, outline
+from backbones.weights.identification import describe, families_of, outline
 from spectral_ops import __version__
 
 __all__ = ["publish", "published_tensors"]
@@ -103,5 +103,6 @@ def _metadata(model: MaskedPretraining, source: str, neck_config: Mapping[str, A
         "version": __version__,
     }
     if found is not None:
+        facts["family"] = " or ".join(families_of(state)) or None
         facts |= {"dims": found.dims, "depths": found.depths, "arch": found.size, "img_size": backbone.img_size}
     return {n: v if isinstance(v, str) else json.dumps(v, default=str) for n, v in facts.items() if v is not None}
