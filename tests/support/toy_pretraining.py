@@ -1,4 +1,4 @@
-"""A tiny masked pre-training in mmengine; as a script, in processes of torchrun: FOLDER, with images in FOLDER/images."""
+"""A tiny masked pre-training in mmengine; as a script, in torchrun's processes: FOLDER, images in FOLDER/images."""
 
 import itertools
 import sys
