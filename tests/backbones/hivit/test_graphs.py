@@ -14,7 +14,7 @@ from torch import nn
 
 from backbones import ITPN, HiViT
 
-SMALL = {"embed_dim": 32, "depths": (1, 1, 2), "num_heads": 2, "img_size": 64}
+SMALL = {"embed_dim": 32, "depths": (1, 1, 1), "num_heads": 2, "img_size": 64}
 #: Multiples of the unit and others, above and below the size that tables are stored for, and that size itself.
 SIZES = [(64, 96), (32, 50), (64, 64), (224, 100), (33, 17)]
 DYNAMIC = torch.export.Dim.DYNAMIC
@@ -74,8 +74,16 @@ def test_torchscript_by_tracing(form):
         agree(torch.jit.load(file), net)
 
 
-@pytest.mark.parametrize("size", [(64, 64), (50, 96)], ids=str)
-@pytest.mark.parametrize("kind", ["hivit", "fast", "pyramid"])
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        ("hivit", (64, 64)),  # the size of the tables
+        ("pyramid", (50, 96)),
+        pytest.param("hivit", (50, 96), marks=pytest.mark.sweep),
+        pytest.param("fast", (64, 64), marks=pytest.mark.sweep),
+        pytest.param("pyramid", (64, 64), marks=pytest.mark.sweep),
+    ],
+)
 @torch.no_grad()
 def test_export_for_every_size(kind, size):
     net = Levels() if kind == "pyramid" else create(kind)
@@ -88,9 +96,7 @@ def test_export_for_every_size(kind, size):
 def test_compiles_without_break():
     net = create("hivit")
     torch._dynamo.reset()
-    agree(torch.compile(net, fullgraph=True, backend="aot_eager"), net, SIZES[:3], batch=2)
-    exported = torch.export.export(net, (images(64, 96),), strict=True).module()
-    agree(exported, net, SIZES[:1], batch=1)
+    agree(torch.compile(net, fullgraph=True, backend="aot_eager"), net, SIZES[:2], batch=2)
 
 
 @torch.no_grad()
@@ -104,6 +110,7 @@ def test_onnx_by_tracing_as_timm_exports(tmp_path):
 
 
 @forms
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of attention under vmap
 def test_gradients_of_each_sample(form):
     net, x = create(form), images(32, 32, batch=2)
     parameters = dict(net.named_parameters())
