@@ -71,7 +71,7 @@ class ITPN(HiViT):
             keep: The places that they stand at, int ``(B, K)``; None for all, row by row.
 
         Returns:
-            Strides 4, 8 and 16: ``(B, K, p, p, F)`` with p = 4, 2 and 1.
+            ``(B, K, p, p, F)`` with p = 4, 2 and 1, of strides 4, 8 and 16.
         """
         first, second, tokens = self.local_stages(units)
         return self.pyramid(first, second, self.global_stage(tokens, grid, keep))

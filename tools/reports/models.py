@@ -1,4 +1,4 @@
-"""Tables of docs/models.md: sizes and work of all models, sources of vHeat's k, published figures."""
+"""Tables of docs/models.md: sizes and work of all models, HiViT among them, sources of vHeat's k, published figures."""
 
 from __future__ import annotations
 
@@ -51,6 +51,26 @@ def sizes() -> str:
     return markdown(["", *COUNTED], ([f"`{name}`", *counted(name)] for name in names))
 
 
+def hivit() -> str:
+    """HiViT and Fast-iTPN, and the backbone with pyramid that published detectors have."""
+    nets = {f"`{name}`": timm.create_model(name, device="meta") for name in backbones.HIVIT_MODELS}
+    for name in ("base", "large"):
+        arch = backbones.HIVIT_ARCHS[f"hivit_{name}"]
+        nets[f'`ITPN`, `arch="{name}"`'] = Levels(backbones.ITPN(**arch, device="meta"))
+    return markdown(["", *COUNTED[:2]], ([name, *formatted(*count(net.eval()))] for name, net in nets.items()))
+
+
+class Levels(torch.nn.Module):
+    """The levels of a pyramid, as the output of a network."""
+
+    def __init__(self, net: backbones.ITPN) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return self.net.forward_levels(x)[0]
+
+
 def diffusivities() -> str:
     """vHeat-T with each source of k."""
     rows = ([f'`diffusivity="{key}"`', *counted("vheat_tiny", diffusivity=key)] for key in DIFFUSIVITIES)
@@ -68,7 +88,7 @@ def published() -> str:
     return markdown(columns, rows)
 
 
-TABLES = {"sizes": sizes, "diffusivities": diffusivities, "published": published}
+TABLES = {"sizes": sizes, "hivit": hivit, "diffusivities": diffusivities, "published": published}
 
 
 def updated(text: str) -> str:

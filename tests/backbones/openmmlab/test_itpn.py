@@ -115,6 +115,21 @@ def test_pretraining_files_load_backbone_and_pyramid(tmp_path):
         build(init_cfg=init_cfg).init_weights()
 
 
+def test_load_from_takes_official_names(tmp_path):
+    """As mmengine loads a whole detector: what is not the backbone's is its own."""
+    from mmengine.runner.checkpoint import load_state_dict
+
+    state = official_hivit.official(dtype=torch.float32, pyramid=(8, 1))
+    detector = Detector(build())
+    head = {"head.weight": torch.ones(4, 4), "head.bias": torch.ones(4)}
+    load_state_dict(detector, {**{f"backbone.{n}": t for n, t in state.items()}, **head}, strict=True)
+    found = backbones.to_official(detector.backbone.state_dict())
+    assert set(found) == set(state) and all(torch.equal(t, state[n]) for n, t in found.items())
+    own = Detector(build())
+    load_state_dict(own, detector.state_dict(), strict=True)
+    assert all(torch.equal(t, detector.state_dict()[n]) for n, t in own.state_dict().items())
+
+
 def test_a_detector_of_ones_own_and_its_backbone_in_a_plain_one(tmp_path):
     source = build()
     detector = {f"backbone.{n}": t for n, t in source.state_dict().items()}
