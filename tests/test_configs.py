@@ -21,9 +21,12 @@ import adapters.openmmlab
 import backbones.openmmlab  # registers the backbones
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
-CONFIGS = sorted(p.relative_to(FOLDER).as_posix() for p in FOLDER.rglob("*.py") if "_base_" not in p.parts)
-#: Folders of configs that train in minutes on a CPU; the others target published figures.
-SMALL = {"digit_scenes", "tree_crowns", "bccd", "camvid"}
+ALL = sorted(p.relative_to(FOLDER).as_posix() for p in FOLDER.rglob("*.py") if "_base_" not in p.parts)
+#: Those that train without labels have no detector, no truth and nothing to draw.
+PRETRAINING = [name for name in ALL if name.startswith("itpn/") and "benchmarks" not in name]
+CONFIGS = [name for name in ALL if name not in PRETRAINING]
+#: Configs that train in minutes on a CPU, by folder or name; the others target published figures.
+SMALL = ("digit_scenes", "tree_crowns", "bccd", "camvid", "digit-scenes")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,8 @@ def data(tmp_path_factory, digit_scenes):
 
 
 def test_there_are_configs():
-    assert {*SMALL, "moppa", "vheat", "vwave", "vtail", "vpoisson", "vmix"} == {name.split("/")[0] for name in CONFIGS}
+    families = {"itpn", "moppa", "vheat", "vwave", "vtail", "vpoisson", "vmix"}
+    assert {*SMALL[:4], *families} == {name.split("/")[0] for name in CONFIGS}
 
 
 @pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``:UserWarning")  # mmseg's own base leaves it open
@@ -93,7 +97,7 @@ def test_config_builds(name, data, monkeypatch):
     init_default_scope(config.default_scope)
     model = MODELS.build(config.model)
     adapted = isinstance(model.backbone, adapters.openmmlab.AdaptedBackbone)
-    assert adapted or isinstance(model.backbone, backbones.openmmlab.DenseSpectralNet)
+    assert adapted or isinstance(model.backbone, (backbones.openmmlab.DenseSpectralNet, backbones.openmmlab.ITPN))
 
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         settings = {**config[loader], "batch_size": 1, "num_workers": 0, "persistent_workers": False}
@@ -118,12 +122,42 @@ def test_config_builds(name, data, monkeypatch):
     assert len(features) >= 4 and all(f.isfinite().all() for f in features)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.filterwarnings("ignore:.*OneDL")
+@pytest.mark.parametrize("name", PRETRAINING)
+def test_pretraining_config_builds(name, tmp_path, monkeypatch):
+    for i in range(8):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.random.default_rng(i).integers(0, 255, (60, 80, 3), np.uint8))
+    config = Config.fromfile(FOLDER / name)
+    init_default_scope(config.default_scope)
+    if "clip" in name:
+        assert config.model.teacher.pretrained is True
+        config.model.teacher.pretrained = False  # nothing is downloaded here
+    with torch.device("meta" if "large" in name else "cpu"):
+        model = MODELS.build(config.model)
+    wrapper = {**config.optim_wrapper, "type": "OptimWrapper"}
+    wrapper.pop("loss_scale", None)
+    optimizer = build_optim_wrapper(model, wrapper).optimizer
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            undecayed = parameter.ndim == 1 or "token" in key or key.endswith("positions.weight")
+            assert decay[id(parameter)] == (0 if undecayed else 0.05), key
+    assert {hook.type for hook in config.custom_hooks} == {"PretrainingHook", "ReconstructionHook"}
+    for loader in ("train_dataloader", "val_dataloader"):
+        settings = {**config[loader], "batch_size": 2, "num_workers": 0, "persistent_workers": False}
+        settings["dataset"] = {**settings["dataset"], "data_root": str(tmp_path), "held_out": 0.3}
+        batch = next(iter(Runner.build_dataloader(settings)))
+        if "large" not in name:
+            size = config.model.get("img_size", config.model.get("backbone", {}).get("img_size"))
+            assert model.data_preprocessor(batch, False)["inputs"].shape[1:] == (3, size, size)
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_config_says_what_it_is(name):
     head = (FOLDER / name).read_text().splitlines()[:6]
     assert head[0].startswith("# ")
     comment = "\n".join(line for line in head if line.startswith("#"))
-    assert ("minutes" if name.split("/")[0] in SMALL else "Published") in comment
+    assert ("minutes" if any(small in name for small in SMALL) else "Published") in comment
     config = Config.fromfile(FOLDER / name)
     assert config.runner_type == "SafeRunner"
     assert config.data_help

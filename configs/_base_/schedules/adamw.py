@@ -1,4 +1,5 @@
-# AdamW as published, without decay of one-dimensional weights (norms, biases, layer scales, physics) and of mixtures.
+# AdamW as published, without decay of one-dimensional weights (norms, biases, layer scales, physics), of mixtures, and
+# of positions and mask tokens.
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
@@ -6,6 +7,9 @@ optim_wrapper = dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
         flat_decay_mult=0.0,
-        custom_keys={"weights.logits": dict(decay_mult=0.0), "router.logits": dict(decay_mult=0.0)},
+        custom_keys={
+            name: dict(decay_mult=0.0)
+            for name in ("weights.logits", "router.logits", "positions.weight", "bias.table", "mask_token", "tokens.")
+        },
     ),
 )

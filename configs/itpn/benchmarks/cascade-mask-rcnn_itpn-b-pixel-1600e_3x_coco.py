@@ -29,7 +29,7 @@ def head(x, y):  # mmengine leaves functions out of the config
 
 
 model = dict(
-    backbone=dict(_delete_=True, type="ITPN", arch="base", img_size=224, drop_path_rate=0.3),
+    backbone=dict(_delete_=True, type="ITPN", arch="base", img_size=224, pyramid_depth=2, drop_path_rate=0.3),
     neck=None,
     roi_head=dict(bbox_head=[head(0.1, 0.2), head(0.05, 0.1), head(0.033, 0.067)], mask_head=dict(norm_cfg=norm_cfg)),
 )

@@ -13,7 +13,15 @@ data_help = "download ADE20K (ADEChallengeData2016) and lay it out as data/ade/A
 model = dict(
     data_preprocessor=dict(size=(512, 512)),
     backbone=dict(
-        _delete_=True, type="ITPN", arch="base", img_size=224, out="concat", pool="max", num_outs=4, drop_path_rate=0.1
+        _delete_=True,
+        type="ITPN",
+        arch="base",
+        img_size=224,
+        pyramid_depth=2,  # as pre-trained; the published segmentor has 1, and so have its own files
+        out="concat",
+        pool="max",
+        num_outs=4,
+        drop_path_rate=0.1,
     ),
     decode_head=dict(in_channels=[384, 512, 768, 768], channels=768, num_classes=150),
     auxiliary_head=dict(in_channels=768, num_classes=150),
