@@ -24,15 +24,15 @@ class TeacherCollapse(RuntimeError):
     Attributes:
         updates: After how many updates.
         spread: Mean spread of the targets over positions.
-        start: What it was when they began to count.
+        start: What it was when they first counted fully.
     """
 
     def __init__(self, updates: int, spread: float, start: float, limit: float) -> None:
         self.updates, self.spread, self.start = updates, spread, start
         super().__init__(
             f"the teacher has collapsed after {updates} updates: the mean spread of its targets over positions is "
-            f"{spread:.4g}, below {limit:g} of the {start:.4g} when they began to count. Lower the learning rate or "
-            f"the weight of the features, or raise the momentum"
+            f"{spread:.4g}, below {limit:g} of the {start:.4g} when they first counted fully. Lower the learning rate "
+            f"or the weight of the features, or raise the momentum"
         )
 
 
@@ -181,7 +181,7 @@ class Features(nn.Module):
 
     Without a teacher of its own the backbone's moving average is it: its momentum rises from ``momentum`` to 1
     (:func:`momentum_at`), and its weight in the loss from 0 (:func:`warm_up_at`). If the mean spread of its targets
-    over positions falls below ``alarm`` of what it was when they began to count, :class:`TeacherCollapse` ends the
+    over positions falls below ``alarm`` of what it was when they first counted fully, :class:`TeacherCollapse` ends the
     training. It is measured from there because the spread falls while the network learns pixels alone, too: its maps
     get an offset that all positions share.
 
@@ -294,7 +294,7 @@ class Features(nn.Module):
         if not self.averaged:
             return
         if self.spread_at_start == 0:
-            if self.weight(update, total) > 0:
+            if self.weight(update, total) == 1:
                 self.spread_at_start.copy_(self.spread)
         elif self.alarm and (spread := float(self.spread)) < self.alarm * (start := float(self.spread_at_start)):
             raise TeacherCollapse(update, spread, start, self.alarm)

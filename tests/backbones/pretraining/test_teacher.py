@@ -131,7 +131,7 @@ def test_the_alarm(make_model):
             stage.blocks[-1].mlp.fc2.bias.add_(1e3 * torch.randn_like(stage.blocks[-1].mlp.fc2.bias))
     model(images())
     with pytest.raises(
-        TeacherCollapse, match=r"collapsed after 2 updates: .* below 0\.5 of the \d\.\d+ when they began"
+        TeacherCollapse, match=r"collapsed after 2 updates: .* below 0\.5 of the \d\.\d+ when they first"
     ) as e:
         model.after_update()
     assert e.value.updates == 2 and e.value.spread < 0.5 * e.value.start == pytest.approx(0.5 * float(expected))
@@ -139,7 +139,7 @@ def test_the_alarm(make_model):
     model.after_update()
 
 
-def test_the_alarm_compares_with_when_the_features_began_to_count(make_model):
+def test_the_alarm_compares_with_when_the_features_first_counted_fully(make_model):
     model = make_model(target_generator={"features": 1.0})
     model.schedule(10)
     features, seen = model.target_generator.features, []
@@ -148,9 +148,9 @@ def test_the_alarm_compares_with_when_the_features_began_to_count(make_model):
         features.spread.fill_(1.0 / (t + 1))
         seen.append(float(features.spread_at_start))
         model.after_update()
-    assert seen == pytest.approx([0, 0, 0, 1 / 3, 1 / 3])  # the weight is above 0 from update 2 on
+    assert seen == pytest.approx([0, 0, 0, 0, 1 / 4])  # the weight is 1 from update 3 on
     model(images())
-    features.spread.fill_(0.29 / 3)
+    features.spread.fill_(0.29 / 4)
     with pytest.raises(TeacherCollapse, match="after 5 updates"):
         model.after_update()
 
