@@ -1,12 +1,13 @@
-"""Convert a checkpoint of vHeat or a relative to safetensors under this project's names, or back to the official ones.
+"""Convert a checkpoint of vHeat, a relative or HiViT to safetensors with this project's names, or the official ones.
 
     python tools/convert_checkpoint.py IN [OUT.safetensors] [--weights raw|ema] [--to own|official] [--list]
 
 Without OUT it says what IN holds: the network, other parts beside it (a neck), and the file's own words on itself.
 
-Reads official and own files of every form (classification or dense, as trained or precomputed, also inside a detector),
-without unpickling code. It builds the network the file belongs to, loads it before and after the conversion, and writes
-OUT only where both give the same features of one image.
+Reads official and own files of every form (classification, dense or pre-training, as trained or precomputed, also
+inside a detector), without unpickling code. It builds the network the file belongs to, loads it before and after the
+conversion, and writes OUT only where both give the same features of one image. What is left out is listed with the
+reason.
 """
 
 from __future__ import annotations
@@ -19,20 +20,33 @@ import torch
 from files.arguments import any_path, existing_file
 from safetensors.torch import save_file
 
-from backbones import SpectralNet, load_checkpoint, network_like, read_checkpoint, read_weights, to_official
+from backbones import (
+    ITPN,
+    HiViT,
+    SpectralNet,
+    load_checkpoint,
+    network_like,
+    read_checkpoint,
+    read_weights,
+    to_official,
+)
 from backbones.training.files import write_checkpoint
 from backbones.weights.conversion import TABLES
 from backbones.weights.identification import describe
+from backbones.weights.loading import LoadReport, read_named
 from backbones.weights.reading import read_metadata
 from spectral_ops import Precomputed
 
+Network = SpectralNet | HiViT
 
-def features(net: SpectralNet) -> list[torch.Tensor]:
-    """Stage outputs, and logits where there is a classifier, of one fixed random image of the network's size."""
-    sizes = [4 * n for n in net_grid(net)]
+
+def features(net: Network) -> list[torch.Tensor]:
+    """Stage outputs, levels of a pyramid, and logits where there are any, of one fixed random image."""
+    sizes = net.img_size if isinstance(net, HiViT) else [4 * n for n in net_grid(net)]
     image = torch.randn(1, net.in_chans, *sizes, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        return [*net.forward_stages(image), *([net(image)] if net.num_classes else [])]
+        levels = net.forward_levels(image)[0] if isinstance(net, ITPN) else []
+        return [*net.forward_stages(image), *levels, *([net(image)] if net.num_classes else [])]
 
 
 def net_grid(net: SpectralNet) -> tuple[int, int]:
@@ -44,11 +58,10 @@ def net_grid(net: SpectralNet) -> tuple[int, int]:
     return operator.stored_sizes[0] if isinstance(operator, Precomputed) else (16, 16)
 
 
-def loaded(path: Path, weights: str) -> SpectralNet:
-    """The network of a file, in float32."""
-    net = network_like(read_weights(path, weights)[0]).eval()
-    load_checkpoint(net, path, resize=None, weights=weights)
-    return net
+def loaded(path: Path, weights: str) -> tuple[Network, LoadReport]:
+    """The network of a file, in float32, and what became of the file's tensors."""
+    net = network_like(read_named(path, weights).tensors).eval()
+    return net, load_checkpoint(net, path, resize=None, weights=weights)
 
 
 def others(source: Path) -> Counter[str]:
@@ -86,24 +99,25 @@ def convert(source: Path, target: Path, weights: str = "raw", to: str = "own", l
     """
     if target.exists():
         raise FileExistsError(f"{target} exists; give another name")
-    state, unexpected = read_weights(source, weights)
-    before = loaded(source, weights)
+    state = read_named(source, weights).tensors
+    before, report = loaded(source, weights)
     tensors = to_official(state) if to == "official" else state
     target.parent.mkdir(parents=True, exist_ok=True)
 
     def write(part: Path) -> None:
         save_file({name: t.contiguous().clone() for name, t in tensors.items()}, part, metadata={"format": "pt"})
-        if not all(map(torch.equal, features(before), features(loaded(part, "raw")))):
+        if not all(map(torch.equal, features(before), features(loaded(part, "raw")[0]))):
             raise ValueError(f"the converted file would give other features than {source}; nothing was written")
 
     write_checkpoint(target, write)
     if listing:
         for name, tensor in tensors.items():
             print(f"{name}  {tuple(tensor.shape)}")
-    dims = [b.mixer.norm.normalized_shape[0] for b in (stage.blocks[0] for stage in before.stages)]
+    dims = [info["num_chs"] for info in before.feature_info[: len(before.stages)]]
     print(f"{len(tensors)} tensors, widths {dims}, depths {[len(s.blocks) for s in before.stages]}")
-    if unexpected:
-        print(f"left out, nobody's: {', '.join(unexpected)}")
+    for name in report.unexpected:
+        done = "converted, but not compared" if name in state else "left out"
+        print(f"{name}: {done}, {report.reasons[name]}")
     for part, count in others(source).items():
         print(f"left out, another part: {part}, {count} tensors")
     print(f"{target}: written; it gives the same features as {source}, bit for bit")

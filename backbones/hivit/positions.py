@@ -131,7 +131,8 @@ class PositionTable(nn.Module):
 
     def forward(self, height: int, width: int) -> Tensor:
         """The vectors of a grid, ``(1, height * width, C)``."""
-        return resize_table(self.weight, (height, width), extra=0.1).flatten(0, 1).unsqueeze(0)
+        # A copy: a view of a parameter asks for gradients even under no_grad, which stops torch's counter of work.
+        return resize_table(self.weight, (height, width), extra=0.1).flatten(0, 1).unsqueeze(0).clone()
 
     def extra_repr(self) -> str:
         height, width, channels = self.weight.shape

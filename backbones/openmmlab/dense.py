@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
+from backbones.weights.conversion import TABLES
 from backbones.weights.loading import load_checkpoint
 from spectral_ops.scalars import as_int
 
@@ -22,6 +23,7 @@ class Dense:
     it ``parts()``, its stem and stages from the input on. All of that goes on working.
 
     In OpenMMLab ``init_weights`` loads the checkpoint that ``init_cfg`` names, where timm's draws weights anew.
+    Official names are understood wherever a state dict is loaded, by ``load_from`` for example.
     """
 
     def make_dense(
@@ -54,6 +56,7 @@ class Dense:
         self.out_indices = indices
         self.frozen_stages = frozen_stages
         self.init_cfg = checked_init_cfg(init_cfg)
+        self.register_load_state_dict_pre_hook(_give_own_names)
         self.prune_intermediate_layers(list(indices), prune_norm=True)
         self.out_norms = nn.ModuleDict(
             {str(i): nn.LayerNorm(self.feature_info[i]["num_chs"], eps=1e-5) for i in indices if norms}
@@ -91,6 +94,18 @@ class Dense:
         return tuple(
             norm(m).permute(0, 3, 1, 2).contiguous() for norm, m in zip(self.out_norms.values(), maps, strict=True)
         )
+
+
+def _give_own_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Where a state dict has official names under the module's prefix, put ours in their place."""
+    theirs = {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
+    table = next((table for table in TABLES if table.recognises(theirs)), None)
+    if table is None or table.recognises_ours(theirs):
+        return
+    converted = table.to_ours(theirs)
+    for name in set(theirs).difference(converted.unexpected):
+        del state[f"{prefix}{name}"]
+    state.update({f"{prefix}{name}": tensor for name, tensor in converted.state_dict.items()})
 
 
 def checked_init_cfg(given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None:

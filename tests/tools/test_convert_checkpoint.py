@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import convert_checkpoint as tool
+import official_hivit
 import pytest
 import timm
 import torch
@@ -65,3 +66,17 @@ def test_command_line(net, tmp_path, root):
     result = subprocess.run([*command[:3], tmp_path / "x"], capture_output=True, text=True, check=False)
     assert result.returncode == 2 and "error: argument IN: no such file" in result.stderr
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("form", [{"classes": 5}, {"pyramid": (8, 2), "decoder": (64, 1)}], ids=["class", "pixel"])
+def test_hivit_there_and_back(form, tmp_path, capsys):
+    state = official_hivit.official(dtype=torch.float32, relative=True, **form)
+    torch.save({"model": state}, tmp_path / "x.pth")
+    tool.convert(tmp_path / "x.pth", tmp_path / "own.safetensors")
+    text = capsys.readouterr().out
+    assert "widths [8, 16, 32], depths [1, 2, 2]" in text and "the same features" in text
+    assert "relative_position_index: left out, it follows from the grid and is computed" in text
+    assert ("decoder.norm.bias: converted, but not compared, of a part" in text) == ("decoder" in form)
+    tool.convert(tmp_path / "own.safetensors", tmp_path / "official.safetensors", to="official")
+    found = load_file(tmp_path / "official.safetensors")
+    assert set(found) == set(state) and all(torch.equal(t, state[name]) for name, t in found.items())

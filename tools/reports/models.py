@@ -1,4 +1,4 @@
-"""Tables of docs/models.md: sizes and work of all models, sources of vHeat's k, published figures."""
+"""Tables of docs/models.md: sizes and work of all models, HiViT among them, sources of vHeat's k, published figures."""
 
 from __future__ import annotations
 
@@ -51,6 +51,15 @@ def sizes() -> str:
     return markdown(["", *COUNTED], ([f"`{name}`", *counted(name)] for name in names))
 
 
+def hivit() -> str:
+    """HiViT and Fast-iTPN, and the backbone with pyramid that published detectors have."""
+    nets = {f"`{name}`": timm.create_model(name, device="meta") for name in backbones.HIVIT_MODELS}
+    for name in (name.split("_")[1] for name in backbones.HIVIT_MODELS if name.startswith("hivit")):
+        net = backbones.ITPN(**backbones.HIVIT_ARCHS[f"hivit_{name}"], device="meta")
+        nets[f'`ITPN`, `arch="{name}"`'] = net
+    return markdown(["", *COUNTED[:2]], ([name, *formatted(*count(net.eval()))] for name, net in nets.items()))
+
+
 def diffusivities() -> str:
     """vHeat-T with each source of k."""
     rows = ([f'`diffusivity="{key}"`', *counted("vheat_tiny", diffusivity=key)] for key in DIFFUSIVITIES)
@@ -68,7 +77,7 @@ def published() -> str:
     return markdown(columns, rows)
 
 
-TABLES = {"sizes": sizes, "diffusivities": diffusivities, "published": published}
+TABLES = {"sizes": sizes, "hivit": hivit, "diffusivities": diffusivities, "published": published}
 
 
 def updated(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from backbones.hivit import HIVIT_ARCHS, HiViT, Pyramid
 
@@ -34,6 +35,25 @@ def test_counts_of_the_published_detector():
     net, pyramid = HiViT(**HIVIT_ARCHS["hivit_base"], device="meta"), Pyramid(512).to("meta")
     net.prune_intermediate_layers([0, 1, 2])
     assert counted(net, pyramid) == (81_552_000, 375)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "gmacs"),
+    [
+        ("hivit_base", 224, 17.8),
+        ("hivit_large", 224, 61.1),
+        ("fastitpn_tiny", 224, 5.3),
+        ("fastitpn_small", 224, 8.9),
+        ("fastitpn_base", 224, 19.05),  # published: 19.1
+        ("fastitpn_large", 256, 86.8),
+    ],
+)
+@torch.no_grad()
+def test_published_work(name, size, gmacs):
+    net = HiViT(**HIVIT_ARCHS[name], img_size=size, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, 3, size, size, device="meta"))
+    assert counter.get_total_flops() / 2e9 == pytest.approx(gmacs, abs=0.05)
 
 
 @pytest.mark.parametrize("form", ["hivit", "fast"])

@@ -115,6 +115,21 @@ def test_pretraining_files_load_backbone_and_pyramid(tmp_path):
         build(init_cfg=init_cfg).init_weights()
 
 
+def test_load_from_takes_official_names(tmp_path):
+    """As mmengine loads a whole detector: what is not the backbone's is its own."""
+    from mmengine.runner.checkpoint import load_state_dict
+
+    state = official_hivit.official(dtype=torch.float32, pyramid=(8, 1))
+    detector = Detector(build())
+    head = {"head.weight": torch.ones(4, 4), "head.bias": torch.ones(4)}
+    load_state_dict(detector, {**{f"backbone.{n}": t for n, t in state.items()}, **head}, strict=True)
+    found = backbones.to_official(detector.backbone.state_dict())
+    assert set(found) == set(state) and all(torch.equal(t, state[n]) for n, t in found.items())
+    own = Detector(build())
+    load_state_dict(own, detector.state_dict(), strict=True)
+    assert all(torch.equal(t, detector.state_dict()[n]) for n, t in own.state_dict().items())
+
+
 def test_a_detector_of_ones_own_and_its_backbone_in_a_plain_one(tmp_path):
     source = build()
     detector = {f"backbone.{n}": t for n, t in source.state_dict().items()}
@@ -137,6 +152,39 @@ def test_parts_of_a_file_are_left_out_where_asked(tmp_path):
     net.init_weights()
     with pytest.raises(ValueError, match="the weights do not fit"):
         build(init_cfg={**init_cfg, "leave_out": ["pyramid.*"]}).init_weights()
+
+
+def test_a_detector_without_neck_trains():
+    """RetinaNet's losses reach backbone and pyramid."""
+    from mmdet.registry import MODELS as DETECTORS
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    anchors = {"type": "AnchorGenerator", "octave_base_scale": 4, "scales_per_octave": 1, "ratios": [1.0]}
+    detector = DETECTORS.build(
+        {
+            "type": "RetinaNet",
+            "data_preprocessor": {"type": "DetDataPreprocessor"},
+            "backbone": {"type": "ITPN", "arch": ARCH, "img_size": 64, "pyramid_dim": 8},
+            "neck": None,
+            "bbox_head": {
+                "type": "RetinaHead",
+                "num_classes": 2,
+                "in_channels": 8,
+                "stacked_convs": 1,
+                "feat_channels": 8,
+                "anchor_generator": {**anchors, "strides": [4, 8, 16, 32, 64]},
+                "bbox_coder": {"type": "DeltaXYWHBBoxCoder"},
+            },
+            "train_cfg": {"assigner": {"type": "MaxIoUAssigner", "pos_iou_thr": 0.5, "neg_iou_thr": 0.4}},
+        }
+    )
+    detector.init_weights()
+    sample = DetDataSample(metainfo={"img_shape": (64, 64), "pad_shape": (64, 64)})
+    sample.gt_instances = InstanceData(bboxes=torch.tensor([[4.0, 4.0, 40.0, 40.0]]), labels=torch.tensor([1]))
+    losses = detector.loss(torch.randn(1, 3, 64, 64), [sample])
+    sum(value for each in losses.values() for value in each).backward()
+    assert not [n for n, p in detector.backbone.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
 
 
 # -- layer decay ------------------------------------------------------------------------------------------------------
