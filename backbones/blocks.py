@@ -88,7 +88,9 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         """Images ``(B, in_chans, H, W)`` to a map; ``visible`` is a bool mask ``(B, 1, H, W)`` of the pixels."""
-        x = shown(_checked(x, self.in_chans), visible)
+        x = _checked(x, self.in_chans)
+        if visible is not None:
+            x = torch.where(visible, x, 0.0)  # a choice: hidden pixels may be anything, NaN too
         visible = None if visible is None else visible_at_half_size(visible.permute(0, 2, 3, 1))
         # The only change of layout in the network; the convolutions keep channels-last from here on. vmap has none.
         if torch.compiler.is_compiling() or not transforming():

@@ -36,8 +36,9 @@ class DenseSpectralNet(Dense, SpectralNet):
         frozen_stages: Freeze the stem and this many stages: -1 nothing, 0 the stem, i the stem and stages 1..i.
         with_cp: Checkpoint activations.
         init_cfg: ``dict(type="Pretrained", checkpoint=PATH)`` loads an official or own file safely, with an optional
-            ``resize="pad"`` (default ``"bicubic"``) for embeddings stored at another size, also as a list of this one
-            dict; None starts from scratch.
+            ``resize="pad"`` (default ``"bicubic"``) for embeddings stored at another size and an optional
+            ``prefix="backbone."`` that must stand before its names in the file, also as a list of this one dict; None
+            starts from scratch.
         operator: Instead of the family's, one for all stages or a list with one for each, by names and options as in
             ``["wave", "wave", dict(type="heat", diffusivity="channel"), "heat"]``.
         **options: Further arguments of the family's operator, such as ``diffusivity`` of VHeat, see

@@ -23,7 +23,11 @@ def resized(x: Tensor, size: Sequence[int]) -> Tensor:
         >>> resized(torch.arange(4.0).reshape(1, 1, 1, 4), (1, 2))
         tensor([[[[0.5000, 2.5000]]]])
     """
-    shrunk = F.adaptive_avg_pool2d(x, [min(n, wanted) for n, wanted in zip(x.shape[2:], size, strict=True)])
+    smaller = [min(n, wanted) for n, wanted in zip(x.shape[2:], size, strict=True)]
+    cells = [n // wanted for n, wanted in zip(x.shape[2:], smaller, strict=True)]
+    whole = [n * wanted for n, wanted in zip(cells, smaller, strict=True)] == list(x.shape[2:])
+    # The same means, whose gradients a GPU computes in one order.
+    shrunk = F.avg_pool2d(x, cells) if whole else F.adaptive_avg_pool2d(x, smaller)
     if tuple(shrunk.shape[2:]) == tuple(size):
         return shrunk
     return F.interpolate(shrunk, size=tuple(size), mode="bilinear", align_corners=False)

@@ -15,7 +15,7 @@ from backbones.network import SpectralNet
 from backbones.pretraining.itpn import MaskedITPN
 from backbones.pretraining.model import MaskedPretraining
 from backbones.training.files import write_checkpoint
-from backbones.weights.identification import describe, outline
+from backbones.weights.identification import describe, families_of, outline
 from spectral_ops import __version__
 
 __all__ = ["publish", "published_tensors"]
@@ -119,5 +119,6 @@ def _facts(model: MaskedPretraining, neck_config: Mapping[str, Any] | None) -> d
         "steps": int(model.steps),
     }
     if found is not None:
+        facts["family"] = " or ".join(families_of(state)) or None
         facts |= {"dims": found.dims, "depths": found.depths, "arch": found.size, "img_size": backbone.img_size}
     return facts

@@ -225,14 +225,14 @@ class Hog(UnitTarget):
         images = _at_least_single(images)
         unit_grid(images.shape[2:], self.unit)
         down, right = _differences(images, 2), _differences(images, 3)
+        magnitude = torch.hypot(down, right)
         place = torch.atan2(down, right) * (self.bins / math.pi) - 0.5  # in bins, from the first one's centre
-        lower = place.floor()
-        upper_share, magnitude = place - lower, torch.hypot(down, right)
-        histogram = images.new_zeros((*images.shape, self.bins))
-        for bin_, share in ((lower, 1 - upper_share), (lower + 1, upper_share)):
-            index = bin_.long().remainder(self.bins)[..., None]
-            histogram.scatter_add_(-1, index, (magnitude * share)[..., None])
-        cells = rearrange(histogram, "b c (h p) (w q) n -> b h w c n (p q)", p=self.cell, q=self.cell).mean(-1)
+        histogram = []
+        for k in range(self.bins):
+            distance = (place - k).remainder(self.bins)
+            share = (1 - torch.minimum(distance, self.bins - distance)).clamp(min=0)
+            histogram.append(F.avg_pool2d(magnitude * share, self.cell))
+        cells = rearrange(histogram, "n b c h w -> b h w c n")
         cells = cells / (cells.square().sum(-1, keepdim=True) + self.eps**2).sqrt()
         n = self.unit // self.cell
         return rearrange(cells, "b (h p) (w q) c n -> b h w (p q c n)", p=n, q=n)

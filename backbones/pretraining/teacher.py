@@ -235,6 +235,7 @@ class Features(nn.Module):
 
         Raises:
             ValueError: There are no levels of these strides, or the teacher has none.
+            RuntimeError: Another model has its frozen teacher.
         """
         every = levels_of(backbone)
         strides = self.strides or tuple(level.stride for level in every)
@@ -246,6 +247,8 @@ class Features(nn.Module):
             self.teacher = MovingAverage(backbone)
             self.channels = [level.channels for level in self.levels]
         else:
+            if not self._given:
+                raise RuntimeError("these features have a teacher already: each model needs targets of its own")
             self.teacher = FrozenTeacher(self._given.pop(), self.levels)
             self.channels = self.teacher.channels
 

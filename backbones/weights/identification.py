@@ -22,7 +22,7 @@ from backbones.weights.hivit_identification import describe_hivit, hivit_like, i
 from backbones.weights.messages import first_names
 from spectral_ops import SpectralOperator
 
-__all__ = ["Outline", "describe", "network_like", "outline"]
+__all__ = ["Outline", "describe", "families_of", "network_like", "outline"]
 
 
 #: Values of those arguments of the families' operators that change what they learn.
@@ -127,6 +127,12 @@ def _kinds_of(found: Outline, whole: bool) -> list[_Kind]:
         if all(stage == tensors[0] for stage in found.learned) if whole else together:
             kinds.append(kind)
     return kinds
+
+
+def families_of(state: Mapping[str, Tensor]) -> list[str]:
+    """The families that a state dict under this project's names may be of: one, unless operators learn nothing."""
+    found = outline(state)
+    return [] if found is None else list(dict.fromkeys(kind.family for kind in _kinds_of(found, whole=True)))
 
 
 def describe(state: Mapping[str, Tensor]) -> str:

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
+import os
+import subprocess
+import sys
 
-import numpy as np
 import pytest
 import torch
+import toy_pretraining
 import toy_run
 from mmengine.registry import DATASETS, MODELS, TASK_UTILS, init_default_scope
 from mmengine.structures import BaseDataElement
-from PIL import Image
 from safetensors.torch import load_file
 from small_dense import small_config
+from toy_pretraining import BACKBONE, NECK, WIDTHS, config, draw_images, runner
 
 from backbones.openmmlab import read_safely
-from backbones.openmmlab.runner import SafeRunner
 from backbones.pretraining import TeacherCollapse, publish
-
-WIDTHS = [8, 12, 16, 20]
-BACKBONE = {"type": "VHeat", "arch": {"dims": WIDTHS, "depths": (1, 1, 1, 1), "init_std": None}, "img_size": 64}
-NECK = {"type": "mmdet.FPN", "in_channels": WIDTHS, "out_channels": 16, "num_outs": 5}
-RUNS = itertools.count()
-
-
-def config(**options):
-    return {
-        "type": "MaskedPretraining",
-        "backbone": BACKBONE,
-        "neck": NECK,
-        "target_generator": {"pixels": 1.0, "features": 1.0},
-        "mask": {"type": "RandomUnits", "unit": 16, "ratio": 0.6},
-        **options,
-    }
 
 
 def built(seed=0, **options):
@@ -45,9 +30,7 @@ def built(seed=0, **options):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
-    for i in range(11):
-        noise = np.random.default_rng(i).normal(0, 20, (80, 90, 3)) + np.linspace(0, 200, 90)[:, None]
-        Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
+    draw_images(folder)
     return folder
 
 
@@ -138,40 +121,6 @@ def test_pictures(folder):
 # -- runs -------------------------------------------------------------------------------------------------------------
 
 
-def runner(folder, data, *, iters=6, resume=False, hooks=(), accumulate=1, lr=1e-3, validate=False, **options):
-    torch.manual_seed(0)
-    loader = {"batch_size": 4, "num_workers": 0, "collate_fn": {"type": "pseudo_collate"}}
-    images = {"type": "ImageFolder", "data_root": str(data), "size": 64}
-    validation = {
-        "val_dataloader": {
-            **loader,
-            "dataset": {**images, "train": False},
-            "sampler": {"type": "DefaultSampler", "shuffle": False},
-        },
-        "val_cfg": {},
-        "val_evaluator": {"type": "PretrainingLoss"},
-    }
-    return SafeRunner(
-        model=config(**options),
-        work_dir=str(folder),
-        train_dataloader={**loader, "dataset": images, "sampler": {"type": "InfiniteSampler", "shuffle": True}},
-        train_cfg={"by_epoch": False, "max_iters": iters, "val_interval": 3 if validate else 1000},
-        optim_wrapper={
-            "type": "OptimWrapper",
-            "optimizer": {"type": "AdamW", "lr": lr, "betas": (0.9, 0.95), "weight_decay": 0.05},
-            "accumulative_counts": accumulate,
-        },
-        param_scheduler={"type": "CosineAnnealingLR", "by_epoch": False, "T_max": 6},
-        default_hooks={"checkpoint": {"type": "CheckpointHook", "interval": 1, "by_epoch": False, "max_keep_ckpts": 2}},
-        custom_hooks=[{"type": "PretrainingHook", "source": "noise"}, *hooks],
-        resume=resume,
-        randomness={"seed": 0},
-        experiment_name=f"pretraining-{next(RUNS)}",
-        log_level="ERROR",
-        **(validation if validate else {}),
-    )
-
-
 @pytest.mark.filterwarnings("ignore:Detected call of `scheduler")
 @pytest.mark.parametrize("accumulate, killed", [(1, 3), (2, 4)])
 def test_a_resumed_run_is_the_unbroken_one(accumulate, killed, folder, tmp_path):
@@ -204,6 +153,24 @@ def test_the_schedule_counts_updates(folder, tmp_path):
     run = runner(tmp_path, folder, iters=5, accumulate=2)
     run.train()
     assert run.model.total_steps == 3 and int(run.model.steps) == 3
+
+
+@pytest.mark.sweep
+def test_two_processes(tmp_path, root):
+    (tmp_path / "images").mkdir()
+    draw_images(tmp_path / "images")
+    support = toy_pretraining.__file__
+    paths = os.pathsep.join([str(root), os.path.dirname(support)])
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", support, tmp_path]
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (torch.load(tmp_path / f"{rank}.pth") for rank in (0, 1))
+    differing = {name for name in one if not torch.equal(one[name], two[name])}
+    assert differing <= {
+        f"target_generator.features.{n}" for n in ("spread", "spread_at_start")
+    }  # of each one's images
+    assert int(one["steps"]) == 6 and (tmp_path / "work/pretrained.safetensors").exists()
 
 
 def test_validation_and_log(folder, tmp_path):

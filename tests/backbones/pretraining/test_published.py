@@ -56,6 +56,7 @@ def test_metadata(model, path, make_neck, tmp_path):
         found = file.metadata()
     assert found == read_metadata(path)
     assert found["network"] == "a vheat of widths (8, 12, 16, 20) and depths (1, 1, 2, 1)"
+    assert found["family"] == "vheat" and "arch" not in found
     assert found["source"] == "digit scenes, 10 epochs" and found["neck"] == "FPN" and found["format"] == "pt"
     read = {
         name: json.loads(found[name]) for name in ("dims", "depths", "img_size", "unit", "ratio", "targets", "steps")

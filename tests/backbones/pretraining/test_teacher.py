@@ -157,6 +157,8 @@ def test_a_timm_network_with_features_only(make_model):
         m = m.permute(0, 2, 3, 1)
         torch.testing.assert_close(target, nn.functional.layer_norm(m, m.shape[-1:], eps=1e-6))
     assert model(x).isfinite()  # no schedule is needed
+    with pytest.raises(RuntimeError, match="each model needs targets of its own"):
+        make_model(target_generator=model.target_generator)
     before = copy.deepcopy(model.target_generator.state_dict())
     model.after_update()
     after = model.target_generator.state_dict()
