@@ -7,8 +7,10 @@ import mmseg.registry
 import official_hivit
 import pytest
 import torch
+from mmdet.testing import demo_mm_inputs
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, init_default_scope
+from small_dense import WIDTH, small_config
 from torch import nn
 from torch.nn import functional as F
 
@@ -155,35 +157,16 @@ def test_parts_of_a_file_are_left_out_where_asked(tmp_path):
 
 
 def test_a_detector_without_neck_trains():
-    """RetinaNet's losses reach backbone and pyramid."""
-    from mmdet.registry import MODELS as DETECTORS
-    from mmdet.structures import DetDataSample
-    from mmengine.structures import InstanceData
-
-    anchors = {"type": "AnchorGenerator", "octave_base_scale": 4, "scales_per_octave": 1, "ratios": [1.0]}
-    detector = DETECTORS.build(
-        {
-            "type": "RetinaNet",
-            "data_preprocessor": {"type": "DetDataPreprocessor"},
-            "backbone": {"type": "ITPN", "arch": ARCH, "img_size": 64, "pyramid_dim": 8},
-            "neck": None,
-            "bbox_head": {
-                "type": "RetinaHead",
-                "num_classes": 2,
-                "in_channels": 8,
-                "stacked_convs": 1,
-                "feat_channels": 8,
-                "anchor_generator": {**anchors, "strides": [4, 8, 16, 32, 64]},
-                "bbox_coder": {"type": "DeltaXYWHBBoxCoder"},
-            },
-            "train_cfg": {"assigner": {"type": "MaxIoUAssigner", "pos_iou_thr": 0.5, "neg_iou_thr": 0.4}},
-        }
-    )
+    """Mask R-CNN on four levels; its losses reach every weight of backbone and pyramid."""
+    config = small_config("mask-rcnn")
+    config.model.backbone = {"type": "ITPN", "arch": ARCH, "img_size": 64, "pyramid_dim": WIDTH, "num_outs": 4}
+    config.model.pop("neck")
+    init_default_scope(config.default_scope)
+    detector = MODELS.build(config.model)
     detector.init_weights()
-    sample = DetDataSample(metainfo={"img_shape": (64, 64), "pad_shape": (64, 64)})
-    sample.gt_instances = InstanceData(bboxes=torch.tensor([[4.0, 4.0, 40.0, 40.0]]), labels=torch.tensor([1]))
-    losses = detector.loss(torch.randn(1, 3, 64, 64), [sample])
-    sum(value for each in losses.values() for value in each).backward()
+    batch = demo_mm_inputs(1, [[3, 64, 64]], num_items=[3], num_classes=3, with_mask=True)
+    losses = detector(**detector.data_preprocessor(batch, True), mode="loss")
+    sum(value if torch.is_tensor(value) else sum(value) for name, value in losses.items() if "loss" in name).backward()
     assert not [n for n, p in detector.backbone.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
 
 
