@@ -21,6 +21,8 @@ fx.wrap("unit_map")
 class ITPN(HiViT):
     """A :class:`~backbones.hivit.HiViT` without classifier, and a :class:`~backbones.hivit.Pyramid` on its stages.
 
+    Called with images it returns the three levels, channels-first.
+
     Args:
         embed_dim, depths, num_heads: Of the backbone.
         pyramid_dim: Width of the levels.
@@ -37,8 +39,8 @@ class ITPN(HiViT):
     Example:
         >>> import torch
         >>> net = ITPN(embed_dim=32, depths=(1, 1, 2), num_heads=2, pyramid_dim=8)
-        >>> [tuple(level.shape) for level in net.forward_levels(torch.randn(1, 3, 50, 64))[0]]
-        [(1, 13, 16, 8), (1, 7, 8, 8), (1, 4, 4, 8)]
+        >>> [tuple(level.shape) for level in net(torch.randn(1, 3, 50, 64))]
+        [(1, 8, 13, 16), (1, 8, 7, 8), (1, 8, 4, 4)]
     """
 
     full_rate = ("pyramid.",)
@@ -61,6 +63,9 @@ class ITPN(HiViT):
         self.pyramid = Pyramid(embed_dim, pyramid_dim, pyramid_depth, norm_eps=norm_eps)
         self.pyramid.to(device=self.stem.conv.weight.device, dtype=self.stem.conv.weight.dtype)
         self._init_linears()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(level.permute(0, 3, 1, 2).contiguous() for level in self.forward_levels(x)[0])
 
     def unit_levels(self, units: Tensor, grid: tuple[int, int], keep: Tensor | None = None) -> tuple[Tensor, ...]:
         """The levels of any choice of units.

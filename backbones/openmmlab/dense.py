@@ -12,7 +12,7 @@ from backbones.weights.conversion import TABLES
 from backbones.weights.loading import load_checkpoint
 from spectral_ops.scalars import as_int
 
-__all__ = ["Dense"]
+__all__ = ["Dense", "checked_init_cfg"]
 
 
 class Dense:
@@ -55,7 +55,7 @@ class Dense:
             raise ValueError(f"frozen_stages must be between -1 and {count}, got {frozen_stages}")
         self.out_indices = indices
         self.frozen_stages = frozen_stages
-        self.init_cfg = _checked_init_cfg(init_cfg)
+        self.init_cfg = checked_init_cfg(init_cfg)
         self.register_load_state_dict_pre_hook(_give_own_names)
         self.prune_intermediate_layers(list(indices), prune_norm=True)
         self.out_norms = nn.ModuleDict(
@@ -108,7 +108,12 @@ def _give_own_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: o
     state.update({f"{prefix}{name}": tensor for name, tensor in converted.state_dict.items()})
 
 
-def _checked_init_cfg(given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None:
+def checked_init_cfg(given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None:
+    """The dict that an ``init_cfg`` is, None where there is none.
+
+    Raises:
+        ValueError: It is no dict of the form that :meth:`Dense.make_dense` takes.
+    """
     if given is None:
         return None
     init_cfg = given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given  # as mmengine takes it

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from backbones import pretraining
 from backbones.openmmlab.loops import at_update_boundary
+from backbones.pretraining.course import Course
 from backbones.pretraining.published import publish
 from backbones.pretraining.students import Fill
 
@@ -266,7 +267,7 @@ class PretrainingHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Publish backbone and neck."""
         model = _unwrapped(runner.model)
-        if self.publish and is_main_process() and isinstance(model, pretraining.MaskedPretraining):
+        if self.publish and is_main_process() and isinstance(model, Course):
             path = Path(runner.work_dir) / self.publish
             publish(model, path, source=self.source)
             runner.logger.info(f"backbone and neck are published: {path}")

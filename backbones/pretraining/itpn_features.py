@@ -155,6 +155,14 @@ class ITPNFeaturePretraining(MaskedITPN):
         told = {"targets": "features", "teacher": teacher, "leak": self.leak, "loss_on": self.loss_on}
         return {**super().facts(), **told}
 
+    def reconstruct(self, images: Tensor, *, keep: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """There are no pictures.
+
+        Raises:
+            ValueError: Always, as of every model that predicts no pixels.
+        """
+        raise ValueError("images cannot be restored from features: ITPNPretraining predicts pixels")
+
     def _learnt(
         self, images: Tensor, units: Tensor, keep: Tensor
     ) -> tuple[dict[str, Tensor], Tensor, tuple[Tensor, Tensor, Tensor]]:

@@ -54,21 +54,10 @@ def sizes() -> str:
 def hivit() -> str:
     """HiViT and Fast-iTPN, and the backbone with pyramid that published detectors have."""
     nets = {f"`{name}`": timm.create_model(name, device="meta") for name in backbones.HIVIT_MODELS}
-    for name in ("base", "large"):
-        arch = backbones.HIVIT_ARCHS[f"hivit_{name}"]
-        nets[f'`ITPN`, `arch="{name}"`'] = Levels(backbones.ITPN(**arch, device="meta"))
+    for name in (name.split("_")[1] for name in backbones.HIVIT_MODELS if name.startswith("hivit")):
+        net = backbones.ITPN(**backbones.HIVIT_ARCHS[f"hivit_{name}"], device="meta")
+        nets[f'`ITPN`, `arch="{name}"`'] = net
     return markdown(["", *COUNTED[:2]], ([name, *formatted(*count(net.eval()))] for name, net in nets.items()))
-
-
-class Levels(torch.nn.Module):
-    """The levels of a pyramid, as the output of a network."""
-
-    def __init__(self, net: backbones.ITPN) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        return self.net.forward_levels(x)[0]
 
 
 def diffusivities() -> str:

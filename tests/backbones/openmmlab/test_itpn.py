@@ -7,8 +7,10 @@ import mmseg.registry
 import official_hivit
 import pytest
 import torch
+from mmdet.testing import demo_mm_inputs
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, init_default_scope
+from small_dense import WIDTH, small_config
 from torch import nn
 from torch.nn import functional as F
 
@@ -152,6 +154,20 @@ def test_parts_of_a_file_are_left_out_where_asked(tmp_path):
     net.init_weights()
     with pytest.raises(ValueError, match="the weights do not fit"):
         build(init_cfg={**init_cfg, "leave_out": ["pyramid.*"]}).init_weights()
+
+
+def test_a_detector_without_neck_trains():
+    """Mask R-CNN on four levels; its losses reach every weight of backbone and pyramid."""
+    config = small_config("mask-rcnn")
+    config.model.backbone = {"type": "ITPN", "arch": ARCH, "img_size": 64, "pyramid_dim": WIDTH, "num_outs": 4}
+    config.model.pop("neck")
+    init_default_scope(config.default_scope)
+    detector = MODELS.build(config.model)
+    detector.init_weights()
+    batch = demo_mm_inputs(1, [[3, 64, 64]], num_items=[3], num_classes=3, with_mask=True)
+    losses = detector(**detector.data_preprocessor(batch, True), mode="loss")
+    sum(value if torch.is_tensor(value) else sum(value) for name, value in losses.items() if "loss" in name).backward()
+    assert not [n for n, p in detector.backbone.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
 
 
 # -- layer decay ------------------------------------------------------------------------------------------------------

@@ -170,21 +170,37 @@ def test_masks_are_drawn_by_the_stable_order_of_noise(ratio, seen, randomise):
     assert torch.equal(found.prediction, model(x, keep=keep.sort(1).values).prediction)
 
 
-def test_only_kept_units_are_computed(model):
-    x = images()
-    with FlopCounterMode(display=False) as kept:
-        model(x, keep=KEEP)
-    with FlopCounterMode(display=False) as whole:
-        model.forward_levels(x)  # all 16 units
-    kept, whole = kept.get_flop_counts(), whole.get_flop_counts()
-    for part in ("stem", "stages.0", "stages.1", "pyramid"):
-        found, every = (sum(counts[f"ITPNPretraining.{part}"].values()) for counts in (kept, whole))
-        assert found * 4 == every > 0
-    tokens, every = (sum(counts["ITPNPretraining.stages.2.blocks.0.mlp"].values()) for counts in (kept, whole))
-    assert tokens * 4 == every > 0
-    attention = [sum(counts["ITPNPretraining.stages.2.blocks.0.attn"].values()) for counts in (kept, whole)]
-    linear, pairs = 2 * 2 * 32 * 4 * 32, 2 * 2 * 2 * 32  # two images; four square layers, two products of pairs
-    assert attention == [linear * n + pairs * n**2 for n in (4, 16)]
+@pytest.mark.parametrize("kept", [1, 4, 12])
+def test_only_kept_units_are_computed(kept, model):
+    with FlopCounterMode(display=False) as counter:
+        model(images(), keep=torch.arange(kept).expand(2, -1))
+    flops = {n.removeprefix("ITPNPretraining."): sum(c.values()) for n, c in counter.get_flop_counts().items()}
+    units = 2 * kept
+    assert flops["stem"] == 2 * units * 16 * 48 * 8  # 16 cells of 4 x 4 x 3 values to 8 channels
+    assert flops["stages.0"] == 2 * units * 16 * 2 * 8 * 24
+    assert flops["stages.1"] == 2 * units * 4 * (32 * 16 + 2 * 2 * 16 * 48)
+    assert flops["stages.2.merge"] == 2 * units * 64 * 32
+    assert flops["stages.2.blocks.0.mlp"] == 2 * units * 2 * 32 * 128
+    assert flops["stages.2.blocks.0.attn.qkv"] == 2 * units * 3 * 32 * 32
+    assert flops["pyramid"] == kept * flops_of_a_pyramid()
+
+
+def flops_of_a_pyramid():
+    """Of two units, one of each image."""
+    block, cells = 2 * 4 * 8 * 8, (16, 4, 1)
+    return (
+        2
+        * 2
+        * (
+            32 * 8
+            + 32 * 32
+            + 4 * 8 * 32
+            + 4 * 8 * 16
+            + 16 * 8 * 8
+            + 2 * block * (16 + 4)
+            + sum(block * n for n in cells)
+        )
+    )
 
 
 @torch.no_grad()

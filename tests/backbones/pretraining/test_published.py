@@ -134,7 +134,7 @@ def test_the_tool_says_what_is_in_it(path, tmp_path, capsys):
 
 
 def test_errors(model, tmp_path, monkeypatch):
-    with pytest.raises(TypeError, match="model must be a MaskedPretraining, got Linear"):
+    with pytest.raises(TypeError, match="model must be a model of masked pre-training, got Linear"):
         publish(nn.Linear(1, 1), tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match=r"path must end in \.safetensors, got .*x\.pth"):
         publish(model, tmp_path / "x.pth")

@@ -386,3 +386,25 @@ def test_unknown_arguments(path, make_net):
         load_checkpoint(make_net(), path, weights="average")
     with pytest.raises(TypeError, match=r"model must be a backbones\.SpectralNet or HiViT, got Linear"):
         load_checkpoint(nn.Linear(2, 2), path)
+
+
+def test_what_is_left_out_keeps_its_start_and_says_why(path, official, make_net):
+    state = official(dtype=torch.float32)
+    torch.save({n: t for n, t in state.items() if not n.startswith("classifier.3.")} | {"step": torch.ones(1)}, path)
+    net = make_net()
+    before = {n: t.clone() for n, t in net.state_dict().items()}
+    report = load_checkpoint(net, path, leave_out=["stages.*.embedding.*"])
+    asked = [f"stages.{i}.embedding.weight" for i in range(4)]
+    classifier = ["head.fc.weight", "head.fc.bias"]
+    assert sorted(report.missing) == sorted(asked + classifier) and report.unexpected == ["step", *asked]
+    assert report.reasons == {
+        **dict.fromkeys(asked, "left out as asked"),
+        **dict.fromkeys(classifier, "not in the file; it keeps its start"),
+        "step": "no network of this project has such a tensor",
+    }
+    same = {n for n, t in net.state_dict().items() if torch.equal(t, before[n])}
+    assert same == {*asked, *classifier}
+    with pytest.raises(ValueError, match=r"leave_out: neither the file nor the model has a tensor that fits 'hed\.\*'"):
+        load_checkpoint(net, path, leave_out=["hed.*"])
+    with pytest.raises(ValueError, match="leave_out must be a list of patterns of names, got 'head'"):
+        load_checkpoint(net, path, leave_out="head")

@@ -6,6 +6,7 @@ from reports import models as tool
 
 def test_the_document_is_current(monkeypatch):
     monkeypatch.setattr(tool.backbones, "ARCHS", {"nano": tool.backbones.ARCHS["nano"]})  # the others take a while
+    monkeypatch.setattr(tool.backbones, "HIVIT_MODELS", ("fastitpn_tiny_patch16_224", "hivit_base_patch16_224"))
     text = tool.DOCUMENT.read_text()
     for make in tool.TABLES.values():
         for line in make().splitlines():
