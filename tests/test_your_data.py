@@ -39,7 +39,7 @@ def here(tmp_path, monkeypatch, weights):
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         record = {"images": [], "annotations": [], "categories": []}
-        record["categories"] = [{"id": i, "name": name} for i, name in ((9, "dog"), (40, "emu"), (5, "cat"))]
+        record["categories"] = [{"id": i, "name": name} for i, name in ((9, "cat"), (40, "emu"), (5, "dog"))]
         for folder in (split, f"{split}_labels"):
             (tmp_path / "my_data" / folder).mkdir(parents=True)
         for image in range(2):

@@ -36,6 +36,11 @@ def check_coco(view: View, findings: Findings) -> tuple[list[Picture], Counter[s
     for name in view.classes:
         if name not in names.values():
             findings.add("class-missing", view.split, f"{name} is not among {', '.join(map(str, names.values()))}")
+    listed = [category["name"] for category in parts["categories"] if category["name"] in view.classes]
+    if listed != list(view.classes) and sorted(listed) == sorted(view.classes):
+        findings.add(
+            "class-order", view.split, f"{', '.join(listed)} in the file, {', '.join(view.classes)} in the config"
+        )
     counts: Counter[str] = Counter()
     for annotation in parts["annotations"]:
         image, name = images.get(annotation["image_id"]), names.get(annotation["category_id"])

@@ -6,8 +6,8 @@ data_help = (
     "and --cfg-options data_root=BCCD_Dataset/BCCD"
 )
 metainfo = dict(
-    classes=("RBC", "WBC", "Platelets"),  # red and white blood cells
-    palette=[(220, 50, 50), (60, 90, 220), (240, 180, 40)],
+    classes=("Platelets", "RBC", "WBC"),  # as the file has them, which mmdet needs
+    palette=[(240, 180, 40), (220, 50, 50), (60, 90, 220)],
 )
 meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
 
