@@ -77,6 +77,7 @@ class Runs:
         self.folder, self.contenders, self.only_there, self.run = folder, contenders, only_there, run
         self.store = Store(folder / "predictions")
         self._annotations: dict[tuple[str, str], tuple[str, str]] = {}
+        self._trained_on: dict[tuple[str, float, int], str] = {}
 
     def place(self, case: Case, rate: float) -> Path:
         """The folder of a training."""
@@ -99,7 +100,8 @@ class Runs:
             return {"checkpoint": str(start), "sha256": sha256(start)}
         with _SCOPE:
             config = contender.training(case.protocol, case.share, case.seed, rate)
-        began = {"config": config_text(config), "start": start and sha256(start)}
+            labels = self._labels(case, config)
+        began = {"config": config_text(config), "start": start and sha256(start), "labels": labels}
         result = folder / "result.json"
         if result.is_file():
             return _same(json.loads(result.read_text()), began, result)
@@ -125,6 +127,16 @@ class Runs:
             record |= {"MB": checkpoint.stat().st_size / 1e6, "commit": commit(), **_logged(folder / "run"), **began}
             write_json(result, record)
             return record
+
+    def _labels(self, case: Case, config: dict[str, Any]) -> str:
+        """The hash of what a case trains on, looked at once."""
+        key = (case.task, case.share, case.seed)
+        if key not in self._trained_on:
+            settings = config["train_dataloader"]["dataset"]
+            while "dataset" in settings:
+                settings = settings["dataset"]
+            self._trained_on[key] = self._any_of(case.task).ready.annotations(settings)
+        return self._trained_on[key]
 
     # --- predictions --------------------------------------------------------------------------------------------
 
@@ -202,10 +214,12 @@ class Runs:
 
 
 def _same(record: dict[str, Any], began: dict[str, Any], path: Path) -> dict[str, Any]:
-    for what in ("start", "config"):
-        if record[what] != began[what]:
+    for what in ("start", "labels", "config"):
+        if record.get(what, began[what]) != began[what]:
             if what == "start":
                 raise ValueError(f"{path} started from another checkpoint than is there now: give another --out")
+            if what == "labels":
+                raise ValueError(f"{path} was trained on other labels than are there now: give another --out")
             old, new = (text.splitlines() for text in (record[what], began[what]))
             changed = [line.partition(" = ")[0] for line in {*old} ^ {*new}]
             raise ValueError(

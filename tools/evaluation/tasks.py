@@ -232,10 +232,11 @@ class ReadyTask:
             )
 
     def annotations(self, settings: dict[str, Any]) -> str:
-        """SHA-256 of what predictions on a data set with these settings are compared with."""
+        """SHA-256 of what a data set with these settings says is in its images: the file, or all label maps."""
         digest = hashlib.sha256()
         if self.kind == "detection":
-            digest.update(Path(settings.get("data_root") or "", settings["ann_file"]).read_bytes())
+            path = Path(settings.get("data_root") or "", settings.get("ann_file") or "")
+            digest.update(path.read_bytes() if path.is_file() else b"")
             return digest.hexdigest()
         data = DATASETS.build({**copy.deepcopy(settings), "lazy_init": False})
         for i in range(len(data)):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import threading
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from evaluation.assembly import Contender
 from evaluation.locks import Busy, locked
 from evaluation.runs import Case, Runs
+from evaluation.tasks import ReadyTask
 from evaluation.work import work_through
-from small_tasks import NANO, entry_of
+from small_tasks import NANO, entry_of, task_of
 
 CASE = Case("detection", "e", "scratch", 1.0, 0)
 
@@ -110,6 +112,24 @@ def test_other_settings_need_another_folder(tmp_path, contender, ready, pretrain
     copy.write_bytes(copy.read_bytes() + b"x")
     with pytest.raises(ValueError, match=r"result.json started from another checkpoint than is there now"):
         runs(tmp_path, full, Commands()).train(case, 1.0, {})
+
+
+@pytest.mark.parametrize("kind", ["detection", "segmentation"])
+def test_other_labels_need_another_folder(tmp_path, write, digit_scenes, kind):
+    data = tmp_path / "data"
+    shutil.copytree(digit_scenes, data)
+
+    def train():
+        study = write(tasks={kind: task_of(kind, data)}, entries={"e": {"backbone": NANO}}, protocols=["scratch"])
+        contender = Contender(ReadyTask(study.tasks[kind], tmp_path), entry_of(NANO, protocols=["scratch"]))
+        these = Runs(tmp_path / "out", {(kind, "e"): contender}, run=Commands())
+        return these.train(CASE._replace(task=kind), 1.0, {})
+
+    assert train() == train()
+    file = data / ("train.json" if kind == "detection" else "train_labels/00003.png")
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(ValueError, match=r"result.json was trained on other labels than are there now: give another"):
+        train()
 
 
 def test_a_run_is_one_commands(tmp_path, contender):
