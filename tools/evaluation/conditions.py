@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
 from analysis import figures
@@ -43,8 +43,17 @@ def outcome_of(
     return Outcome(case, condition, runs.measured(case.task, key, "test").get(metric, math.nan))
 
 
-def condition_parts(rows: Sequence[Row], tested: Sequence[Outcome], metric: str) -> list[Table | Picture]:
-    """Tables and figures of one task: robustness, resolutions, test-time augmentation."""
+def condition_parts(
+    rows: Sequence[Row], tested: Sequence[Outcome], wanted: Sequence[Condition], metric: str
+) -> list[Table | Picture]:
+    """Tables and figures of one task: robustness, resolutions, test-time augmentation.
+
+    Args:
+        rows: Of the task.
+        tested: What has been tested of the task.
+        wanted: All conditions; sums over corruptions are of lines that have been tested under all of them.
+        metric: The task's.
+    """
     clean = {row.line: next(iter(row.seeds.values()))["metrics"].get(metric, math.nan) for row in rows}
     values: dict[str, dict[Line, dict[Any, float]]] = {}
     reasons: dict[str, set[str]] = {}
@@ -54,7 +63,8 @@ def condition_parts(rows: Sequence[Row], tested: Sequence[Outcome], metric: str)
             reasons.setdefault(t.condition.analysis, set()).add(t.value)
         elif line in clean:
             values.setdefault(t.condition.analysis, {}).setdefault(line, {})[t.condition.name] = t.value
-    parts = [*_robustness(clean, values.get("robustness", {}), metric)]
+    asked = {condition.name for condition in wanted if condition.analysis == "robustness"}
+    parts = [*_robustness(clean, values.get("robustness", {}), asked, metric)]
     for analysis, title, explained in _OTHERS:
         found = values.get(analysis, {})
         names = sorted({name for each in found.values() for name in each})
@@ -73,15 +83,16 @@ def condition_parts(rows: Sequence[Row], tested: Sequence[Outcome], metric: str)
 
 
 def _robustness(
-    clean: dict[Line, float], found: dict[Line, dict[Any, float]], metric: str
+    clean: dict[Line, float], found: dict[Line, dict[Any, float]], asked: Set[Any], metric: str
 ) -> Iterator[Table | Picture]:
     cells, corrupted = [], {}
+    partly = [name_of(line) for line, each in found.items() if each.keys() < asked]
     for line, each in found.items():
+        if name_of(line) in partly:
+            continue
         values: dict[str, list[float]] = {}
         for (name, _), value in sorted(each.items()):
             values.setdefault(name, []).append(value)
-        if len(set(map(len, values.values()))) > 1:
-            continue  # some are missing
         corrupted[name_of(line)] = values
         sums = robustness(clean[line], values)
         groups = [f"{sums.by_group[g]:.1f}" if g in sums.by_group else "-" for g in CORRUPTIONS]
@@ -89,7 +100,10 @@ def _robustness(
         cells.append([name_of(line), f"{sums.clean:.1f}", f"{sums.mpc:.1f}", f"{sums.rpc:.0f}", *groups, severities])
     if cells:
         head = ["line", "clean", "mPC", "rPC (%)", *CORRUPTIONS, "by severity"]
-        note = f"{metric} of the first seed. mPC: mean over corruptions and severities; rPC: mPC / clean."
+        numbers = f"{len({name for name, _ in asked})} corruptions and {len({s for _, s in asked})} severities"
+        note = f"{metric} of the first seed. mPC: mean over {numbers}; rPC: mPC / clean."
+        if partly:
+            note += f" Left out, as some tests are missing: {'; '.join(partly)}."
         yield Table("Robustness", head, cells, note)
         curves = figures.corruption_curves({name_of(n): v for n, v in clean.items()}, corrupted, metric)
         yield Picture("", curves, f"{metric} over the severity of each corruption; 0 is clean.")

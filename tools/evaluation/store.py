@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,20 @@ def code_version() -> str:
     for name in _OTHERS:
         digest.update(f"{name} {_version(name)}\n".encode())
     return digest.hexdigest()
+
+
+def imported_code(config: dict[str, Any]) -> str:
+    """A hash of the modules that a config imports beside those of :func:`code_version`; nothing where there are none."""
+    imports = (config.get("custom_imports") or {}).get("imports") or []
+    names = [imports] if isinstance(imports, str) else imports
+    files = [_source(name) for name in names if name.partition(".")[0] not in _OWN]
+    sources = [path.read_bytes() for path in files if path]
+    return hashlib.sha256(b"\0".join(sources)).hexdigest() if sources else ""
+
+
+def _source(name: str) -> Path | None:
+    spec = find_spec(name)
+    return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
 
 
 def _version(name: str) -> str:
@@ -109,7 +124,8 @@ class Store:
         Raises:
             evaluation.locks.Busy: Another command is at it.
         """
-        key = prediction_key(config, sha256(checkpoint), annotations[1], code_version())
+        code = code_version() + imported_code(config)
+        key = prediction_key(config, sha256(checkpoint), annotations[1], code)
         place = self.folder / key
         if (place / "record.json").is_file():
             return key

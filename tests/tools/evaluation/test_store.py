@@ -46,6 +46,19 @@ def test_the_code_is_that_on_the_disk(tmp_path, monkeypatch):
         tool.code_version.cache_clear()
 
 
+def test_modules_that_a_config_imports_are_code_too(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_network.py").write_text("x = 1")
+
+    def of(*imports):
+        return tool.imported_code({"custom_imports": {"imports": list(imports)}})
+
+    assert tool.imported_code(CONFIG) == of("backbones.openmmlab") == ""
+    first = of("backbones.openmmlab", "my_network")
+    (tmp_path / "my_network.py").write_text("x = 2")
+    assert first != of("my_network") != "" and of("my_network") == of("my_network")
+
+
 @pytest.fixture
 def checkpoint(tmp_path):
     path = tmp_path / "a.pth"
