@@ -43,7 +43,7 @@ def code_version() -> str:
 
 
 def imported_code(config: dict[str, Any]) -> str:
-    """A hash of the modules that a config imports beside those of :func:`code_version`; nothing where there are none."""
+    """A hash of the modules that a config imports beside those of :func:`code_version`, if there are any."""
     imports = (config.get("custom_imports") or {}).get("imports") or []
     names = [imports] if isinstance(imports, str) else imports
     files = [_source(name) for name in names if name.partition(".")[0] not in _OWN]

@@ -47,7 +47,7 @@ def test_detector(folder, predict, with_model, trained, tmp_path):
     assert pictures["deep/b.png"] == "pictures/deep/b.png.jpg" and pictures["deep/b.bmp"] == "pictures/deep/b.bmp.jpg"
     for image in record["images"]:
         assert cv2.imread(str(out / image["picture"])).shape == (image["height"], image["width"], 3)
-    assert not list(out.rglob("*.part")) and not (out / "labels").exists()
+    assert not list(out.rglob("*.part*")) and not (out / "labels").exists()
 
     read_safely()
     model = init_detector(str(trained["detection"][0]), str(trained["detection"][1]), device="cpu")
