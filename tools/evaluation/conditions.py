@@ -24,23 +24,31 @@ class Outcome(NamedTuple):
     value: float | str
 
 
-def items(found: dict[Case, Found], wanted: Sequence[Condition]) -> list[tuple[Case, int]]:
-    """What is to be tested: the first seed of each line, and the number of a condition."""
+def items(found: dict[Case, Found], wanted: Sequence[Condition]) -> list[tuple[Case, tuple[int, ...]]]:
+    """What is tested by one process each: the first seed of a line, and the numbers of some conditions.
+
+    These are the severities of one corruption; others are alone.
+    """
     first: dict[tuple[Any, ...], Case] = {}
     for case in sorted(found, key=lambda case: case.seed):
         first.setdefault(case[:4], case)
-    return [(case, number) for case in first.values() for number in range(len(wanted))]
+    together: dict[tuple[Any, ...], list[int]] = {}
+    for number, condition in enumerate(wanted):
+        name = condition.name[:1] if condition.analysis == "robustness" else condition.name
+        together.setdefault((condition.analysis, *name), []).append(number)
+    return [(case, tuple(numbers)) for case in first.values() for numbers in together.values()]
 
 
-def outcome_of(
-    runs: Runs, case: Case, found: Found, condition: Condition, environment: dict[str, str], metric: str
-) -> Outcome:
-    """Test a case under a condition; where its config does not allow that, say so in the place of the metric."""
+def outcomes_of(
+    runs: Runs, case: Case, found: Found, wanted: Sequence[Condition], environment: dict[str, str], metric: str
+) -> list[Outcome]:
+    """Test a case under conditions; where its config does not allow them, say so in the place of the metric."""
     try:
-        key = runs.predict(case, found.rate, "test", environment, condition.changed)
+        keys = runs.predict(case, found.rate, "test", environment, [condition.changed for condition in wanted])
     except ValueError as error:
-        return Outcome(case, condition, str(error))
-    return Outcome(case, condition, runs.measured(case.task, key, "test").get(metric, math.nan))
+        return [Outcome(case, condition, str(error)) for condition in wanted]
+    metrics = [runs.measured(case.task, key, "test").get(metric, math.nan) for key in keys]
+    return [Outcome(case, condition, value) for condition, value in zip(wanted, metrics, strict=True)]
 
 
 def condition_parts(
@@ -97,7 +105,16 @@ def _robustness(
         sums = robustness(clean[line], values)
         groups = [f"{sums.by_group[g]:.1f}" if g in sums.by_group else "-" for g in CORRUPTIONS]
         severities = ", ".join(f"{v:.1f}" for v in sums.by_severity)
-        cells.append([name_of(line), f"{sums.clean:.1f}", f"{sums.mpc:.1f}", f"{sums.rpc:.0f}", *groups, severities])
+        cells.append(
+            [
+                name_of(line),
+                f"{sums.clean:.1f}",
+                f"{sums.mpc:.1f}",
+                "-" if math.isnan(sums.rpc) else f"{sums.rpc:.0f}",
+                *groups,
+                severities,
+            ]
+        )
     if cells:
         head = ["line", "clean", "mPC", "rPC (%)", *CORRUPTIONS, "by severity"]
         numbers = f"{len({name for name, _ in asked})} corruptions and {len({s for _, s in asked})} severities"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 from evaluation.analyses import Condition
-from evaluation.conditions import Outcome, condition_parts
+from evaluation.conditions import Outcome, condition_parts, items
 from evaluation.parts import best_lines
 from evaluation.results import Line, Row, differences
 from evaluation.runs import Case
@@ -90,6 +90,14 @@ def test_the_best_line_of_each_entry(rows):
 
 def outcome(entry, analysis, name, value):
     return Outcome(Case("seg", entry, "full", 1.0, 0), Condition(analysis, name, None), value)
+
+
+def test_the_severities_of_a_corruption_are_tested_together_by_the_first_seed():
+    names = [("robustness", ("fog", 1)), ("robustness", ("fog", 2)), ("robustness", ("snow", 1)), ("tta", ())]
+    wanted = [Condition(analysis, name, None) for analysis, name in (*names, ("resolutions", (2.0,)))]
+    first, other = Case("seg", "a", "full", 1.0, 3), Case("seg", "b", "full", 1.0, 4)
+    found = {first._replace(seed=4): None, first: None, other: None}
+    assert items(found, wanted) == [(case, of) for case in (first, other) for of in ((0, 1), (2,), (3,), (4,))]
 
 
 def test_conditions_beside_clean_images(rows):

@@ -34,6 +34,7 @@ def content(digit_scenes, pretrained):
 
 def in_a_fork(commands):
     def run(command, log, environment=None, name=""):
+        log.parent.mkdir(parents=True, exist_ok=True)
         commands.append([Path(command[1]).name, Path(command[2]).parent.name])
         done = run_forked([command[0], ROOT / command[1], *command[2:]], log.parent)
         log.write_text(done.stdout + done.stderr)
@@ -48,7 +49,7 @@ def test_from_the_file_to_the_report(write, content, tmp_path):
     commands = []
     study.runs.run = in_a_fork(commands)
     assert study.run(1) == []
-    assert [name for name, _ in commands] == ["train.py", "test.py"] * 2
+    assert [name for name, _ in commands] == ["train.py", "store_predictions.py"] * 2
     markdown = study.report()
     for heading in (
         "## detection",
