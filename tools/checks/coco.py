@@ -86,12 +86,16 @@ def _complete(entries: list[Any], part: str, view: View, findings: Findings) -> 
     whole = []
     for place, entry in enumerate(entries):
         keys = entry if isinstance(entry, dict) else {}
-        wrong = [key for key, kind in _READ[part].items() if not isinstance(keys.get(key), kind)]
+        wrong = [key for key, kind in _READ[part].items() if not _fits(keys.get(key), kind)]
         if wrong:
             findings.add("entry-incomplete", view.split, f"{part}[{place}]: {', '.join(wrong)}")
         else:
             whole.append(entry)
     return whole
+
+
+def _fits(value: Any, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _check_ids(part: str, entries: Iterable[dict[str, Any]], view: View, findings: Findings) -> None:

@@ -71,6 +71,7 @@ BROKEN = {
         (of_first(bbox=[1, 2, 3]), "bbox [1, 2, 3]"),
         (of_first(bbox=[1, 2, 3, None]), "bbox [1, 2, 3, None]"),
         (lambda r: r["images"][0].pop("width"), "images[0]: width"),
+        (lambda r: r["images"][0].update(height=float("nan")), "images[0]: height"),
         (lambda r: r["categories"].append("cat"), "categories[2]: id, name"),
     ],
     "size-differs": [(lambda r: r["images"][0].update(width=40), "0.png: 40 x 24 annotated, 32 x 24 loaded")],
