@@ -94,7 +94,7 @@ def all_costs(study: RunningStudy, rows: Sequence[Row]) -> dict[str, Any]:
             key = tables.cost_key(row)
             if key not in kept["models"]:
                 contender = study.contenders[row.line.task, row.line.entry]
-                kept["models"][key] = model_costs(contender, row.line.protocol)
+                kept["models"][key] = model_costs(contender, row.line.protocol, next(iter(row.seeds)))
         for task in study.tasks:
             nets = {entry: c.net for (t, entry), c in study.contenders.items() if t == task}
             if not nets.keys() <= kept["speeds"].get(task, {}).keys():

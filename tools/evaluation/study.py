@@ -66,7 +66,8 @@ class RunningStudy:
         """What is sure to fail fails now, before anything runs."""
         for contender in self.contenders.values():
             seeds = self.study.seeds if "{seed}" in (contender.entry.checkpoint or "") else self.study.seeds[:1]
-            for seed in seeds:
+            searched = (0,) if contender.entry.searches else ()
+            for seed in dict.fromkeys((*searched, *seeds)):
                 contender.check_checkpoint(seed)
             contender.ready.check_data(contender.entry.searches, self.study.shares)
 
