@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 from files.arguments import existing_file
 from mmengine.device import get_device
+from training.commands import end_with_parent
 from training.openmmlab import add_common_arguments, build_runner, leaving_the_group, load_config
 from training.schedules import CheckLength
 
@@ -75,5 +76,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     with leaving_the_group():
         main()
