@@ -88,6 +88,12 @@ def test_there_are_configs():
     assert {*SMALL[:4], *families} == {name.split("/")[0] for name in CONFIGS}
 
 
+def test_classes_of_blood_cells_are_in_the_order_of_the_converter():
+    """mmdet numbers labels in the order of the file, and names them in that of the config."""
+    classes = Config.fromfile(FOLDER / "bccd/retinanet_vheat-n_fpn.py").metainfo.classes
+    assert classes == tuple(sorted(classes))
+
+
 @pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``:UserWarning")  # mmseg's own base leaves it open
 @pytest.mark.filterwarnings("ignore:`reduce_zero_label` will be deprecated:UserWarning")  # likewise
 @pytest.mark.parametrize("name", CONFIGS)

@@ -13,9 +13,11 @@ import torch
 from checks.report import check_config
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
+from prediction.models import image_pipeline
 from training.openmmlab import build_runner, load_config
 
 import backbones  # noqa: F401  registers the networks
+from backbones.openmmlab.export import describe
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/your-data.md"
 #: What is changed: iterations and batches are few, and the checkpoint must fit without resizing.
@@ -39,7 +41,7 @@ def here(tmp_path, monkeypatch, weights):
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         record = {"images": [], "annotations": [], "categories": []}
-        record["categories"] = [{"id": i, "name": name} for i, name in ((9, "dog"), (40, "emu"), (5, "cat"))]
+        record["categories"] = [{"id": i, "name": name} for i, name in ((9, "cat"), (40, "emu"), (5, "dog"))]
         for folder in (split, f"{split}_labels"):
             (tmp_path / "my_data" / folder).mkdir(parents=True)
         for image in range(2):
@@ -95,5 +97,7 @@ def test_a_config_of_the_page_is_checked_and_trains(here, weights, name, metric,
     runner.register_hook(seen)
     runner.train()
     assert metric in seen.metrics and (here / "work/iter_2.pth").is_file()
+    told = describe(runner.model, image_pipeline(config), (), ())  # tools/predict.py takes its exported file
+    assert told["other_steps"] == "[]" and json.loads(told["resize"])["scale"] == [320, 240]
     shared = [key for key in seen.backbone if key in weights]
     assert len(shared) > 100 and all(torch.equal(seen.backbone[key], weights[key]) for key in shared)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 
 from files.arguments import existing_folder
+from training.commands import end_with_parent
 from training.openmmlab import leaving_the_group
 from training.train_command import add_train_arguments, train
 
@@ -29,5 +30,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     with leaving_the_group():
         main()

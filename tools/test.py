@@ -11,6 +11,7 @@ import argparse
 
 from files.arguments import any_path, existing_file
 from mmengine.evaluator import DumpResults
+from training.commands import end_with_parent
 from training.openmmlab import add_common_arguments, build_runner, leaving_the_group, load_config
 from training.testing import augment, draw
 
@@ -46,5 +47,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     with leaving_the_group():
         main()

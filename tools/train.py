@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 
+from training.commands import end_with_parent
 from training.openmmlab import leaving_the_group
 from training.train_command import add_train_arguments, train
 
@@ -22,5 +23,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     with leaving_the_group():
         main()

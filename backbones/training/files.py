@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from backbones.weights.integrity import beside, recorded, sha256, verify
 
 __all__ = ["remove_checkpoint", "remove_parts", "write_checkpoint", "write_whole"]
 
-#: What a file is called until it is complete.
+#: What a file is called until it is complete, before a text of each writer's own.
 PART = ".part"
 #: What file systems say that flush no folders, some of networks among them.
 _NO_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
@@ -20,6 +21,8 @@ _NO_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 
 def write_whole(path: Path, write: Callable[[Path], object], check: Callable[[Path], object] | None = None) -> None:
     """Write a file under another name, flush and check it, and move it into place: it is there whole or not at all.
+
+    Where several write it at once, the last one's is there.
 
     Args:
         path: The file.
@@ -29,9 +32,12 @@ def write_whole(path: Path, write: Callable[[Path], object], check: Callable[[Pa
     Raises:
         Exception: What ``write`` or ``check`` raises; the old file is still there, and nothing else.
     """
-    part = path.with_name(path.name + PART)
+    # Each writer has its own. What torch saves depends on the name up to the last dot, which is the same for all.
+    part = path.with_name(f"{path.name}{PART}-{secrets.token_hex(4)}")
     try:
         write(part)
+        with contextlib.suppress(OSError):  # safetensors' own are for their owner alone
+            part.chmod(0o666 & ~_umask())
         _flush(part)
         if check is not None:
             check(part)
@@ -67,8 +73,16 @@ def remove_checkpoint(path: Path) -> None:
 
 def remove_parts(folder: Path) -> None:
     """Remove what killed writers have left."""
-    for part in folder.glob(f"*{PART}"):
-        part.unlink(missing_ok=True)
+    for pattern in (f"*{PART}", f"*{PART}-*"):
+        for part in folder.glob(pattern):
+            part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The permissions that new files do not get. There is no way to ask without setting."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _write_digests(path: Path, digests: list[str]) -> None:

@@ -5,6 +5,7 @@ model = dict(
     backbone=dict(type="VHeat", arch="tiny", img_size=224),
     neck=dict(type="mmdet.FPN", in_channels=[96, 192, 384, 768], out_channels=256, num_outs=5),
     mask=dict(type="RandomUnits", unit=32, ratio=0.6),
-    target_generator=dict(pixels=1.0, features=1.0),
+    # The floor of a unit's variance is for pixels less ImageNet's mean over its standard deviation.
+    target_generator=[dict(type="pixels", floor=2e-2), dict(type="features")],
     data_preprocessor=dict(type="PretrainingDataPreprocessor"),
 )

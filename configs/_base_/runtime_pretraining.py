@@ -13,7 +13,7 @@ default_hooks = dict(
 )
 custom_hooks = [dict(type="PretrainingHook"), dict(type="ReconstructionHook")]
 env_cfg = dict(mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0), dist_cfg=dict(backend="nccl"))
-randomness = dict(seed=0)
+randomness = dict(seed=0, diff_rank_seed=True)  # each process draws masks of its own
 log_level = "INFO"
 load_from = None
 resume = False

@@ -1,3 +1,3 @@
 # The same with pixels alone as the target, without a teacher: minutes on two CPU cores.
 _base_ = "itpn_vheat-nano-fpn_digit-scenes.py"
-model = dict(target_generator=dict(_delete_=True, pixels=1.0))
+model = dict(target_generator=[dict(type="pixels", floor=2e-2)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,22 +16,23 @@ Kind = Literal["bbox", "segm"]
 _FIELDS = {"bbox": "bbox", "segm": "segmentation"}
 
 
-def read(annotations: Path, results: Path, kind: Kind) -> tuple[COCO, COCO]:
+def read(annotations: Path, results: Path, kind: Kind, classes: Collection[str] | None = None) -> tuple[COCO, COCO]:
     """Truth and predictions, each as COCO's API takes them.
 
     Args:
         annotations: COCO annotations: images, annotations, categories.
         results: A list of ``{image_id, category_id, score, bbox | segmentation}``, boxes ``[x, y, w, h]``, masks RLE.
         kind: What is compared. Sizes of predictions are those of what is compared: areas of masks for ``"segm"``.
+        classes: Names of the categories that count, as those of a config that leaves others out; None is all.
 
     Raises:
-        ValueError: ``kind`` is neither, the results are no such list, or they name an image or category that the
-            annotations lack.
+        ValueError: ``kind`` is neither, the results are no such list, or they or ``classes`` name what the annotations
+            lack.
     """
     if kind not in _FIELDS:
         raise ValueError(f"kind must be one of {tuple(_FIELDS)}, got {kind!r}")
     records = json.loads(Path(results).read_text())
-    truth = COCO(str(annotations))
+    truth = COCO(_of_classes(json.loads(Path(annotations).read_text()), classes, annotations))
     names = Counter(category["name"] for category in truth.dataset["categories"])
     if repeated := [name for name, count in names.items() if count > 1]:
         raise ValueError(f"{annotations}: more than one category is called {repeated[0]!r}")
@@ -39,6 +41,17 @@ def read(annotations: Path, results: Path, kind: Kind) -> tuple[COCO, COCO]:
     fields = ("image_id", "category_id", "score", _FIELDS[kind])
     kept = [_checked(record, fields, truth, results) for record in records]
     return truth, truth.loadRes(kept)
+
+
+def _of_classes(record: dict[str, Any], classes: Collection[str] | None, path: Path) -> dict[str, Any]:
+    if classes is None:
+        return record
+    categories = [category for category in record["categories"] if category["name"] in classes]
+    if lacking := set(classes) - {category["name"] for category in categories}:
+        raise ValueError(f"{path} has no category {min(lacking)!r}")
+    ids = {category["id"] for category in categories}
+    annotations = [a for a in record["annotations"] if a["category_id"] in ids]
+    return {**record, "categories": categories, "annotations": annotations}
 
 
 def _checked(record: Any, fields: tuple[str, ...], truth: COCO, path: Path) -> dict[str, Any]:

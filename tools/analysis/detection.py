@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,12 +69,16 @@ def _mean(values: np.ndarray) -> float:
 
 
 def evaluate(
-    annotations: Path, results: Path, kind: Kind = "bbox", max_dets: Sequence[int] = (1, 10, 100)
+    annotations: Path,
+    results: Path,
+    kind: Kind = "bbox",
+    max_dets: Sequence[int] = (1, 10, 100),
+    classes: Collection[str] | None = None,
 ) -> Evaluation:
     """Evaluate stored detections by COCO's rules, with faster-coco-eval.
 
     Args:
-        annotations, results, kind: See :func:`analysis.coco_files.read`.
+        annotations, results, kind, classes: See :func:`analysis.coco_files.read`.
         max_dets: The detections of highest score per image and class that count for AR; for AP the last.
 
     Raises:
@@ -83,7 +87,7 @@ def evaluate(
     counts = tuple(max_dets)
     if not counts or list(counts) != sorted(set(counts)) or not all(isinstance(n, int) and n > 0 for n in counts):
         raise ValueError(f"max_dets must be ascending positive ints, got {max_dets!r}")
-    truth, found = read(annotations, results, kind)
+    truth, found = read(annotations, results, kind, classes)
     run = COCOeval_faster(truth, found, kind)
     run.params.maxDets = list(counts)
     run.evaluate()

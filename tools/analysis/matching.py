@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -45,10 +45,19 @@ class Match(NamedTuple):
 
 
 def read_scenes(
-    annotations: Path, results: Path, kind: Kind = "bbox", max_dets: int = 100
+    annotations: Path,
+    results: Path,
+    kind: Kind = "bbox",
+    max_dets: int = 100,
+    classes: Collection[str] | None = None,
 ) -> tuple[tuple[str, ...], list[Scene]]:
-    """The classes' names and all images, in the order of their ids; of each the best ``max_dets`` of a class."""
-    truth, found = read(annotations, results, kind)
+    """The classes' names and all images, in the order of their ids; of each the best ``max_dets`` of a class.
+
+    Args:
+        annotations, results, kind, classes: See :func:`analysis.coco_files.read`.
+        max_dets: Detections that count, per image and class.
+    """
+    truth, found = read(annotations, results, kind, classes)
     indices = {category: i for i, category in enumerate(sorted(truth.cats))}
     return class_names(truth), [_scene(truth, found, i, kind, indices, max_dets) for i in sorted(truth.imgs)]
 

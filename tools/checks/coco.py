@@ -36,6 +36,11 @@ def check_coco(view: View, findings: Findings) -> tuple[list[Picture], Counter[s
     for name in view.classes:
         if name not in names.values():
             findings.add("class-missing", view.split, f"{name} is not among {', '.join(map(str, names.values()))}")
+    listed = [category["name"] for category in parts["categories"] if category["name"] in view.classes]
+    if listed != list(view.classes) and sorted(listed) == sorted(view.classes):
+        findings.add(
+            "class-order", view.split, f"{', '.join(listed)} in the file, {', '.join(view.classes)} in the config"
+        )
     counts: Counter[str] = Counter()
     for annotation in parts["annotations"]:
         image, name = images.get(annotation["image_id"]), names.get(annotation["category_id"])
@@ -81,12 +86,16 @@ def _complete(entries: list[Any], part: str, view: View, findings: Findings) -> 
     whole = []
     for place, entry in enumerate(entries):
         keys = entry if isinstance(entry, dict) else {}
-        wrong = [key for key, kind in _READ[part].items() if not isinstance(keys.get(key), kind)]
+        wrong = [key for key, kind in _READ[part].items() if not _fits(keys.get(key), kind)]
         if wrong:
             findings.add("entry-incomplete", view.split, f"{part}[{place}]: {', '.join(wrong)}")
         else:
             whole.append(entry)
     return whole
+
+
+def _fits(value: Any, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _check_ids(part: str, entries: Iterable[dict[str, Any]], view: View, findings: Findings) -> None:

@@ -35,6 +35,10 @@ KINDS = {
     "class-missing": Kind(
         True, "a class that is no category of the file; mmdet then shifts all labels", "correct metainfo.classes"
     ),
+    "class-order": Kind(
+        True, "mmdet numbers labels in the order of the file, and names them in that of the config",
+        "write metainfo.classes in the order of the file",
+    ),
     "class-count": Kind(True, "a head of the model has another number of classes", "correct num_classes, or metainfo"),
     "truth-differs": Kind(
         True, "the metric reads another annotation file than the data set", "name the same ann_file in both"

@@ -59,11 +59,14 @@ class Contender:
         levels = strides if self.entry.config is not None else tuple(stride for _, stride in theirs)
         self.maps = Maps(channels, strides, levels, linear_layers(self.net))
         for protocol, rates in self.entry.rates.items():
+            if PROTOCOLS[protocol].linear and len(rates) > 1 and self.ready.metric == "mask AP":
+                raise ValueError(
+                    f"protocol {protocol!r} predicts no masks, and its learning rate would be chosen by mask AP: give "
+                    "it one rate, or the task another metric"
+                )
             config = self.model(protocol, None)
             for rate in rates:
                 _scale_rate(copy.deepcopy(config), rate, PROTOCOLS[protocol].of_backbone)
-        if "given" in self.entry.protocols:
-            check_whole(self.checkpoint(0), self.model("given", None), self.ready.classes)
 
     def checkpoint(self, seed: int) -> Path | None:
         """The file whose weights a run with this seed starts from, if it starts from any.
@@ -85,11 +88,15 @@ class Contender:
             ValueError: It does not fit.
         """
         path = self.checkpoint(seed)
-        if path is not None and any(PROTOCOLS[p].pretrained and p != "given" for p in self.entry.protocols):
-            try:
+        if path is None:
+            return
+        try:
+            if "given" in self.entry.protocols:
+                check_whole(path, self.model("given", None), self.ready.classes)
+            if any(PROTOCOLS[p].pretrained and p != "given" for p in self.entry.protocols):
                 load_backbone(self.backbone, path, self.ready.config.default_scope)
-            except ValueError as error:
-                raise ValueError(f"{self.where}: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"{self.where}: {error}") from None
 
     def model(self, protocol: str, checkpoint: Path | None) -> Config:
         """A config with the model that a protocol trains.

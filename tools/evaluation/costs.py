@@ -15,13 +15,12 @@ from torch import nn
 from evaluation.assembly import Contender, parameters
 
 
-def model_costs(contender: Contender, protocol: str) -> dict[str, Any]:
+def model_costs(contender: Contender, protocol: str, seed: int) -> dict[str, Any]:
     """Of the whole model numbers that train and all, of its backbone those too and multiply-accumulates of one image.
 
     The image has the size of the first that is tested. Attention is counted as the matrix products that it is.
     """
-    checkpoint = contender.checkpoint(0)
-    config = contender.model(protocol, checkpoint)
+    config = contender.model(protocol, contender.checkpoint(seed))
     init_default_scope(config.default_scope)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

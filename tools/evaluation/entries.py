@@ -241,5 +241,8 @@ def _checkpoint(value: Any, name: str, folder: Path) -> str:
         raise ValueError(f"{name}: only {{task}} and {{seed}} are filled in, got {value!r}") from None
     if example == value:
         return str(_file(value, name, folder))
-    base = folder if (folder / Path(value).parts[0]).exists() else ROOT
-    return str(base / Path(value).expanduser())
+    path = Path(value).expanduser()
+    if path.is_absolute():
+        return str(path)
+    there = any(folder.glob(value.format(task="*", seed="*")))
+    return str((folder if there else ROOT) / path)

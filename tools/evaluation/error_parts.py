@@ -44,7 +44,8 @@ def errors(study: RunningStudy, name: str, rows: Sequence[Row], best: Sequence[R
         if not mine:
             continue
         analysed = {
-            row.line: [_analysed(study, s["predictions"], truth, kind) for s in row.seeds.values()] for row in mine
+            row.line: [_analysed(study, s["predictions"], truth, kind, task.classes) for s in row.seeds.values()]
+            for row in mine
         }
         cells = []
         for row in mine:
@@ -57,12 +58,12 @@ def errors(study: RunningStudy, name: str, rows: Sequence[Row], best: Sequence[R
         parts.append(Picture("", figures.error_bars(bars), "The first seed of each entry's best line."))
     for row in best:
         results = results_files(place(_first(row)))["bbox"]
-        _, scenes = read_scenes(truth, results)
-        matrix = figures.confusion_matrix(detection_confusion(scenes, len(task.classes)), task.classes)
+        classes, scenes = read_scenes(truth, results, classes=task.classes)
+        matrix = figures.confusion_matrix(detection_confusion(scenes, len(classes)), classes)
         caption = f"{name_of(row.line)}, first seed; boxes with a score of 0.3 or more, IoU 0.5."
         parts.append(Picture("Confusion" if row is best[0] else "", matrix, caption))
     for row in best:
-        curves = evaluate(truth, results_files(place(_first(row)))["bbox"]).curves()
+        curves = evaluate(truth, results_files(place(_first(row)))["bbox"], classes=task.classes).curves()
         figure = figures.precision_recall(curves, "boxes, IoU 0.5")
         title = "Precision over recall" if row is best[0] else ""
         parts.append(Picture(title, figure, f"{name_of(row.line)}, first seed."))
@@ -74,10 +75,10 @@ def _first(row: Row) -> str:
     return str(next(iter(row.seeds.values()))["predictions"])
 
 
-def _analysed(study: RunningStudy, key: str, truth: Path, kind: Kind) -> ErrorAnalysis:
+def _analysed(study: RunningStudy, key: str, truth: Path, kind: Kind, classes: Sequence[str]) -> ErrorAnalysis:
     def make(place: Path) -> dict[str, Any]:
-        classes, scenes = read_scenes(truth, results_files(place)[kind], kind)
-        found = error_analysis(scenes, classes)
+        names, scenes = read_scenes(truth, results_files(place)[kind], kind, classes=classes)
+        found = error_analysis(scenes, names)
         return {"ap": found.ap, "gains": found.gains, "counts": found.counts}
 
     return ErrorAnalysis(**study.runs.store.kept(key, f"errors-{kind}", make))

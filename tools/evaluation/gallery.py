@@ -49,16 +49,18 @@ CAPTIONS = {
 
 def _detections(ready: ReadyTask, settings: dict[str, Any], place: Path, count: int) -> Figure:
     annotations, results = annotation_file(settings), results_files(place)["bbox"]
-    classes, scenes = read_scenes(annotations, results)
+    classes, scenes = read_scenes(annotations, results, classes=ready.classes)
     by_id = {scene.image: scene for scene in scenes}
     worst = worst_first(image_scores(scenes, SCORE))[:count]
     coco, found = json.loads(annotations.read_text()), json.loads(results.read_text())
     names = {image["id"]: image["file_name"] for image in coco["images"]}
+    counted = {category["id"] for category in coco["categories"] if category["name"] in classes}
+    drawn = [a for a in coco["annotations"] if a["category_id"] in counted]
     folder = Path(settings.get("data_root") or "", (settings.get("data_prefix") or {}).get("img", ""))
     figure, axes = _grid(2, len(worst))
     for column, score in zip(axes.T, worst, strict=True):
         image, scene = _read(folder / names[score.image]), by_id[score.image]
-        truth = [a["bbox"] for a in coco["annotations"] if a["image_id"] == score.image]
+        truth = [a["bbox"] for a in drawn if a["image_id"] == score.image]
         detected = sorted((r for r in found if r["image_id"] == score.image), key=lambda r: -r["score"])
         partner, ignored = match(scene)
         seen = {int(p) for p, s in zip(partner, scene.scores, strict=True) if p >= 0 and s >= SCORE}

@@ -48,11 +48,11 @@ def measure(ready: ReadyTask, settings: dict[str, Any], place: Path) -> dict[str
         return {**{n: found[n] for n in ("mIoU", "mAcc", "aAcc")}, "classes": {"IoU": found["IoU"]}}
     metrics: dict[str, Any] = {"classes": {}}
     for kind, path in results_files(place).items():
-        evaluation = evaluate(annotation_file(settings), path, kind)
+        evaluation = evaluate(annotation_file(settings), path, kind, classes=ready.classes)
         numbers = evaluation.metrics()
         metrics |= {f"{KINDS[kind]} {ours}": numbers[theirs] for theirs, ours in _NAMES.items()}
         of_class = {name: values["AP"] for name, values in evaluation.per_class().items()}
-        metrics["classes"][f"{KINDS[kind]} AP"] = {name: of_class[name] for name in ready.classes if name in of_class}
+        metrics["classes"][f"{KINDS[kind]} AP"] = {name: of_class[name] for name in ready.classes}
     return metrics
 
 

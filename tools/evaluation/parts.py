@@ -9,6 +9,7 @@ import numpy as np
 from analysis import figures
 
 from evaluation import tables
+from evaluation.analyses import conditions
 from evaluation.conditions import condition_parts
 from evaluation.error_parts import errors
 from evaluation.gallery import CAPTIONS, gallery, overview
@@ -47,7 +48,7 @@ def task_parts(
         )
     if "errors" in asked:
         parts += errors(study, name, rows, best)
-    parts += condition_parts(rows, [t for t in study.tested if t.case.task == name], task.metric)
+    parts += condition_parts(rows, [t for t in study.tested if t.case.task == name], conditions(asked), task.metric)
     parts += _galleries(study, name, best)
     parts += [Picture(*each) for each in inside(study, best, asked)]
     return [part for part in parts if part is not None and (isinstance(part, Picture) or part.rows)]

@@ -81,7 +81,7 @@ def _standard(value: Any) -> Any:
 def all_costs(study: RunningStudy, rows: Sequence[Row]) -> dict[str, Any]:
     """Sizes and work of every protocol, and speeds of backbones, kept in costs.json.
 
-    What is there is not measured again. Speeds of a task are measured together, once all of its entries have results.
+    What is there is not measured again. Speeds of a task's entries are measured together, so all again for a new one.
     """
     path = study.folder / "costs.json"
     kept = json.loads(path.read_text()) if path.is_file() else {}
@@ -94,10 +94,10 @@ def all_costs(study: RunningStudy, rows: Sequence[Row]) -> dict[str, Any]:
             key = tables.cost_key(row)
             if key not in kept["models"]:
                 contender = study.contenders[row.line.task, row.line.entry]
-                kept["models"][key] = model_costs(contender, row.line.protocol)
+                kept["models"][key] = model_costs(contender, row.line.protocol, next(iter(row.seeds)))
         for task in study.tasks:
             nets = {entry: c.net for (t, entry), c in study.contenders.items() if t == task}
-            if set(kept["speeds"].get(task, {})) < set(nets):
+            if not nets.keys() <= kept["speeds"].get(task, {}).keys():
                 kept["speeds"][task] = speeds(nets, study.tasks[task].input_size)
     if json.dumps(kept) != before:
         write_json(path, kept)

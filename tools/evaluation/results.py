@@ -68,7 +68,7 @@ def collect(cases: Iterable[Case], found: Mapping[Case, Found], runs: Runs) -> l
             seed: {
                 "metrics": runs.measured(line.task, f.key, "test"),
                 "predictions": f.key,
-                "record": {k: v for k, v in f.record.items() if k not in ("config", "start")},
+                "record": {k: v for k, v in f.record.items() if k not in ("config", "start", "labels")},
             }
             for seed, f in there.items()
         }

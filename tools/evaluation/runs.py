@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,6 +77,7 @@ class Runs:
         self.folder, self.contenders, self.only_there, self.run = folder, contenders, only_there, run
         self.store = Store(folder / "predictions")
         self._annotations: dict[tuple[str, str], tuple[str, str]] = {}
+        self._trained_on: dict[tuple[str, float, int], str] = {}
 
     def place(self, case: Case, rate: float) -> Path:
         """The folder of a training."""
@@ -99,7 +100,8 @@ class Runs:
             return {"checkpoint": str(start), "sha256": sha256(start)}
         with _SCOPE:
             config = contender.training(case.protocol, case.share, case.seed, rate)
-        began = {"config": config_text(config), "start": start and sha256(start)}
+            labels = self._labels(case, config)
+        began = {"config": config_text(config), "start": start and sha256(start), "labels": labels}
         result = folder / "result.json"
         if result.is_file():
             return _same(json.loads(result.read_text()), began, result)
@@ -126,6 +128,16 @@ class Runs:
             write_json(result, record)
             return record
 
+    def _labels(self, case: Case, config: dict[str, Any]) -> str:
+        """The hash of what a case trains on, looked at once."""
+        key = (case.task, case.share, case.seed)
+        if key not in self._trained_on:
+            settings = config["train_dataloader"]["dataset"]
+            while "dataset" in settings:
+                settings = settings["dataset"]
+            self._trained_on[key] = self._any_of(case.task).ready.annotations(settings)
+        return self._trained_on[key]
+
     # --- predictions --------------------------------------------------------------------------------------------
 
     def predict(
@@ -134,9 +146,10 @@ class Runs:
         rate: float,
         split: str,
         environment: dict[str, str],
-        change: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-    ) -> str:
-        """The key of the predictions of a training on the images that choose or are tested; ``change`` of the config.
+        changes: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = (dict,),
+    ) -> list[str]:
+        """The keys of the predictions of a training on the images that choose or are tested, for each change of the
+        config.
 
         Raises:
             As :meth:`train`.
@@ -144,14 +157,13 @@ class Runs:
         record, contender = self.train(case, rate, environment), self.contenders[case.task, case.entry]
         with _SCOPE:
             model = contender.model(case.protocol, contender.checkpoint(case.seed)).to_dict()
-            config = change(contender.testing(model, split))
+            configs = [change(contender.testing(model, split)) for change in changes]
             annotations = self.annotations(case.task, split)
         path = str(contender.ready.task.config.parent)
         environment = {**environment, "PYTHONPATH": os.pathsep.join([path, *_python_path()])}
         name = f"[{_short(case, rate)}]"
-        runs = _refuse if self.only_there else self.run
-        kind = contender.ready.kind
-        return self.store.predict(config, kind, Path(record["checkpoint"]), annotations, name, environment, runs)
+        kind, runs = contender.ready.kind, None if self.only_there else self.run
+        return self.store.predict(configs, kind, Path(record["checkpoint"]), annotations, name, environment, runs)
 
     def annotations(self, task: str, split: str) -> tuple[str, str]:
         """The file of COCO annotations that predictions are compared with, if it is one, and the hash of the truth."""
@@ -187,7 +199,7 @@ class Runs:
             return {}
 
         def score(rate: float) -> float:
-            key = self.predict(first, rate, "choose", environment)
+            (key,) = self.predict(first, rate, "choose", environment)
             return main_metric(self.measured(case.task, key, "choose"), contender.ready.metric)
 
         return search(score, rates, FACTOR, below=True)
@@ -198,14 +210,17 @@ class Runs:
         rates = self.contenders[case.task, case.entry].entry.rates[case.protocol]
         rate = best_rate(tried) if tried else rates[0]
         record = self.train(case, rate, environment)
-        return Found(rate, record, self.predict(case, rate, "test", environment), tried)
+        (key,) = self.predict(case, rate, "test", environment)
+        return Found(rate, record, key, tried)
 
 
 def _same(record: dict[str, Any], began: dict[str, Any], path: Path) -> dict[str, Any]:
-    for what in ("start", "config"):
-        if record[what] != began[what]:
+    for what in ("start", "labels", "config"):
+        if record.get(what, began[what]) != began[what]:
             if what == "start":
                 raise ValueError(f"{path} started from another checkpoint than is there now: give another --out")
+            if what == "labels":
+                raise ValueError(f"{path} was trained on other labels than are there now: give another --out")
             old, new = (text.splitlines() for text in (record[what], began[what]))
             changed = [line.partition(" = ")[0] for line in {*old} ^ {*new}]
             raise ValueError(
@@ -223,10 +238,6 @@ def _named(checkpoint: Path, path: Path) -> Path:
     except OSError:  # no links on this disk
         write_whole(path, lambda part: shutil.copyfile(checkpoint, part))
     return path
-
-
-def _refuse(command: list[str], log: Path, environment: dict[str, str] | None = None, name: str = "") -> float:
-    raise FileNotFoundError(f"predictions are missing: {log.parent.with_suffix('')}; run without --report-only")
 
 
 def _short(case: Case, rate: float) -> str:

@@ -8,9 +8,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,20 @@ def code_version() -> str:
     for name in _OTHERS:
         digest.update(f"{name} {_version(name)}\n".encode())
     return digest.hexdigest()
+
+
+def imported_code(config: dict[str, Any]) -> str:
+    """A hash of the modules that a config imports beside those of :func:`code_version`, if there are any."""
+    imports = (config.get("custom_imports") or {}).get("imports") or []
+    names = [imports] if isinstance(imports, str) else imports
+    files = [_source(name) for name in names if name.partition(".")[0] not in _OWN]
+    sources = [path.read_bytes() for path in files if path]
+    return hashlib.sha256(b"\0".join(sources)).hexdigest() if sources else ""
+
+
+def _source(name: str) -> Path | None:
+    spec = find_spec(name)
+    return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
 
 
 def _version(name: str) -> str:
@@ -87,57 +103,88 @@ class Store:
 
     def predict(
         self,
-        config: dict[str, Any],
+        configs: Sequence[dict[str, Any]],
         kind: str,
         checkpoint: Path,
         annotations: tuple[str, str],
         name: str,
         environment: dict[str, str] | None = None,
-        run: Callable[..., float] = run,
-    ) -> str:
-        """Predict, unless that has been done: the key of the predictions.
+        run: Callable[..., float] | None = run,
+    ) -> list[str]:
+        """Predict by each config, all in one process, unless that has been done: the keys of the predictions.
 
         Args:
-            config: That predicts; its evaluator is set here.
+            configs: That predict; their evaluator is set here.
             kind: ``"detection"`` or ``"segmentation"``.
             checkpoint: The weights.
             annotations: The file of COCO annotations, or nothing for segmentation, and the hash of what they are.
             name: What is said while it runs.
             environment: Of the command.
-            run: How a command is run.
+            run: How a command is run; None runs nothing.
 
         Raises:
-            evaluation.locks.Busy: Another command is at it.
+            FileNotFoundError: They are not there, and nothing may be run.
+            evaluation.locks.Busy: Another command is at one of them.
+            SystemExit: One has failed; the others are kept.
         """
-        key = prediction_key(config, sha256(checkpoint), annotations[1], code_version())
-        place = self.folder / key
-        if (place / "record.json").is_file():
-            return key
-        with locked(self.folder / f"{key}.lock"):
-            if (place / "record.json").is_file():
-                return key
-            part = self.folder / f"{key}.part"
+        weights = sha256(checkpoint)
+        keys = [prediction_key(c, weights, annotations[1], code_version() + imported_code(c)) for c in configs]
+        if all(map(self._is_there, keys)):
+            return keys
+        if run is None:
+            missing = next(key for key in keys if not self._is_there(key))
+            raise FileNotFoundError(f"predictions are missing: {self.folder / missing}; run without --report-only")
+        with ExitStack() as locks:
+            for key in sorted(set(keys)):
+                if not self._is_there(key):
+                    locks.enter_context(locked(self.folder / f"{key}.lock"))
+            wanted = {key: config for key, config in zip(keys, configs, strict=True) if not self._is_there(key)}
+            if wanted:
+                self._predict(wanted, kind, checkpoint, annotations[0], name, environment, run)
+        return keys
+
+    def _predict(
+        self,
+        wanted: dict[str, dict[str, Any]],
+        kind: str,
+        checkpoint: Path,
+        truth: str,
+        name: str,
+        environment: dict[str, str] | None,
+        run: Callable[..., float],
+    ) -> None:
+        parts = {key: self.folder / f"{key}.part" for key in wanted}
+        for key, part in parts.items():
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             if kind == "detection":
-                evaluator = {"type": "CocoMetric", "ann_file": annotations[0], "outfile_prefix": str(part / "found")}
+                evaluator = {"type": "CocoMetric", "ann_file": truth, "outfile_prefix": str(part / "found")}
             else:
                 evaluator = {"type": "IoUMetric", "output_dir": str(part / "labels")}
-            whole = {**config, "test_evaluator": {**evaluator, "format_only": True}}
-            write_config(whole, part / "config.py")
-            say(f"{name} testing")
-            command = [sys.executable, "tools/test.py", str(part / "config.py"), str(checkpoint)]
-            seconds = run([*command, "--work-dir", str(part / "run")], part / "test.log", environment, name)
-            self._check(part, kind)
-            write_json(part / "record.json", {"seconds": seconds, "commit": commit(), "checkpoint": str(checkpoint)})
-            shutil.rmtree(place, ignore_errors=True)
-            os.replace(part, place)
-        return key
+            write_config({**wanted[key], "test_evaluator": {**evaluator, "format_only": True}}, part / "config.py")
+        say(f"{name} testing" + f" {len(parts)} times" * (len(parts) > 1))
+        log = self.folder / "logs" / f"{next(iter(parts))}.log"
+        command = [sys.executable, "tools/store_predictions.py", str(checkpoint), *map(str, parts.values())]
+        try:
+            run(command, log, environment, name)
+        finally:
+            for key, part in parts.items():
+                if (part / "done.json").is_file():
+                    seconds = json.loads((part / "done.json").read_text())["seconds"]
+                    self._keep(key, part, kind, {"seconds": seconds, "commit": commit(), "checkpoint": str(checkpoint)})
+        if missing := [part for part in parts.values() if part.is_dir()]:
+            raise FileNotFoundError(f"tools/store_predictions.py has left no predictions in {missing[0]}; see {log}")
 
-    def _check(self, folder: Path, kind: str) -> None:
-        found = list(folder.glob("found.*.json" if kind == "detection" else "labels/*.png"))
-        if not found:
-            raise FileNotFoundError(f"tools/test.py has left no predictions in {folder}; see {folder / 'test.log'}")
+    def _keep(self, key: str, part: Path, kind: str, record: dict[str, Any]) -> None:
+        """Move complete predictions into place."""
+        if not list(part.glob("found.*.json" if kind == "detection" else "labels/*.png")):
+            return
+        write_json(part / "record.json", record)
+        shutil.rmtree(self.folder / key, ignore_errors=True)
+        os.replace(part, self.folder / key)
+
+    def _is_there(self, key: str) -> bool:
+        return (self.folder / key / "record.json").is_file()
 
     def place(self, key: str) -> Path:
         """The folder of predictions.
@@ -146,7 +193,7 @@ class Store:
             FileNotFoundError: They are not there.
         """
         place = self.folder / key
-        if not (place / "record.json").is_file():
+        if not self._is_there(key):
             raise FileNotFoundError(f"predictions are missing: {place}; run again without --report-only")
         return place
 

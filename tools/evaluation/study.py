@@ -12,7 +12,7 @@ from files.whole import write_json
 from evaluation.analyses import conditions
 from evaluation.assembly import Contender
 from evaluation.checks import one_of
-from evaluation.conditions import Outcome, items, outcome_of
+from evaluation.conditions import Outcome, items, outcomes_of
 from evaluation.entries import Study
 from evaluation.locks import locked
 from evaluation.results import Row, collect
@@ -66,7 +66,8 @@ class RunningStudy:
         """What is sure to fail fails now, before anything runs."""
         for contender in self.contenders.values():
             seeds = self.study.seeds if "{seed}" in (contender.entry.checkpoint or "") else self.study.seeds[:1]
-            for seed in seeds:
+            searched = (0,) if contender.entry.searches else ()
+            for seed in dict.fromkeys((*searched, *seeds)):
                 contender.check_checkpoint(seed)
             contender.ready.check_data(contender.entry.searches, self.study.shares)
 
@@ -104,14 +105,15 @@ class RunningStudy:
         lines = [f"{case}: {why}" for case, why in failed.items()]
         wanted = conditions(self.study.analyses)
 
-        def test(item: tuple[Case, int], environment: dict[str, str]) -> None:
-            case, number = item
+        def test(item: tuple[Case, tuple[int, ...]], environment: dict[str, str]) -> None:
+            case, those = item[0], [wanted[number] for number in item[1]]
             metric = self.tasks[case.task].metric
-            self.tested.append(outcome_of(self.runs, case, self.found[case], wanted[number], environment, metric))
+            self.tested += outcomes_of(self.runs, case, self.found[case], those, environment, metric)
 
         failed_tests = work_through(items(self.found, wanted), test, places)
-        for (case, number), why in failed_tests.items():
-            lines.append(f"{case}, {wanted[number].analysis} {wanted[number].name}: {why}")
+        for (case, numbers), why in failed_tests.items():
+            names = ", ".join(" ".join(map(str, wanted[number].name)) for number in numbers)
+            lines.append(f"{case}, {wanted[numbers[0]].analysis} {names}: {why}")
         return lines
 
     def rows(self) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -35,8 +36,8 @@ class Table:
         return "\n\n".join(part for part in (f"### {self.title}", markdown(self.head, self.rows), self.note) if part)
 
     def html(self) -> str:
-        """The same as HTML; the note is text without markup."""
-        note = f"<p>{self.note}</p>" if self.note else ""
+        """The same as HTML."""
+        note = f"<p>{escape(self.note)}</p>" if self.note else ""
         return f"<h3>{self.title}</h3><div class='wide'>{html(self.head, self.rows)}</div>{note}"
 
 

@@ -66,12 +66,19 @@ class ReadyTask:
             self._coco_file(self.task.test)
             if min(shares) < 1 or (chooses and self.task.choose != "val"):
                 self._coco_file("train")
+            for split in {"train", self.task.test, *(["val"] if chooses and self.task.choose == "val" else [])}:
+                self._check_classes(split)
         else:
             names = [Path(self.tested.get_data_info(i)["img_path"]).stem for i in range(len(self.tested))]
             if len(set(names)) < len(names):
                 raise ValueError(f"tasks.{self.task.name}: two images that are tested are called {_twice(names)}")
         if chooses:
-            self.choose_settings()
+            loader, changed = self.choose_settings()
+            chosen = self._files({**self.settings(loader), **changed})
+            if shared := chosen & self._files(self.settings(self.task.test)):
+                what = "the images" if shared == chosen else f"{len(shared)} images, such as {min(shared)},"
+                where = f"{'val' if self.task.choose == 'val' else 'train'}_dataloader"
+                raise ValueError(f"tasks.{self.task.name}.choose: {what} of {where} are those that are tested")
 
     # --- data ---------------------------------------------------------------------------------------------------
 
@@ -168,14 +175,12 @@ class ReadyTask:
         """The loader that choosing is like, and what changes in its data set.
 
         Raises:
-            ValueError: The task does not say what chooses, or it is what is tested.
+            ValueError: The task does not say what chooses.
         """
         choose, name = self.task.choose, f"tasks.{self.task.name}"
         if choose is None:
             raise ValueError(f"{name}.choose is missing: learning rates are searched, on images that are not tested")
         if choose == "val":
-            if self.task.test == "val" or self._place("val") == self._place("test"):
-                raise ValueError(f"{name}.choose: the images of val_dataloader are those that are tested")
             return "val", {}
         source = self.settings("train")
         taken = {
@@ -183,9 +188,10 @@ class ReadyTask:
         }
         return self.task.test, {**taken, "indices": None, **self._listed("train", self.images[1], "choose")}
 
-    def _place(self, split: str) -> list[Any]:
-        settings = self.settings(split)
-        return [settings.get(key) for key in ("data_root", "ann_file", "data_prefix", "indices")]
+    def _files(self, settings: dict[str, Any]) -> set[Path]:
+        """The images of a data set with these settings."""
+        data = DATASETS.build({**copy.deepcopy(settings), "lazy_init": False})
+        return {Path(data.get_data_info(i)["img_path"]).resolve() for i in range(len(data))}
 
     def _listed(self, split: str, names: list[str], stem: str) -> dict[str, Any]:
         """Write down images, as annotations of these alone or as a list of names, and read the data from there."""
@@ -212,11 +218,25 @@ class ReadyTask:
             raise ValueError(f"{reads}; shares, held-out images and results need COCO annotations (.json)")
         return path.absolute()
 
+    def _check_classes(self, split: str) -> None:
+        """mmdet numbers labels in the order of a file, and names them in that of the config."""
+        settings = self.settings(split)
+        path = Path(settings.get("data_root") or "", settings.get("ann_file") or "")
+        if path.suffix != ".json":
+            return
+        listed = [c["name"] for c in json.loads(path.read_text())["categories"] if c["name"] in self.classes]
+        if listed != list(self.classes):
+            raise ValueError(
+                f"tasks.{self.task.name}: classes are {', '.join(self.classes)} in the config and {', '.join(listed)} "
+                f"in {path}; mmdet needs all of them, in the order of the file"
+            )
+
     def annotations(self, settings: dict[str, Any]) -> str:
-        """SHA-256 of what predictions on a data set with these settings are compared with."""
+        """SHA-256 of what a data set with these settings says is in its images: the file, or all label maps."""
         digest = hashlib.sha256()
         if self.kind == "detection":
-            digest.update(Path(settings.get("data_root") or "", settings["ann_file"]).read_bytes())
+            path = Path(settings.get("data_root") or "", settings.get("ann_file") or "")
+            digest.update(path.read_bytes() if path.is_file() else b"")
             return digest.hexdigest()
         data = DATASETS.build({**copy.deepcopy(settings), "lazy_init": False})
         for i in range(len(data)):

@@ -121,7 +121,7 @@ def dataset_meta(config: Config) -> dict[str, Any]:
 
 
 def image_pipeline(config: Config) -> Sequence[dict[str, Any]]:
-    """The transforms of a config's test images, loading first.
+    """The transforms of a config's test images, loading first; those of truth are left out.
 
     Raises:
         ValueError: The config has none, or they do not begin with loading an image.
@@ -129,4 +129,4 @@ def image_pipeline(config: Config) -> Sequence[dict[str, Any]]:
     pipeline = last_dataset(config).get("pipeline") or config.get("test_pipeline") or []
     if not pipeline or not pipeline[0]["type"].rpartition(".")[2].startswith("LoadImage"):
         raise ValueError("the config's test pipeline must begin with a transform that loads an image")
-    return [step for step in pipeline if "Annotations" not in step["type"]]
+    return [step for step in pipeline if "Annotations" not in step["type"] and "MapLabels" not in step["type"]]

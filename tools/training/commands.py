@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +17,11 @@ from files.paths import ROOT
 PROGRESS = re.compile(r"Iter\((train|val|test)\) *\[ *(\d+)/(\d+)\].*?eta: ([\d:, day]+?) {2}.*?(?:  loss: ([\d.]+)|$)")
 
 
+#: The process that started a command, for :func:`end_with_parent`.
+_PARENT = "STARTED_BY"
+#: Of prctl: the signal that a process gets when the one that started it ends.
+_PDEATHSIG = 1
+
 #: What :func:`run` has started in any thread.
 _RUNNING: set[subprocess.Popen[str]] = set()
 
@@ -22,6 +30,15 @@ def stop_all() -> None:
     """Ask all commands that run to stop; a training saves first."""
     for process in list(_RUNNING):
         process.terminate()
+
+
+def end_with_parent() -> None:
+    """Stop, by SIGTERM, when the command that started this one with :func:`run` ends, however it ends; on Linux."""
+    parent = os.environ.pop(_PARENT, "")
+    if parent and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != int(parent):  # it has ended in the meantime
+            sys.exit(128 + signal.SIGTERM)
 
 
 def say(text: str) -> None:
@@ -49,7 +66,7 @@ def run(command: list[str], log: Path, environment: dict[str, str] | None = None
             stderr=subprocess.STDOUT,
             text=True,
             cwd=ROOT,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **(environment or {}), _PARENT: str(os.getpid())},
         ) as process,
     ):
         _RUNNING.add(process)

@@ -80,7 +80,7 @@ def _kill_once(scenario: Scenario, run: Path, after: float, tally: Tally, rng: r
     deadline = time.monotonic() + after
 
     def enough() -> bool:
-        in_write = scenario.slow_write and any(run.glob("*.part")) and rng.random() < 0.1
+        in_write = scenario.slow_write and any(run.glob("*.part-*")) and rng.random() < 0.1
         tally.in_writes += in_write
         return in_write or time.monotonic() > deadline
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import nms
 
-__all__ = ["check_boxes", "check_suppression", "decode", "suppressed", "wide_enough"]
+__all__ = ["candidates", "check_boxes", "check_suppression", "decode", "suppressed", "wide_enough"]
 
 
 def check_boxes(head: nn.Module) -> None:
@@ -41,6 +41,28 @@ def check_suppression(config: Any, name: str, counts: Sequence[str] = ("nms_pre"
     for count in counts:
         if config.get(count, -1) < 1:  # with -1, mmdet drops the last box
             raise ValueError(f"{name}.{count} must be 1 or more to be exported, got {config.get(count)}")
+
+
+def candidates(
+    head: nn.Module, most: int, scores: Tensor, deltas: Tensor, priors: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The surest pairs of anchor and class of a level: scores, classes, deltas and anchors of each.
+
+    Args:
+        head: mmdet's ``AnchorHead``.
+        most: How many at most.
+        scores: Of the level, ``(1, anchors * channels, H, W)``, before sigmoid or softmax.
+        deltas: ``(1, anchors * 4, H, W)``.
+        priors: Its anchors, ``(H * W * anchors, 4)``.
+    """
+    scores = scores[0].permute(1, 2, 0).reshape(-1, head.cls_out_channels)
+    scores = scores.sigmoid() if head.use_sigmoid_cls else scores.softmax(-1)[:, :-1]
+    classes = scores.shape[1]
+    scores = scores.flatten()
+    scores, index = scores.topk(torch.sym_min(most, scores.shape[0]))
+    anchor = index // classes
+    deltas = deltas[0].permute(1, 2, 0).reshape(-1, 4)
+    return scores, index % classes, deltas[anchor], priors[anchor]
 
 
 def decode(boxes: Tensor, deltas: Tensor, coder: Any, height: int, width: int) -> Tensor:

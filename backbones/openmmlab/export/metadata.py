@@ -44,7 +44,7 @@ def describe(
         ValueError: The pipeline resizes twice, or in another way than to one scale.
     """
     load, *steps = [dict(step, type=step["type"].rpartition(".")[2]) for step in pipeline]
-    resizes = [step for step in steps if step["type"] == "Resize"]
+    resizes = [step for step in steps if step["type"] == "Resize" and not _keeps_size(step)]
     if len(resizes) > 1 or any(step.get("scale") is None for step in resizes):
         raise ValueError(f"the test pipeline must have at most one Resize, to one scale, to be exported: {resizes}")
     known = load["type"] == "LoadImageFromFile" and load.get("color_type", "color") == "color"
@@ -75,6 +75,12 @@ def describe(
     if part == "model":
         told |= {"classes": list(classes), "palette": [list(map(int, colour)) for colour in palette]}
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}
+
+
+def _keeps_size(resize: Mapping[str, Any]) -> bool:
+    factor = resize.get("scale_factor")
+    factors = factor if isinstance(factor, (tuple, list)) else (factor,)
+    return resize.get("scale") is None and all(each == 1 for each in factors)
 
 
 @torch.no_grad()

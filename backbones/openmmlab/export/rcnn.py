@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from backbones.openmmlab.export.boxes import check_boxes, check_suppression, decode, suppressed, wide_enough
+from backbones.openmmlab.export.boxes import (
+    candidates,
+    check_boxes,
+    check_suppression,
+    decode,
+    suppressed,
+    wide_enough,
+)
 from backbones.openmmlab.export.dynamic import with_dynamic_sizes
 from backbones.openmmlab.export.pixels import Pixels
 
@@ -57,11 +64,8 @@ class ExportableRCNN(nn.Module):
         priors = head.prior_generator.grid_priors([m.shape[-2:] for m in found[0]], device=maps[0].device)
         parts = []
         for level, (scores, deltas, anchors) in enumerate(zip(*found, priors, strict=True)):
-            scores = scores[0].permute(1, 2, 0).reshape(-1, head.cls_out_channels)
-            scores = scores.sigmoid()[:, 0] if head.use_sigmoid_cls else scores.softmax(-1)[:, 0]
-            scores, index = scores.topk(torch.sym_min(config.nms_pre, scores.shape[0]))
-            deltas = deltas[0].permute(1, 2, 0).reshape(-1, 4)[index]
-            parts.append((scores, deltas, anchors[index], torch.full_like(index, level)))
+            scores, labels, deltas, anchors = candidates(head, config.nms_pre, scores, deltas, anchors)
+            parts.append((scores, deltas, anchors, torch.full_like(labels, level)))
         scores, deltas, anchors, levels = (torch.cat(part) for part in zip(*parts, strict=True))
         boxes = decode(anchors, deltas, head.bbox_coder, height, width)
         chosen = wide_enough(boxes, config)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from backbones.openmmlab.export.boxes import check_boxes, check_suppression, decode, suppressed, wide_enough
+from backbones.openmmlab.export.boxes import (
+    candidates,
+    check_boxes,
+    check_suppression,
+    decode,
+    suppressed,
+    wide_enough,
+)
 from backbones.openmmlab.export.dynamic import with_dynamic_sizes
 from backbones.openmmlab.export.pixels import Pixels
 
@@ -43,23 +50,10 @@ class ExportableRetinaNet(nn.Module):
         head, config = self.model.bbox_head, self.model.bbox_head.test_cfg
         maps = head(self.model.extract_feat(self.pixels(image)))
         priors = head.prior_generator.grid_priors([m.shape[-2:] for m in maps[0]], device=image.device)
-        levels = [self._candidates(*level) for level in zip(*maps, priors, strict=True)]
+        levels = [candidates(head, config.nms_pre, *level) for level in zip(*maps, priors, strict=True)]
         scores, labels, deltas, anchors = (torch.cat(parts) for parts in zip(*levels, strict=True))
         boxes = decode(anchors, deltas, head.bbox_coder, height, width)
         chosen = (scores > config.get("score_thr", 0)) & wide_enough(boxes, config)
         boxes, scores, labels = boxes[chosen], scores[chosen], labels[chosen]
         kept = suppressed(boxes, scores, labels, config.nms.iou_threshold, config.max_per_img)
         return boxes[kept], scores[kept], labels[kept]
-
-    def _candidates(self, scores: Tensor, deltas: Tensor, priors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The surest pairs of anchor and class of a level: scores, classes, deltas, anchors."""
-        head = self.model.bbox_head
-        classes = head.cls_out_channels
-        scores = scores[0].permute(1, 2, 0).reshape(-1, classes)
-        scores = scores.sigmoid() if head.use_sigmoid_cls else scores.softmax(-1)[:, :-1]
-        classes = scores.shape[1]
-        deltas = deltas[0].permute(1, 2, 0).reshape(-1, 4)
-        scores = scores.flatten()
-        scores, index = scores.topk(torch.sym_min(head.test_cfg.nms_pre, scores.shape[0]))
-        anchor = index // classes
-        return scores, index % classes, deltas[anchor], priors[anchor]

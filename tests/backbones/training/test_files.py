@@ -44,6 +44,27 @@ def test_a_file_is_whole_or_not_there(tmp_path):
     assert path.read_text() == "old" and names(tmp_path) == ["file"]
 
 
+def test_two_writers_do_not_meet(tmp_path):
+    """Each writes all of its file while the other is writing."""
+    path = tmp_path / "file.pth"
+
+    def write(part):
+        part.write_text("first")
+        write_whole(path, lambda other: other.write_text("second"))
+        assert part.read_text() == "first"
+
+    write_whole(path, write)
+    assert path.read_text() == "first" and names(tmp_path) == ["file.pth"]
+
+
+def test_the_same_tensors_are_the_same_bytes(tmp_path):
+    digests = set()
+    for _ in range(2):
+        write_checkpoint(tmp_path / "w.pth", save(1))
+        digests.add(sha256(tmp_path / "w.pth"))
+    assert len(digests) == 1
+
+
 def test_what_does_not_check_is_not_moved(tmp_path):
     def refuse(part):
         raise ValueError(part.read_text())
@@ -113,6 +134,7 @@ def test_file_systems_that_flush_no_folders_are_used_all_the_same(tmp_path, monk
 def test_checkpoints_and_parts_are_removed_with_what_belongs_to_them(tmp_path):
     write_checkpoint(tmp_path / "w.pth", save(1))
     (tmp_path / "x.pth.part").touch()
+    (tmp_path / "x.pth.part-0a1b2c3d").touch()
     remove_parts(tmp_path)
     assert names(tmp_path) == ["w.pth", "w.pth.sha256"]
     remove_checkpoint(tmp_path / "w.pth")
@@ -159,3 +181,9 @@ def test_the_checksum_is_that_of_the_usual_tool(tmp_path):
     assert subprocess.check_output(["sha256sum", path], text=True).split()[0] == sha256(path) == recorded(path)[0]
     beside(path).unlink()
     verify(path)
+
+
+def test_others_may_read_what_new_files_are_for(tmp_path):
+    (tmp_path / "plain").write_text("")
+    write_checkpoint(tmp_path / "w.safetensors", lambda part: save_file({"w": torch.zeros(3)}, part))
+    assert os.stat(tmp_path / "w.safetensors").st_mode == os.stat(tmp_path / "plain").st_mode

@@ -52,6 +52,17 @@ def test_known_answer(tmp_path):
     assert list(curves) == ["cat", "dog"] and (curves["cat"] == np.where(np.arange(101) <= 50, 100, 0)).all()
 
 
+def test_only_classes_that_are_named_count(tmp_path):
+    """As in mmdet, where a config leaves categories of the file out."""
+    truth = [annotation(1, 10, (10, 10, 40, 40)), annotation(1, 30, (80, 80, 40, 40))]
+    files = write_coco(tmp_path, truth, [detection(1, 10, (10, 10, 40, 40), 0.9)])
+    assert tool.evaluate(*files).metrics()["AP"] == 50
+    found = tool.evaluate(*files, classes=("dog", "cat"))
+    assert found.classes == ("cat", "dog") and found.metrics()["AP"] == 100
+    with pytest.raises(ValueError, match=r"truth\.json has no category 'cow'"):
+        tool.evaluate(*files, classes=("cat", "cow"))
+
+
 def test_no_detections_are_zero(tmp_path):
     files = write_coco(tmp_path, [annotation(1, 10, (10, 10, 40, 40))], [])
     for kind in ("bbox", "segm"):

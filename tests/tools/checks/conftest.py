@@ -56,7 +56,7 @@ def detection(tmp_path: Path) -> DataSet:
                 polygon = [4, 6, 12, 6, 12, 16, 4, 16]
                 annotation = {"id": 100 * i + category, "image_id": image, "category_id": category, "iscrowd": 0}
                 record["annotations"].append({**annotation, "bbox": [4, 6, 8, 10], "segmentation": [polygon]})
-        record["categories"] = [{"id": 9, "name": "dog"}, {"id": 5, "name": "cat"}]
+        record["categories"] = [{"id": 5, "name": "cat"}, {"id": 9, "name": "dog"}]
         (tmp_path / f"{split}.json").write_text(json.dumps(record))
         dataset = {"type": "CocoDataset", "data_root": str(tmp_path), "metainfo": {"classes": CLASSES}}
         pipeline = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations", "with_bbox": True}]

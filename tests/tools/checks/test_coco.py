@@ -36,11 +36,12 @@ BROKEN = {
     "id-repeated": [
         (lambda r: r["images"][1].update(id=3), "images: id 3, 2 times"),
         (lambda r: r["annotations"][1].update(id=5), "annotations: id 5, 2 times"),
-        (lambda r: r["categories"][1].update(id=9), "categories: id 9, 2 times"),
+        (lambda r: r["categories"][0].update(id=9), "categories: id 9, 2 times"),
     ],
     "image-unknown": [(of_first(image_id=4), "annotation 5, image 4")],
     "category-unknown": [(of_first(category_id=6), "annotation 5 of 0.png, category 6")],
-    "class-missing": [(lambda r: r["categories"][1].update(name="Cat"), "cat is not among dog, Cat")],
+    "class-missing": [(lambda r: r["categories"][0].update(name="Cat"), "cat is not among Cat, dog")],
+    "class-order": [(lambda r: r["categories"].reverse(), "dog, cat in the file, cat, dog in the config")],
     "category-unused": [(add_emu, "emu")],
     "class-empty": [(lambda r: [a.update(category_id=9) for a in r["annotations"]], "cat")],
     "box-empty": [
@@ -70,6 +71,7 @@ BROKEN = {
         (of_first(bbox=[1, 2, 3]), "bbox [1, 2, 3]"),
         (of_first(bbox=[1, 2, 3, None]), "bbox [1, 2, 3, None]"),
         (lambda r: r["images"][0].pop("width"), "images[0]: width"),
+        (lambda r: r["images"][0].update(height=float("nan")), "images[0]: height"),
         (lambda r: r["categories"].append("cat"), "categories[2]: id, name"),
     ],
     "size-differs": [(lambda r: r["images"][0].update(width=40), "0.png: 40 x 24 annotated, 32 x 24 loaded")],

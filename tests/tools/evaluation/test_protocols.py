@@ -1,5 +1,7 @@
 """Every protocol trains exactly what it says, from the weights it says."""
 
+import copy
+
 import pytest
 import torch
 from evaluation.assembly import Contender
@@ -192,12 +194,18 @@ def test_a_given_model_is_not_touched(ready, root, tmp_path):
     assert contender.model("given", None).model == Config.fromfile(own["segmentation"]).model
     torch.save({"state_dict": model.backbone.state_dict()}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"entries\.e, task segmentation: checkpoint .* is not of this config"):
-        Contender(ready["segmentation"], entry)
+        contender.check_checkpoint(0)
+
+
+def test_masks_do_not_choose_the_rate_of_a_model_without_any(ready, pretrained):
+    task = copy.copy(ready["detection"])
+    task.metric = "mask AP"
+    with pytest.raises(ValueError, match=r"protocol 'linear' predicts no masks, and its learning rate would be chosen"):
+        Contender(task, entry_of(NANO, pretrained, ["linear"]))
+    Contender(task, entry_of(NANO, pretrained, ["linear"], rates={"linear": (1.0,)}))
 
 
 def test_a_rate_that_cannot_be_set_is_said_before_anything_runs(ready, pretrained, tmp_path):
-    import copy
-
     task = copy.copy(ready["segmentation"])
     task.config = copy.deepcopy(task.config)
     task.config.optim_wrapper.constructor = "LayerDecayConstructor"

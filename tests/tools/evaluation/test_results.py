@@ -4,7 +4,7 @@ import math
 
 import pytest
 from evaluation.analyses import Condition
-from evaluation.conditions import Outcome, condition_parts
+from evaluation.conditions import Outcome, condition_parts, items
 from evaluation.parts import best_lines
 from evaluation.results import Line, Row, differences
 from evaluation.runs import Case
@@ -92,15 +92,25 @@ def outcome(entry, analysis, name, value):
     return Outcome(Case("seg", entry, "full", 1.0, 0), Condition(analysis, name, None), value)
 
 
+def test_the_severities_of_a_corruption_are_tested_together_by_the_first_seed():
+    names = [("robustness", ("fog", 1)), ("robustness", ("fog", 2)), ("robustness", ("snow", 1)), ("tta", ())]
+    wanted = [Condition(analysis, name, None) for analysis, name in (*names, ("resolutions", (2.0,)))]
+    first, other = Case("seg", "a", "full", 1.0, 3), Case("seg", "b", "full", 1.0, 4)
+    found = {first._replace(seed=4): None, first: None, other: None}
+    assert items(found, wanted) == [(case, of) for case in (first, other) for of in ((0, 1), (2,), (3,), (4,))]
+
+
 def test_conditions_beside_clean_images(rows):
     values = [outcome("a", "robustness", ("fog", s), 40 - 10 * s) for s in (1, 2)]
     values += [outcome("a", "robustness", ("snow", s), 40.0) for s in (1, 2)]
     values += [outcome("b", "robustness", ("fog", 1), 5.0), outcome("b", "robustness", ("snow", 2), 4.0)]
     values += [outcome("b", "resolutions", (f,), 10 * f) for f in (2.0, 0.5)]
     values += [outcome("a", "tta", (), "mmdet merges no masks"), outcome("b", "tta", (), 47.0)]
-    robust, sizes, augmented = (p for p in condition_parts(rows[:2], values, "mIoU") if isinstance(p, Table))
+    wanted = [value.condition for value in values[:4]]
+    robust, sizes, augmented = (p for p in condition_parts(rows[:2], values, wanted, "mIoU") if isinstance(p, Table))
     assert robust.head[:4] == ["line", "clean", "mPC", "rPC (%)"]
-    a = cells(robust)[0]
+    (a,) = cells(robust)  # the other lacks fog of severity 2, so its mean would be of something else
+    assert "over 2 corruptions and 2 severities" in robust.note and robust.note.endswith("missing: b, full.")
     assert (a["clean"], a["mPC"], a["rPC (%)"], a["weather"], a["by severity"]) == (
         "40.0",
         "32.5",
@@ -114,5 +124,6 @@ def test_conditions_beside_clean_images(rows):
 
 
 def test_markup_in_names_is_escaped():
-    table = Table("t", ["a"], [["<b>"]])
+    table = Table("t", ["a"], [["<b>"]], "of <class 'int'>")
+    assert "of &lt;class" in table.html()
     assert "&lt;b&gt;" in table.html() and table.markdown().startswith("### t\n\n| a |")

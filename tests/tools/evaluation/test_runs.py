@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import threading
 from pathlib import Path
 
@@ -9,14 +10,21 @@ import pytest
 from evaluation.assembly import Contender
 from evaluation.locks import Busy, locked
 from evaluation.runs import Case, Runs
+from evaluation.tasks import ReadyTask
 from evaluation.work import work_through
-from small_tasks import NANO, entry_of
+from small_tasks import NANO, entry_of, task_of
 
 CASE = Case("detection", "e", "scratch", 1.0, 0)
 
 
+def read(config):
+    content = {}
+    exec(Path(config).read_text(), content)
+    return content
+
+
 class Commands:
-    """In the place of tools/train.py and tools/test.py: a training's weights are its folder's name.
+    """In the place of tools/train.py and tools/store_predictions.py: a training's weights are its folder's name.
 
     Detections are the truth with scores, of which as many are left out as say how good a learning rate is.
     """
@@ -25,9 +33,8 @@ class Commands:
         self.best, self.dies, self.trained, self.tested = best, dies, [], []
 
     def __call__(self, command, log, environment=None, name=""):
-        config = {}
-        exec(Path(command[2]).read_text(), config)
         if command[1] == "tools/train.py":
+            config = read(command[2])
             folder = Path(command[command.index("--work-dir") + 1])
             assert command[-1] == "--resume" and not config["val_dataloader"] and not config["test_dataloader"]
             self.trained.append("/".join(folder.parts[-4:-1]))
@@ -39,12 +46,15 @@ class Commands:
             (folder / "iter_2.pth").write_text(str(folder))
             (folder / "last_checkpoint").write_text(str(folder / "iter_2.pth"))
             return 4.0
-        rate = float(re.search(r"/rate([^/]+)/", Path(command[3]).read_text())[1])
+        (folder,) = map(Path, command[3:])
+        config = read(folder / "config.py")
+        rate = float(re.search(r"/rate([^/]+)/", Path(command[2]).read_text())[1])
         truth = json.loads(Path(config["test_evaluator"]["ann_file"]).read_text())
         self.tested.append((len(truth["images"]), rate))
         kept = truth["annotations"][: max(1, round(len(truth["annotations"]) / (1 + abs(rate - self.best))))]
         found = [{k: a[k] for k in ("image_id", "category_id", "bbox")} | {"score": 0.9} for a in kept]
         Path(config["test_evaluator"]["outfile_prefix"] + ".bbox.json").write_text(json.dumps(found))
+        (folder / "done.json").write_text('{"seconds": 2.0}')
         return 2.0
 
 
@@ -110,6 +120,24 @@ def test_other_settings_need_another_folder(tmp_path, contender, ready, pretrain
     copy.write_bytes(copy.read_bytes() + b"x")
     with pytest.raises(ValueError, match=r"result.json started from another checkpoint than is there now"):
         runs(tmp_path, full, Commands()).train(case, 1.0, {})
+
+
+@pytest.mark.parametrize("kind", ["detection", "segmentation"])
+def test_other_labels_need_another_folder(tmp_path, write, digit_scenes, kind):
+    data = tmp_path / "data"
+    shutil.copytree(digit_scenes, data)
+
+    def train():
+        study = write(tasks={kind: task_of(kind, data)}, entries={"e": {"backbone": NANO}}, protocols=["scratch"])
+        contender = Contender(ReadyTask(study.tasks[kind], tmp_path), entry_of(NANO, protocols=["scratch"]))
+        these = Runs(tmp_path / "out", {(kind, "e"): contender}, run=Commands())
+        return these.train(CASE._replace(task=kind), 1.0, {})
+
+    assert train() == train()
+    file = data / ("train.json" if kind == "detection" else "train_labels/00003.png")
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(ValueError, match=r"result.json was trained on other labels than are there now: give another"):
+        train()
 
 
 def test_a_run_is_one_commands(tmp_path, contender):

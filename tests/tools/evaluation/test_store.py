@@ -46,6 +46,19 @@ def test_the_code_is_that_on_the_disk(tmp_path, monkeypatch):
         tool.code_version.cache_clear()
 
 
+def test_modules_that_a_config_imports_are_code_too(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_network.py").write_text("x = 1")
+
+    def of(*imports):
+        return tool.imported_code({"custom_imports": {"imports": list(imports)}})
+
+    assert tool.imported_code(CONFIG) == of("backbones.openmmlab") == ""
+    first = of("backbones.openmmlab", "my_network")
+    (tmp_path / "my_network.py").write_text("x = 2")
+    assert first != of("my_network") != "" and of("my_network") == of("my_network")
+
+
 @pytest.fixture
 def checkpoint(tmp_path):
     path = tmp_path / "a.pth"
@@ -54,26 +67,35 @@ def checkpoint(tmp_path):
 
 
 class Commands:
-    """In the place of tools/test.py."""
+    """In the place of tools/store_predictions.py, which fails from the test of a number on."""
 
-    def __init__(self, leaves=True):
-        self.leaves, self.count = leaves, 0
+    def __init__(self, leaves=True, fails=99):
+        self.leaves, self.fails, self.count = leaves, fails, 0
 
     def __call__(self, command, log, environment=None, name=""):
-        assert command[1] == "tools/test.py" and (ROOT / command[1]).is_file()
+        assert command[1] == "tools/store_predictions.py" and (ROOT / command[1]).is_file()
         self.count += 1
-        config = {}
-        exec(Path(command[2]).read_text(), config)
-        if self.leaves:
-            Path(config["test_evaluator"]["outfile_prefix"] + ".bbox.json").write_text("[]")
-        return 3.0
+        for i, folder in enumerate(map(Path, command[3:])):
+            if i >= self.fails:
+                raise SystemExit("it failed")
+            config = {}
+            exec((folder / "config.py").read_text(), config)
+            if self.leaves:
+                Path(config["test_evaluator"]["outfile_prefix"] + ".bbox.json").write_text("[]")
+            (folder / "done.json").write_text('{"seconds": 3.0}')
+        return 4.0
+
+
+def only(keys):
+    (key,) = keys
+    return key
 
 
 def test_predictions_are_made_once(tmp_path, checkpoint):
     store, command = Store(tmp_path / "p"), Commands()
 
     def predict(config=CONFIG, truth="truth"):
-        return store.predict(config, "detection", checkpoint, ("a.json", truth), "", run=command)
+        return only(store.predict([config], "detection", checkpoint, ("a.json", truth), "", run=command))
 
     key = predict()
     assert predict() == key and command.count == 1
@@ -86,25 +108,43 @@ def test_predictions_are_made_once(tmp_path, checkpoint):
 
 def test_what_was_cut_off_is_made_again(tmp_path, checkpoint):
     store = Store(tmp_path / "p")
-    with pytest.raises(FileNotFoundError, match=r"tools/test.py has left no predictions in .*\.part; see .*test\.log"):
-        store.predict(CONFIG, "detection", checkpoint, ("a.json", "truth"), "", run=Commands(leaves=False))
+    with pytest.raises(FileNotFoundError, match=r"has left no predictions in .*\.part; see .*\.log"):
+        store.predict([CONFIG], "detection", checkpoint, ("a.json", "truth"), "", run=Commands(leaves=False))
     key = prediction_key(CONFIG, tool.sha256(checkpoint), "truth", tool.code_version())
     with pytest.raises(FileNotFoundError, match=r"predictions are missing: .*run again without --report-only"):
         store.place(key)
-    assert store.predict(CONFIG, "detection", checkpoint, ("a.json", "truth"), "", run=Commands()) == key
+    assert store.predict([CONFIG], "detection", checkpoint, ("a.json", "truth"), "", run=Commands()) == [key]
     with locked(tmp_path / "p" / f"{key}.lock"):  # what is there needs no lock
-        assert store.predict(CONFIG, "detection", checkpoint, ("a.json", "truth"), "", run=None) == key
+        assert store.predict([CONFIG], "detection", checkpoint, ("a.json", "truth"), "", run=None) == [key]
 
 
 def test_another_commands_predictions_are_waited_for(tmp_path, checkpoint):
     key = prediction_key(CONFIG, tool.sha256(checkpoint), "truth", tool.code_version())
     with locked(tmp_path / f"{key}.lock"), pytest.raises(Busy):
-        Store(tmp_path).predict(CONFIG, "detection", checkpoint, ("a.json", "truth"), "", run=None)
+        Store(tmp_path).predict([CONFIG], "detection", checkpoint, ("a.json", "truth"), "", run=Commands())
+
+
+def test_several_are_made_by_one_command_and_those_that_are_good_are_kept(tmp_path, checkpoint):
+    store, configs = Store(tmp_path / "p"), [{**CONFIG, "severity": i} for i in range(3)]
+
+    def predict(command, count=3):
+        return store.predict(configs[:count], "detection", checkpoint, ("a.json", "truth"), "", run=command)
+
+    with pytest.raises(FileNotFoundError, match=r"predictions are missing: .*; run without --report-only"):
+        predict(None)
+    assert not store.folder.exists()
+    first = predict(Commands(), 1)
+    with pytest.raises(SystemExit, match="it failed"):
+        predict(Commands(fails=1))
+    command = Commands()
+    keys = predict(command, 2)
+    assert command.count == 0 and keys[:1] == first and len(set(keys)) == 2
+    assert predict(command)[:2] == keys and command.count == 1 and not list(store.folder.glob("*.part"))
 
 
 def test_metrics_are_computed_once_and_again_where_their_code_changes(tmp_path, checkpoint, monkeypatch):
     store = Store(tmp_path)
-    key = store.predict(CONFIG, "detection", checkpoint, ("a.json", "truth"), "", run=Commands())
+    (key,) = store.predict([CONFIG], "detection", checkpoint, ("a.json", "truth"), "", run=Commands())
     assert store.kept(key, "m", lambda place: (place / "found.bbox.json").read_text()) == "[]"
     assert store.kept(key, "m", lambda place: "not again") == "[]"
     monkeypatch.setattr(tool, "_code_of_metrics", lambda: "other")

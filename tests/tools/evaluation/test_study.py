@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from evaluation.costs import model_costs
 from evaluation.study import RunningStudy
 from files.paths import ROOT
 from forked import run as run_forked
@@ -34,6 +35,7 @@ def content(digit_scenes, pretrained):
 
 def in_a_fork(commands):
     def run(command, log, environment=None, name=""):
+        log.parent.mkdir(parents=True, exist_ok=True)
         commands.append([Path(command[1]).name, Path(command[2]).parent.name])
         done = run_forked([command[0], ROOT / command[1], *command[2:]], log.parent)
         log.write_text(done.stdout + done.stderr)
@@ -48,7 +50,7 @@ def test_from_the_file_to_the_report(write, content, tmp_path):
     commands = []
     study.runs.run = in_a_fork(commands)
     assert study.run(1) == []
-    assert [name for name, _ in commands] == ["train.py", "test.py"] * 2
+    assert [name for name, _ in commands] == ["train.py", "store_predictions.py"] * 2
     markdown = study.report()
     for heading in (
         "## detection",
@@ -118,3 +120,17 @@ def test_what_is_tested_as_it_is_has_one_line(write, content, tmp_path, root, di
     study = RunningStudy(write(**{**content, "tasks": task, "entries": entries, "seeds": [3, 4]}), tmp_path / "out")
     assert [tuple(c) for c in study.cases if c.entry == "own"] == [("segmentation", "own", "given", 1.0, 3)]
     assert [(c.share, c.seed) for c in study.cases if c.entry == "vit"] == [(0.5, 3), (0.5, 4)]
+
+
+def test_each_seed_may_have_weights_of_its_own(write, content, tmp_path, pretrained):
+    """Also where none of them is 0; where rates are searched, 0 must have some, too."""
+    for seed in (3, 4):
+        (tmp_path / f"w{seed}.pth").write_bytes(pretrained.read_bytes())
+    task = {"segmentation": {**content["tasks"]["segmentation"], "choose": 2}}
+    entries = {"a": {"backbone": NANO, "checkpoint": "w{seed}.pth", "protocols": ["full"]}}
+    content = {**content, "tasks": task, "entries": entries, "seeds": [3, 4]}
+    study = RunningStudy(write(**content), tmp_path / "out")
+    (contender,) = study.contenders.values()
+    assert model_costs(contender, "full", 3)["trained"] > 0
+    with pytest.raises(ValueError, match=r"entries\.a, task segmentation: no such checkpoint: .*w0\.pth"):
+        RunningStudy(write(**{**content, "rates": [1.0, 3.0]}), tmp_path / "out")

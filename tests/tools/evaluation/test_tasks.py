@@ -110,6 +110,24 @@ def test_what_does_not_fit_is_said(kind, changed, message, make):
         make(kind, **changed).check_data(True, [1.0])
 
 
+def test_nothing_is_chosen_by_what_is_tested(make, digit_scenes):
+    same = f"{digit_scenes}/../{digit_scenes.name}/"  # by another path
+    ready = make("detection", choose="val", cfg_options={"val_dataloader.dataset.data_root": same})
+    with pytest.raises(ValueError, match=r"choose: the images of val_dataloader are those that are tested"):
+        ready.check_data(True, [1.0])
+    prefix = "test_dataloader.dataset.data_prefix"
+    options = {f"{prefix}.img_path": "train", f"{prefix}.seg_map_path": "train_labels"}
+    with pytest.raises(ValueError, match=r"choose: the images of train_dataloader are those that are tested"):
+        make("segmentation", choose=3, cfg_options=options).check_data(True, [1.0])
+
+
+def test_classes_are_in_the_order_of_the_file(make):
+    """mmdet numbers labels in that order, and names them in that of the config."""
+    ready = make("detection", cfg_options={"test_dataloader.dataset.metainfo.classes": tuple("1023456789")})
+    with pytest.raises(ValueError, match=r"classes are 1, 0, 2, .* in the config and 0, 1, 2, .*\.json; mmdet needs"):
+        ready.check_data(False, [1.0])
+
+
 def test_images_of_one_name_are_refused(make, digit_scenes, tmp_path):
     for folder in ("a", "b"):
         for kind in ("val", "val_labels"):

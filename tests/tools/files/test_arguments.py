@@ -49,7 +49,8 @@ def read(parser, action, text):
             argv.append(given)
         elif other.required and other is not action:
             argv += [other.option_strings[0], given]
-    return getattr(parser.parse_args(argv), action.dest)
+    found = getattr(parser.parse_args(argv), action.dest)
+    return found[0] if action.nargs == "+" else found
 
 
 @pytest.mark.filterwarnings("ignore")  # of packages that the commands import

@@ -47,7 +47,7 @@ def test_detector(folder, predict, with_model, trained, tmp_path):
     assert pictures["deep/b.png"] == "pictures/deep/b.png.jpg" and pictures["deep/b.bmp"] == "pictures/deep/b.bmp.jpg"
     for image in record["images"]:
         assert cv2.imread(str(out / image["picture"])).shape == (image["height"], image["width"], 3)
-    assert not list(out.rglob("*.part")) and not (out / "labels").exists()
+    assert not list(out.rglob("*.part*")) and not (out / "labels").exists()
 
     read_safely()
     model = init_detector(str(trained["detection"][0]), str(trained["detection"][1]), device="cpu")
@@ -58,7 +58,6 @@ def test_detector(folder, predict, with_model, trained, tmp_path):
         found = coco.loadAnns(coco.getAnnIds(image["id"]))
         corners = [(x, y, x + w, y + h) for x, y, w, h in (a["bbox"] for a in found)]
         np.testing.assert_allclose(np.reshape(corners, (-1, 4)), expected.bboxes, atol=2e-2)
-        # in batches boxes move by a hundredth of a pixel, and the second stage sees others: 1.03e-4 was measured
         np.testing.assert_allclose([a["score"] for a in found], expected.scores, atol=1e-3)
         assert [a["category_id"] for a in found] == (expected.labels + 1).tolist()
         masks = [coco_mask.decode(a["segmentation"]) for a in found]

@@ -1,7 +1,13 @@
 """A command's progress, and its end."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from training import commands
@@ -49,3 +55,49 @@ def test_commands_in_other_threads_can_be_stopped(tmp_path):
     commands.stop_all()
     thread.join(30)
     assert ended and "failed with status -15" in ended[0] and not commands._RUNNING
+
+
+CHILD = """
+import os, pathlib, time
+from training.commands import end_with_parent
+end_with_parent()
+pathlib.Path("pid").write_text(str(os.getpid()))
+pathlib.Path("pid").rename("is_there")
+time.sleep(60)
+"""
+PARENT = """
+import sys
+from pathlib import Path
+from training.commands import run
+run([sys.executable, "-c", f"import os; os.chdir({sys.argv[1]!r})" + sys.argv[2]], Path(sys.argv[1], "log"))
+"""
+
+
+def test_a_command_ends_with_the_one_that_started_it(tmp_path):
+    """Which is killed, and cannot stop anything itself."""
+    path = os.pathsep.join([str(Path(commands.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", PARENT, str(tmp_path), CHILD]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}) as parent:
+        while not (tmp_path / "is_there").exists():
+            assert parent.poll() is None
+            time.sleep(0.05)
+        parent.send_signal(signal.SIGKILL)
+    child = int((tmp_path / "is_there").read_text())
+    while _runs(child):  # the test's time is limited
+        time.sleep(0.05)
+
+
+def _runs(process):
+    try:
+        return "(zombie)" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_who_was_started_by_one_that_has_ended_ends(monkeypatch):
+    monkeypatch.setenv("STARTED_BY", "1" if os.getppid() != 1 else "2")
+    monkeypatch.setattr(commands.ctypes, "CDLL", lambda name: SimpleNamespace(prctl=lambda *arguments: 0))
+    with pytest.raises(SystemExit) as ended:
+        commands.end_with_parent()
+    assert ended.value.code == 143 and "STARTED_BY" not in os.environ
+    commands.end_with_parent()

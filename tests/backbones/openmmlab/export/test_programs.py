@@ -121,6 +121,8 @@ def test_metadata(segmentor):
 def test_metadata_of_loaders_and_resizes_that_are_not_the_usual(segmentor):
     assert told(segmentor, [{"type": "LoadBands"}])["channels"] == "as LoadBands gives them"
     assert told(segmentor, [{**LOAD, "color_type": "grayscale"}])["channels"] == "as LoadImageFromFile gives them"
+    for factor in (1.0, (1, 1)):  # as in the config of tree crowns, whose tiles keep their size
+        assert describe(segmentor, [LOAD, {"type": "Resize", "scale_factor": factor}], (), ())["resize"] == "null"
     with pytest.raises(ValueError, match="at most one Resize, to one scale, to be exported"):
         describe(segmentor, [LOAD, {"type": "Resize", "scale_factor": 0.5}], (), ())
 
