@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -24,15 +24,15 @@ class TeacherCollapse(RuntimeError):
     Attributes:
         updates: After how many updates.
         spread: Mean spread of the targets over positions.
-        start: What it was at first.
+        start: What it was when they first counted fully.
     """
 
     def __init__(self, updates: int, spread: float, start: float, limit: float) -> None:
         self.updates, self.spread, self.start = updates, spread, start
         super().__init__(
             f"the teacher has collapsed after {updates} updates: the mean spread of its targets over positions is "
-            f"{spread:.4g}, below {limit:g} of the {start:.4g} at the start. Lower the learning rate or the weight of "
-            f"the features, or raise the momentum"
+            f"{spread:.4g}, below {limit:g} of the {start:.4g} when they first counted fully. Lower the learning rate "
+            f"or the weight of the features, or raise the momentum"
         )
 
 
@@ -181,7 +181,9 @@ class Features(nn.Module):
 
     Without a teacher of its own the backbone's moving average is it: its momentum rises from ``momentum`` to 1
     (:func:`momentum_at`), and its weight in the loss from 0 (:func:`warm_up_at`). If the mean spread of its targets
-    over positions falls below ``alarm`` of what it was at the start, :class:`TeacherCollapse` ends the training.
+    over positions falls below ``alarm`` of what it was when they first counted fully, :class:`TeacherCollapse` ends the
+    training. It is measured from there because the spread falls while the network learns pixels alone, too: its maps
+    get an offset that all positions share.
 
     Args:
         teacher: None, or what :class:`FrozenTeacher` takes.
@@ -190,6 +192,8 @@ class Features(nn.Module):
         warm_up: From which and to which share of the updates the weight rises, ``(0, 0)`` for none. By default
             ``(0.1, 0.3)`` for a moving average and none for a frozen teacher.
         alarm: Share of the first spread; 0 for no alarm.
+        norm: ``"layer"``: each position over its channels. ``"instance"``: each channel over the positions of an image
+            instead, which leaves out what all positions share.
 
     Attributes:
         levels: Those that are predicted, once :meth:`prepare` was called.
@@ -207,6 +211,7 @@ class Features(nn.Module):
         momentum: float = 0.99,
         warm_up: Sequence[float] | None = None,
         alarm: float = 0.3,
+        norm: Literal["layer", "instance"] = "layer",
     ) -> None:
         super().__init__()
         given = f"got {momentum!r} and {alarm!r}"
@@ -218,6 +223,9 @@ class Features(nn.Module):
             raise ValueError(f"warm_up must be two shares of the updates, ascending in [0, 1], got {warm_up!r}")
         if strides is not None and (not strides or any(as_int(s) is None for s in strides)):
             raise ValueError(f"strides must be ints, at least one, or None, got {strides!r}")
+        if norm not in ("layer", "instance"):
+            raise ValueError(f"norm must be 'layer' or 'instance', got {norm!r}")
+        self.norm = norm
         self._given = [teacher]  # a list, so that a module in it is no part of this one
         self.strides = None if strides is None else tuple(strides)
         self.momentum, self.warm_up, self.alarm = momentum, (float(warm_up[0]), float(warm_up[1])), alarm
@@ -258,11 +266,12 @@ class Features(nn.Module):
         maps = self.teacher(images)
         if self.averaged:
             maps = [maps[i] for i in self._positions]
-        maps = [F.layer_norm(m.to(torch.promote_types(m.dtype, torch.float32)), m.shape[-1:], eps=1e-6) for m in maps]
+        maps = [m.to(torch.promote_types(m.dtype, torch.float32)) for m in maps]
+        layer = [F.layer_norm(m, m.shape[-1:], eps=1e-6) for m in maps]
         if self.averaged and self.training:
-            spreads = [m.flatten(1, 2).std(1, correction=0).mean() for m in maps]
+            spreads = [m.flatten(1, 2).std(1, correction=0).mean() for m in layer]
             self.spread.copy_(torch.stack(spreads).mean())
-        return maps
+        return layer if self.norm == "layer" else [_over_positions(m) for m in maps]
 
     def weight(self, update: int, total: int | None) -> float:
         """The factor of its loss in an update; 1 where the total is unknown."""
@@ -284,8 +293,15 @@ class Features(nn.Module):
         """
         if not self.averaged:
             return
-        if update == 0:
-            self.spread_at_start.copy_(self.spread)
+        if self.spread_at_start == 0:
+            if self.weight(update, total) == 1:
+                self.spread_at_start.copy_(self.spread)
         elif self.alarm and (spread := float(self.spread)) < self.alarm * (start := float(self.spread_at_start)):
             raise TeacherCollapse(update, spread, start, self.alarm)
         self.teacher.update(backbone, momentum_at(update, total, self.momentum))
+
+
+def _over_positions(maps: Tensor) -> Tensor:
+    """Each channel of each image with zero mean and unit variance over its positions."""
+    variance, mean = torch.var_mean(maps, (1, 2), correction=0, keepdim=True)
+    return (maps - mean) / (variance + 1e-6).sqrt()

@@ -187,10 +187,10 @@ def test_a_collapse_ends_the_run(folder, tmp_path):
         priority = "VERY_HIGH"
 
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-            if runner.iter == 2:
+            if runner.iter == 4:
                 runner.model.target_generator.features.spread.mul_(0.1)
 
-    with pytest.raises(TeacherCollapse, match="after 2 updates"):
+    with pytest.raises(TeacherCollapse, match="after 4 updates"):
         runner(tmp_path, folder, hooks=[Collapse()]).train()
 
 

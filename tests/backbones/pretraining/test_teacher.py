@@ -115,7 +115,7 @@ def test_the_teacher_sees_what_the_student_does_not(make_model):
 
 
 def test_the_alarm(make_model):
-    model = make_model(target_generator=[{"type": "features", "alarm": 0.5}])
+    model = make_model(target_generator=[{"type": "features", "alarm": 0.5, "warm_up": (0, 0)}])
     model.schedule(100)
     features = model.target_generator.features
     model(images())
@@ -131,12 +131,38 @@ def test_the_alarm(make_model):
             stage.blocks[-1].mlp.fc2.bias.add_(1e3 * torch.randn_like(stage.blocks[-1].mlp.fc2.bias))
     model(images())
     with pytest.raises(
-        TeacherCollapse, match=r"collapsed after 2 updates: .* below 0\.5 of the \d\.\d+ at the start"
+        TeacherCollapse, match=r"collapsed after 2 updates: .* below 0\.5 of the \d\.\d+ when they first"
     ) as e:
         model.after_update()
     assert e.value.updates == 2 and e.value.spread < 0.5 * e.value.start == pytest.approx(0.5 * float(expected))
     features.alarm = 0
     model.after_update()
+
+
+def test_the_alarm_compares_with_when_the_features_first_counted_fully(make_model):
+    model = make_model(target_generator={"features": 1.0})
+    model.schedule(10)
+    features, seen = model.target_generator.features, []
+    for t in range(5):
+        model(images(t))
+        features.spread.fill_(1.0 / (t + 1))
+        seen.append(float(features.spread_at_start))
+        model.after_update()
+    assert seen == pytest.approx([0, 0, 0, 0, 1 / 4])  # the weight is 1 from update 3 on
+    model(images())
+    features.spread.fill_(0.29 / 4)
+    with pytest.raises(TeacherCollapse, match="after 5 updates"):
+        model.after_update()
+
+
+def test_features_over_positions(make_model):
+    model = make_model(target_generator=[{"type": "features", "norm": "instance"}]).eval()
+    x = images()
+    for found, m in zip(model.target_generator(x)["features"], model.backbone.forward_stages(x), strict=True):
+        m = m.permute(0, 3, 1, 2)
+        torch.testing.assert_close(found.permute(0, 3, 1, 2), nn.functional.instance_norm(m, eps=1e-6))
+    with pytest.raises(ValueError, match="norm must be 'layer' or 'instance', got 'batch'"):
+        Features(norm="batch")
 
 
 # -- frozen teachers --------------------------------------------------------------------------------------------------
