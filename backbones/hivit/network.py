@@ -200,8 +200,7 @@ class HiViT(nn.Module):
         Returns:
             ``(B, K, E)``.
         """
-        *_, last = self.stages[2].activations(tokens, grid, keep)
-        return last
+        return self.stages[2].attend(tokens, grid, keep)
 
     def forward_stages(self, x: Tensor, last: int | None = None) -> list[Tensor]:
         """The channels-last map of each stage up to ``last``, strides 4, 8 and 16, before its merge."""

@@ -83,8 +83,12 @@ class GlobalStage(nn.Module):
                 x = block(x, grid, keep)
             yield x
 
-    def forward(self, units: Tensor, grid: tuple[int, int], keep: Tensor | None = None) -> Tensor:
-        x = units
-        for x in self.activations(self.tokens(units), grid, keep):  # noqa: B007 (the last one counts)
+    def attend(self, tokens: Tensor, grid: tuple[int, int], keep: Tensor | None = None) -> Tensor:
+        """The last of :meth:`activations`; of the others only what gradients need is kept."""
+        x = tokens
+        for x in self.activations(tokens, grid, keep):  # noqa: B007 (the last one counts)
             pass
         return x
+
+    def forward(self, units: Tensor, grid: tuple[int, int], keep: Tensor | None = None) -> Tensor:
+        return self.attend(self.tokens(units), grid, keep)

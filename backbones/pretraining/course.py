@@ -16,7 +16,7 @@ __all__ = ["Course", "masked_mse"]
 
 
 class Course:
-    """Mixin of a module that is trained on masked images; it is set up by :meth:`make_course`.
+    """Mixin of a module that is trained on masked images; it is set up by ``_make_course``.
 
     Attributes:
         mask: Draws masks.
@@ -25,7 +25,7 @@ class Course:
         total_steps: How many there will be, by :meth:`schedule`.
     """
 
-    def make_course(
+    def _make_course(
         self, mask: Mask, data_preprocessor: nn.Module | None, in_chans: int, *, keep_steps: bool = True
     ) -> None:
         """Begin.

@@ -98,15 +98,15 @@ class MaskedITPN(Course, ITPN):
             raise ValueError(f"img_size must be multiples of {UNIT}, got {img_size!r}")
         if mask.unit != UNIT:
             raise ValueError(f"mask must have units of {UNIT} px, which are the network's, got {mask}")
-        self.make_course(mask, data_preprocessor, in_chans, keep_steps=keep_steps)
+        self._make_course(mask, data_preprocessor, in_chans, keep_steps=keep_steps)
 
     def _choice(self, images: Tensor, keep: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """The mask of a batch, and the indices of the units that it shows, in the order that was given."""
         units = self._hidden_units(images, keep, mask)
         return units, kept_units(units) if keep is None else keep.to(images.device)
 
-    def _whole_maps(self, images: Tensor) -> list[Tensor]:
-        return [level.permute(0, 3, 1, 2).contiguous() for level in self.forward_levels(images)[0]]
+    def _whole_maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        return super().forward(images)
 
     def network_tensors(self) -> dict[str, Tensor]:
         """The tensors of backbone and pyramid, without what only training needs."""
@@ -175,15 +175,18 @@ class MaskedITPN(Course, ITPN):
 class ITPNPretraining(MaskedITPN):
     r"""HiViT and its pyramid are trained together to predict the pixels of units that they do not see.
 
-    Hidden units are left out: stem, stages and pyramid work on the kept ones alone, at 75 % a quarter of the work. A
-    decoder (:class:`~backbones.pretraining.itpn_decoders.PixelDecoder`) fills in mask tokens and predicts all units,
+    Hidden units are left out: stem, stages and pyramid work on the kept ones alone, at 75 % a quarter of the work. The
+    pyramid's levels, each through a norm and a linear layer :math:`e_l`, become one vector for each unit; where it is
+    hidden each level has the mask token m. With fixed positions r, attention blocks, a norm and a linear layer behind,
 
     .. math::
 
-        L = \frac{1}{|\text{hidden}|} \sum_{u\,\text{hidden}} \frac1n
-            \Bigl\lVert p_u - \frac{x_u - \mu_u}{\sqrt{\sigma_u^2 + 10^{-6}}} \Bigr\rVert^2
+        x_u &= r_u + \begin{cases} \sum_l e_l(u) & u\text{ kept} \\ 3m & u\text{ hidden} \end{cases}, \qquad
+        p = \mathrm{linear}(\mathrm{norm}(\mathrm{blocks}(x))), \\
+        L &= \frac{1}{|\text{hidden}|} \sum_{u\,\text{hidden}} \frac1n
+            \Bigl\lVert p_u - \frac{v_u - \mu_u}{\sqrt{\sigma_u^2 + 10^{-6}}} \Bigr\rVert^2
 
-    with the n = 768 values :math:`x_u` of a unit in the order (row, column, channel), their mean and unbiased variance.
+    with the n = 768 values :math:`v_u` of a unit in the order (row, column, channel), their mean and unbiased variance.
     Official pre-training files load into it with all their tensors: :func:`~backbones.convert_checkpoint` gives them
     the names that it has, :func:`~backbones.load_checkpoint` reads and loads them, and
     :func:`~backbones.pretraining.publish` writes what a detector takes.

@@ -125,7 +125,7 @@ class MaskedPretraining(Course, nn.Module):
         self.fill: Fill = fill
         if getattr(backbone, "in_chans", in_chans) != in_chans:
             raise ValueError(f"in_chans is {in_chans!r} and the backbone's {backbone.in_chans}")
-        self.make_course(RandomUnits() if mask is None else mask, data_preprocessor, in_chans)
+        self._make_course(RandomUnits() if mask is None else mask, data_preprocessor, in_chans)
         if not isinstance(target_generator, TargetGenerator):
             target_generator = TargetGenerator({"pixels": 1.0} if target_generator is None else target_generator)
         self.target_generator = target_generator

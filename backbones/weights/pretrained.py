@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from backbones.weights.loading import OPTIONAL, fit, read_named
 from backbones.weights.reading import harmless_globals
 
 __all__ = ["build", "checkpoint_filter_fn", "load_file"]
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def build(
@@ -143,6 +146,10 @@ def _fitted(model: nn.Module, named: Named) -> dict[str, Tensor]:
     found = fit(model, {**named.tensors, **{name: ours[name] for name in theirs}}, table=named.table)
     if found.gains:
         place_gains(model, found.gains)
+    # timm has no report, so whole parts that are passed over are told here; a classifier it speaks of itself.
+    for name in [*named.unexpected, *found.unexpected]:
+        if not name.startswith(OPTIONAL):
+            _LOGGER.warning("not loaded: %s, %s", name, {**named.reasons, **found.reasons}[name])
     # timm asks for every tensor: those that may be missing beside norm and classifier keep the model's values. Files
     # of dense networks, and of pre-training, have neither of the two: both start anew.
     trunk_only = not any(name.startswith(("norm.", "head.")) for name in named.tensors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import official_hivit
 import pytest
 import timm
 import torch
@@ -224,8 +225,6 @@ def test_dtypes(name):
 
 
 def test_pretrained_from_a_file(tmp_path):
-    import official_hivit
-
     state = official_hivit.official(dtype=torch.float32, classes=5)
     torch.save({"model": state}, tmp_path / "x.pth")
     options = {**SMALL, "pretrained": True, "pretrained_cfg_overlay": {"file": str(tmp_path / "x.pth")}}
@@ -242,6 +241,16 @@ def test_pretrained_from_a_file(tmp_path):
         timm.create_model("hivit_base_patch16_224", pretrained=True)
     with pytest.raises(ValueError, match="The file is a HiViT of width 32 and depths"):
         timm.create_model("vheat_nano", pretrained=True, pretrained_cfg_overlay=options["pretrained_cfg_overlay"])
+
+
+def test_pretrained_from_a_pretraining_file_says_what_is_left(tmp_path, caplog):
+    state = official_hivit.official(dtype=torch.float32, pyramid=(8, 2), decoder=(64, 1))
+    torch.save({"model": {**state, "strange": torch.zeros(1)}}, tmp_path / "x.pth")
+    options = {**SMALL, "pretrained": True, "pretrained_cfg_overlay": {"file": str(tmp_path / "x.pth")}}
+    net = timm.create_model("hivit_base_patch16_224", num_classes=5, **options)
+    assert torch.equal(net.stages[2].blocks[0].attn.qkv.bias, state["blocks.5.attn.qkv.bias"])
+    assert "not loaded: pyramid.top.weight, of a part that the model does not have" in caplog.text
+    assert "not loaded: strange, no network of this project has such a tensor" in caplog.text
 
 
 # -- bad arguments ----------------------------------------------------------------------------------------------------

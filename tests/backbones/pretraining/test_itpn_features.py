@@ -16,6 +16,7 @@ from backbones.pretraining import (
     BlockUnits,
     ITPNFeaturePretraining,
     RandomUnits,
+    TeacherCollapse,
     hidden_pixels,
     mask_from_keep,
 )
@@ -172,6 +173,19 @@ def test_the_moving_average(randomise):
     for name, tensor in net.state_dict().items():
         torch.testing.assert_close(tensor, old[name] + 0.01 * 0.1, rtol=1e-4, atol=1e-5)
     assert not net.training and model.train().training and not net.training
+
+
+def test_a_collapse_ends_the_training():
+    model = small()
+    model.schedule(4)
+    for update in range(3):
+        model(images(update, torch.float32))
+        if update == 2:
+            model.features.spread.mul_(0.1)
+            with pytest.raises(TeacherCollapse, match="after 2 updates"):
+                model.after_update()
+        else:
+            model.after_update()
 
 
 @pytest.mark.parametrize("leak", [False, True])
