@@ -57,7 +57,7 @@ def build(
         net = network(**arguments)
         if from_file:
             net.pretrained_cfg = cfg.to_dict()
-            theirs = load_file(net, cfg.file)
+            theirs = load_file(net, cfg.file, new_classifier=asked)
             if theirs not in (None, net.num_classes) and net.num_classes and not asked:
                 warnings.warn(
                     f"{cfg.file} has a classifier of {theirs} classes and {name} has {net.num_classes} unless told: "
@@ -92,7 +92,7 @@ def build(
         raise OSError(f"cannot fetch {where}: {error}\n{where_weights_are(name)}") from error
 
 
-def load_file(model: nn.Module, path: str | os.PathLike[str]) -> int | None:
+def load_file(model: nn.Module, path: str | os.PathLike[str], *, new_classifier: bool = False) -> int | None:
     """Load an official file or one of this project, read safely, and adapt it to the model as timm does.
 
     As for every source of timm's, the first convolution is converted to other ``in_chans``, a classifier of other
@@ -102,6 +102,7 @@ def load_file(model: nn.Module, path: str | os.PathLike[str]) -> int | None:
     Args:
         model: With the ``pretrained_cfg`` that timm gives its models.
         path: The file.
+        new_classifier: The model's own classifier serves where the file has none; else that is an error.
 
     Returns:
         The number of classes of the file, None where it has no classifier.
@@ -118,6 +119,8 @@ def load_file(model: nn.Module, path: str | os.PathLike[str]) -> int | None:
     classes = None if classifier is None else len(classifier)
     if classes is not None:
         cfg["num_classes"] = classes
+    elif new_classifier and model.num_classes:
+        cfg["num_classes"] = 0  # another number than the model's: timm leaves the model's classifier as it is
     if stem is not None:
         cfg["input_size"] = (stem.shape[1], *cfg["input_size"][1:])
     try:
