@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
 from torch import nn
 
 import evaluation.optim  # noqa: F401 (registers)
@@ -15,7 +16,7 @@ from evaluation.entries import Entry
 from evaluation.maps import Maps, fit_maps, linear_layers, probe
 from evaluation.protocols import PROTOCOLS, apply_protocol
 from evaluation.tasks import ReadyTask
-from evaluation.weights import check_whole, load_backbone, with_checkpoint, without_checkpoint
+from evaluation.weights import check_whole, load_backbone, with_checkpoint, with_neck, without_checkpoint
 
 _IMPORTS = ("backbones.openmmlab", "adapters.openmmlab", "evaluation.optim")
 #: What an entry's own config gives; data, schedule and measuring are the task's.
@@ -93,8 +94,10 @@ class Contender:
         try:
             if "given" in self.entry.protocols:
                 check_whole(path, self.model("given", None), self.ready.classes)
-            if any(PROTOCOLS[p].pretrained and p != "given" for p in self.entry.protocols):
-                load_backbone(self.backbone, path, self.ready.config.default_scope)
+            if starting := [p for p in self.entry.protocols if PROTOCOLS[p].pretrained and p != "given"]:
+                if "backbone" in self.entry.loads:
+                    load_backbone(self.backbone, path, self.ready.config.default_scope)
+                self.model(starting[0], path)
         except ValueError as error:
             raise ValueError(f"{self.where}: {error}") from None
 
@@ -111,11 +114,15 @@ class Contender:
         if protocol == "given":
             return config
         backbone = without_checkpoint(self.backbone) if protocol == "scratch" else self.backbone
-        if checkpoint is not None and PROTOCOLS[protocol].pretrained:
+        loads = self.entry.loads if checkpoint is not None and PROTOCOLS[protocol].pretrained else ()
+        if "backbone" in loads:
             backbone = with_checkpoint(self.backbone, checkpoint)
         config.model.backbone = ConfigDict(backbone)
         if self.entry.config is None and not PROTOCOLS[protocol].linear:
             fit_maps(config, self.maps)
+        if "neck" in loads:
+            init_default_scope(config.default_scope)
+            config.model.neck = ConfigDict(with_neck(config.model.get("neck"), checkpoint))
         adapter = self.entry.adapters.get(protocol, {})
         apply_protocol(config, protocol, self.maps, adapter, len(self.ready.classes))
         return config

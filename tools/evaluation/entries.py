@@ -13,6 +13,9 @@ from evaluation.analyses import read_analyses
 from evaluation.checks import distinct, keys, mapping, one_of, positive, share, whole_number
 from evaluation.protocols import PROTOCOLS
 
+#: What an entry can take from its checkpoint.
+PARTS = ("backbone", "neck")
+
 
 @dataclass(frozen=True)
 class Task:
@@ -45,6 +48,7 @@ class Entry:
         backbone: Takes the place of the task's; any registered one.
         config: Instead of it, a config for each task whose whole model, optimizer and hooks are taken.
         checkpoint: Weights, with ``{task}`` and ``{seed}`` in the path where they differ.
+        loads: What of the checkpoint is taken: ``"backbone"``, ``"neck"`` or both.
         protocols: How it is trained.
         rates: Candidates for the learning rate by protocol, in multiples of the config's.
         adapters: Options of LoRA and MoPPA by protocol.
@@ -59,6 +63,7 @@ class Entry:
     rates: dict[str, tuple[float, ...]]
     adapters: dict[str, dict[str, Any]]
     tasks: tuple[str, ...]
+    loads: tuple[str, ...] = ("backbone",)
 
     @property
     def searches(self) -> bool:
@@ -90,6 +95,7 @@ class Study:
                 "config": entry.config and {task: str(path) for task, path in entry.config.items()},
                 "checkpoint": entry.checkpoint,
                 "adapters": entry.adapters,
+                "loads": list(entry.loads),
             }
             for name, entry in self.entries.items()
         }
@@ -170,7 +176,7 @@ def _task(name: str, value: Any, folder: Path) -> Task:
 def _entry(name: str, value: Any, content: dict[str, Any], tasks: tuple[str, ...], folder: Path) -> Entry:
     where = f"entries.{name}"
     value = mapping(value, where)
-    keys(value, where, ("backbone", "config", "checkpoint", "protocols", "rates", "adapters", "tasks"))
+    keys(value, where, ("backbone", "config", "checkpoint", "loads", "protocols", "rates", "adapters", "tasks"))
     if ("backbone" in value) == ("config" in value):
         raise ValueError(f"{where} needs either backbone or config")
     backbone, config = value.get("backbone"), value.get("config")
@@ -196,6 +202,11 @@ def _entry(name: str, value: Any, content: dict[str, Any], tasks: tuple[str, ...
             raise ValueError(
                 f"{where}: protocol {protocol!r} starts from trained weights: give checkpoint, or leave it to 'scratch'"
             )
+    loads = distinct(value.get("loads", ["backbone"]), f"{where}.loads", lambda item, at: one_of(item, at, PARTS))
+    if "loads" in value and checkpoint is None:
+        raise ValueError(f"{where}.loads says what is taken of a checkpoint: give checkpoint")
+    if "neck" in loads and (unfit := [p for p in protocols if PROTOCOLS[p].linear or p == "given"]):
+        raise ValueError(f"{where}.loads: protocol {unfit[0]!r} takes no neck from elsewhere")
     given = {**_rates(content.get("rates"), "rates"), **_rates(value.get("rates"), f"{where}.rates")}
     rates = {p: given.get(p, PROTOCOLS[p].rates) for p in protocols}
     adapters = {p: dict(PROTOCOLS[p].adapter) for p in protocols if PROTOCOLS[p].adapter}
@@ -204,7 +215,7 @@ def _entry(name: str, value: Any, content: dict[str, Any], tasks: tuple[str, ...
             keys(mapping(source, at), at, [p for p in PROTOCOLS if PROTOCOLS[p].adapter])
             for p in adapters.keys() & source.keys():
                 adapters[p] |= mapping(source[p], f"{at}.{p}")
-    return Entry(name, backbone, config, checkpoint, protocols, rates, adapters, takes)
+    return Entry(name, backbone, config, checkpoint, protocols, rates, adapters, takes, loads)
 
 
 def _starts_trained(backbone: dict[str, Any]) -> bool:

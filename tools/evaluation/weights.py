@@ -44,6 +44,32 @@ def with_checkpoint(backbone: dict[str, Any], path: Path) -> dict[str, Any]:
     return found
 
 
+def with_neck(neck: Any, path: Path) -> dict[str, Any]:
+    """A neck's config that starts from the weights of a file that has one.
+
+    Raises:
+        ValueError: There is no neck, there are several, or the file's does not fit it.
+    """
+    if not isinstance(neck, dict):
+        raise ValueError(f"loads: the model must have one neck, got {'none' if neck is None else f'{len(neck)}'}")
+    found = {
+        **copy.deepcopy(dict(neck)),
+        "init_cfg": {"type": "Pretrained", "checkpoint": str(path), "prefix": "neck."},
+    }
+    built = MODELS.build({**found, "init_cfg": None})
+    expected = {name: tuple(tensor.shape) for name, tensor in built.state_dict().items()}
+    saved = {n.removeprefix("neck."): tuple(t.shape) for n, t in tensors(path).items() if n.startswith("neck.")}
+    if not saved:
+        raise ValueError(f"loads: checkpoint {path} has no neck")
+    if saved != expected:
+        name = next(n for n in (*expected, *saved) if saved.get(n) != expected.get(n))
+        raise ValueError(
+            f"loads: the neck of checkpoint {path} does not fit: {name} is {saved.get(name, 'missing')} there and "
+            f"{expected.get(name, 'missing')} here"
+        )
+    return found
+
+
 def load_backbone(backbone: dict[str, Any], path: Path, scope: str) -> nn.Module:
     """Build a backbone with the weights of a file.
 

@@ -113,6 +113,11 @@ VHEAT = {"type": "VHeat"}
             entries(backbone=VHEAT, checkpoint="{run}.pth"),
             r"only \{task\} and \{seed\} are filled in, got",
         ),
+        (entries(backbone=VHEAT, loads=["neck"]), r"entries\.a\.loads says what is taken of a checkpoint"),
+        (
+            entries(backbone=VHEAT, loads=["head"]),
+            r"entries\.a\.loads\[0\]: unknown 'head'; accepted are backbone, neck",
+        ),
         (
             entries(backbone=VHEAT, adapters={"full": {}}),
             r"entries\.a\.adapters: unknown key 'full'.* are lora",

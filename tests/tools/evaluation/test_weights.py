@@ -4,7 +4,8 @@ import pytest
 import torch
 from evaluation.assembly import Contender
 from evaluation.weights import check_whole, load_backbone, with_checkpoint, without_checkpoint
-from mmengine.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
 from small_tasks import NANO, entry_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``:UserWarning")
@@ -79,3 +80,42 @@ def test_a_whole_model_fits_its_config_and_its_classes(ready, tmp_path):
         check_whole(tmp_path / "a.pth", config, classes[:-1])
     with pytest.raises(ValueError, match=r"is not of this config: it lacks \d+ of \d+ parameters"):
         check_whole(saved(tmp_path / "c.pth", model.backbone, "backbone."), config, classes)
+
+
+@pytest.mark.parametrize("loads", [("backbone",), ("backbone", "neck"), ("neck",)])
+def test_the_neck_comes_from_a_file_where_that_is_asked_for(loads, ready, tmp_path):
+    config = ready["detection"].config.model
+    torch.manual_seed(4)
+    parts = {"backbone": MODELS.build(NANO), "neck": MODELS.build({**config.neck, "type": "mmdet.FPN"})}
+    state = {f"{part}.{n}": t for part, net in parts.items() for n, t in net.state_dict().items()}
+    state |= {f"{part}.{n}": torch.rand_like(t) for part, net in parts.items() for n, t in drawn(net)}
+    torch.save(state, tmp_path / "w.pth")
+    contender = Contender(ready["detection"], entry_of(NANO, tmp_path / "w.pth", ["full", "scratch"], loads=loads))
+    contender.check_checkpoint(0)
+    for protocol in ("full", "scratch"):
+        init_default_scope("mmdet")
+        model = MODELS.build(Config(contender.training(protocol, 1.0, 0, 1.0)).model)
+        model.init_weights()
+        for part in parts:
+            same = [torch.equal(t, state[f"{part}.{n}"]) for n, t in drawn(getattr(model, part))]
+            taken = protocol == "full" and part in loads
+            assert len(same) > 10 and (all(same) if taken else not any(same)), (protocol, part)
+
+
+def drawn(module):
+    """The tensors of a module that are no statistics."""
+    return [(n, t) for n, t in module.state_dict().items() if "running_" not in n and "num_batches" not in n]
+
+
+def test_a_neck_that_does_not_fit_is_named(ready, tmp_path):
+    task = ready["detection"]
+    net = saved(tmp_path / "net.pth", MODELS.build(NANO), "backbone.")
+    with pytest.raises(ValueError, match=r"entries\.e, task detection: loads: checkpoint .*net\.pth has no neck"):
+        Contender(task, entry_of(NANO, net, ["full"], loads=("backbone", "neck"))).check_checkpoint(0)
+    narrow = MODELS.build({**task.config.model.neck, "type": "mmdet.FPN", "out_channels": 8})
+    file = saved(tmp_path / "narrow.pth", narrow, "neck.")
+    with pytest.raises(ValueError, match=r"the neck of checkpoint .*narrow\.pth does not fit: .* is \(8, 32, 1, 1\)"):
+        Contender(task, entry_of(NANO, file, ["full"], loads=("neck",))).check_checkpoint(0)
+    bare = entry_of(NANO, file, ["full"], loads=("neck",))
+    with pytest.raises(ValueError, match="loads: the model must have one neck, got none"):
+        Contender(ready["segmentation"], bare).check_checkpoint(0)
