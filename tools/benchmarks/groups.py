@@ -8,6 +8,7 @@ from benchmarks.adapters import adapter_inference, adapter_step
 from benchmarks.case import STAGES, Group
 from benchmarks.networks import blocks, networks, relatives, training
 from benchmarks.operators import linear, operator_step, spectral_part, transforms
+from benchmarks.pretraining import itpn_pretraining, spectral_pretraining
 
 
 def groups(device: torch.device) -> dict[str, Group]:
@@ -47,6 +48,9 @@ def groups(device: torch.device) -> dict[str, Group]:
             [*(networks("tiny", 224, b, amp=True) for b in batches), networks("tiny", 768, 1, amp=True)],
         ),
         "training": Group("Training step", [training("tiny", b) for b in ((128,) if gpu else (4, 16))]),
+        "pretraining": Group(
+            "Masked pre-training, forward and backward", [spectral_pretraining(batch), itpn_pretraining(batch)]
+        ),
         "relatives": Group("Relatives, inference", [relatives(batch)]),
         "adapter-step": Group("Adapters, training step", [adapter_step(128 if gpu else 8)]),
         "adapter-inference": Group("Adapters, inference", [adapter_inference(b) for b in batches]),

@@ -6,6 +6,7 @@ import torch
 from benchmarks.groups import groups
 from benchmarks.measuring import relative_error
 from benchmarks.networks import blocks
+from benchmarks.pretraining import itpn_pretraining, spectral_pretraining
 from benchmarks.public import PublicVHeat
 from benchmarks.records import measure
 
@@ -52,5 +53,13 @@ def test_every_group_makes_cases_with_names_of_their_own():
 @pytest.mark.parametrize("train", [False, True])
 def test_blocks_run(train):
     runs, _ = blocks(7, 64, 1, train).make(CPU)
+    for run in runs.values():
+        run()
+
+
+@pytest.mark.parametrize("case", [spectral_pretraining, pytest.param(itpn_pretraining, marks=pytest.mark.sweep)])
+def test_steps_of_pretraining_run(case):
+    runs, _ = case(1).make(CPU)
+    assert len(runs) == 3
     for run in runs.values():
         run()

@@ -18,12 +18,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from scenes.tasks.registry import unlabelled
-from timm.models.vision_transformer import Block, VisionTransformer
-from torch import Tensor, nn
-from torch.nn import functional as F
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from backbones.pretraining import MaskedPretraining, PretrainingHead, RandomUnits
 from studies.fine_tuning.backbones import PATCH, as_input, build
+from studies.fine_tuning.masked_vit import MaskedViT
 
 
 @dataclass
@@ -41,39 +41,6 @@ class Recipe:
 
 #: A vHeat is not spared the work on masked patches, so it gets fewer steps in about the same time.
 RECIPES = {"vit": Recipe(), "vheat": Recipe(masked=0.6, steps=1500)}
-
-
-def patches(x: Tensor) -> Tensor:
-    """(N, 3, H, W) to (N, patches, pixels)."""
-    return F.unfold(x, PATCH, stride=PATCH).transpose(1, 2)
-
-
-class MaskedViT(nn.Module):
-    """The loss of masked autoencoding of a ViT."""
-
-    def __init__(self, vit: VisionTransformer, masked: float, width: int = 64) -> None:
-        super().__init__()
-        self.vit, self.masked = vit, masked
-        self.enter = nn.Linear(vit.embed_dim, width)
-        self.mask = nn.Parameter(torch.zeros(1, 1, width))
-        self.position = nn.Parameter(0.02 * torch.randn(1, vit.pos_embed.shape[1], width))
-        self.decoder = nn.Sequential(Block(width, 2), nn.LayerNorm(width), nn.Linear(width, 3 * PATCH**2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        vit = self.vit
-        tokens = vit.patch_embed(x) + vit.pos_embed[:, 1:]
-        n, count, channels = tokens.shape
-        seen = RandomUnits(PATCH, self.masked).keep(n, x.shape[2:])
-        kept = tokens.gather(1, seen[..., None].expand(-1, -1, channels))
-        prefix = (vit.cls_token + vit.pos_embed[:, :1]).expand(n, -1, -1)
-        encoded = self.enter(vit.norm(vit.blocks(torch.cat([prefix, kept], 1))))
-        index = seen[..., None].expand(-1, -1, encoded.shape[-1])
-        full = self.mask.expand(n, count, -1).scatter(1, index, encoded[:, 1:])
-        predicted = self.decoder(torch.cat([encoded[:, :1], full], 1) + self.position)[:, 1:]
-        target = patches(x)
-        target = (target - target.mean(-1, keepdim=True)) / (target.var(-1, keepdim=True) + 1e-3).sqrt()
-        hidden = torch.ones(n, count).scatter(1, seen, 0.0)
-        return ((predicted - target).square().mean(-1) * hidden).sum() / hidden.sum()
 
 
 def masked_network(network: nn.Module, masked: float) -> MaskedPretraining:
