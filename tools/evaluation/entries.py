@@ -247,13 +247,11 @@ def _checkpoint(value: Any, name: str, folder: Path) -> str:
     if not isinstance(value, str) or "://" in value:
         raise ValueError(f"{name} must be the path of a file, got {value!r}")
     try:
-        example = value.format(task="", seed=0)
+        pattern = value.format(task="*", seed="*")
     except (KeyError, IndexError, ValueError):
         raise ValueError(f"{name}: only {{task}} and {{seed}} are filled in, got {value!r}") from None
-    if example == value:
-        return str(_file(value, name, folder))
     path = Path(value).expanduser()
     if path.is_absolute():
         return str(path)
-    there = any(folder.glob(value.format(task="*", seed="*")))
+    there = any(folder.glob(pattern))
     return str((folder if there else ROOT) / path)

@@ -108,7 +108,7 @@ VHEAT = {"type": "VHeat"}
         (entries(backbone="VHeat"), r"entries\.a\.backbone must be a mapping with a type"),
         (entries(backbone=VHEAT, tasks=["det"]), r"entries\.a\.tasks\[0\]: unknown 'det'; accepted are seg"),
         (entries(config={"det": CONFIG}), r"entries\.a\.config: unknown key 'det'"),
-        (entries(backbone=VHEAT, checkpoint="no.pth"), r"entries\.a\.checkpoint: no such file: no\.pth"),
+        (entries(backbone=VHEAT, checkpoint="https://x/no.pth"), r"entries\.a\.checkpoint must be the path of a file"),
         (
             entries(backbone=VHEAT, checkpoint="{run}.pth"),
             r"only \{task\} and \{seed\} are filled in, got",
