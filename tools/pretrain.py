@@ -13,7 +13,7 @@ import argparse
 
 from files.arguments import existing_folder
 from training.commands import end_with_parent
-from training.openmmlab import leaving_the_group
+from training.group import leaving_the_group
 from training.train_command import add_train_arguments, train
 
 

@@ -12,7 +12,8 @@ import argparse
 from files.arguments import any_path, existing_file
 from mmengine.evaluator import DumpResults
 from training.commands import end_with_parent
-from training.openmmlab import add_common_arguments, build_runner, leaving_the_group, load_config
+from training.group import leaving_the_group
+from training.openmmlab import add_common_arguments, build_runner, load_config
 from training.testing import augment, draw
 
 

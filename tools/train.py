@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from training.commands import end_with_parent
-from training.openmmlab import leaving_the_group
+from training.group import leaving_the_group
 from training.train_command import add_train_arguments, train
 
 

@@ -18,8 +18,8 @@ with the SHA-256 of the checkpoints beside them.
 
 from __future__ import annotations
 
-from torch import distributed
 from training.classifier import train_or_evaluate
+from training.group import leaving_the_group
 from training.recipe import parse_arguments
 
 
@@ -29,8 +29,5 @@ def main(argv: list[str] | None = None) -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
-    try:
+    with leaving_the_group():
         main()
-    finally:
-        if distributed.is_initialized():
-            distributed.destroy_process_group()

@@ -10,8 +10,8 @@ from unittest.mock import patch
 
 from mmengine.fileio.backends import LocalBackend
 from mmengine.hooks import Hook
-from torch import distributed
 from toy_run import KillAt, Killed, make
+from training.group import leaving_the_group
 
 from backbones.training.stopping import Stop
 
@@ -73,5 +73,5 @@ def main(folder, only_validate=False):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), only_validate=sys.argv[2:] == ["validate"])
-    distributed.destroy_process_group()  # else gloo's threads may end the process by SIGABRT
+    with leaving_the_group():
+        main(Path(sys.argv[1]), only_validate=sys.argv[2:] == ["validate"])

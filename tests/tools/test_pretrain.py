@@ -68,6 +68,7 @@ def test_from_a_folder_to_a_detector(root, folder, digit_scenes, tmp_path, capsy
         assert all(torch.equal(state[name], file.get_tensor(name)) for name in names)
 
 
+@pytest.mark.filterwarnings("ignore:.*instance named of:UserWarning")  # of runs that begin in the same second
 def test_what_cannot_be_trained_on_is_said_before_training(root, folder, tmp_path, capsys):
     def fails(*arguments, data=folder, **options):
         ended = pretrain(root, data, tmp_path / "out", *arguments, **options)

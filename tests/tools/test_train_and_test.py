@@ -249,7 +249,7 @@ def test_the_weights_of_a_config_are_where_a_run_starts_that_may_be_resumed(
 
     for name in ("x.pth", "y.pth"):
         (tmp_path / name).touch()
-    monkeypatch.setattr("training.openmmlab.build_runner", build)
+    monkeypatch.setattr("training.train_command.build_runner", build)
     given = command(root, "train.py", DETECTION, digit_scenes, "w", *arguments, options=["load_from=x.pth", *options])
     code, _ = tool("train.py", *given[2:])
     assert code == " ".join(map(str, expected))

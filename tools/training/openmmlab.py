@@ -6,8 +6,6 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from files.arguments import any_path, existing_file
@@ -16,10 +14,8 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
-from torch import distributed
 
 from backbones.openmmlab import read_safely
-from backbones.training.stopping import Stop
 from training.config_names import unknown_names
 from training.config_paths import expand_users, find_data, missing_files, move_data
 
@@ -99,19 +95,3 @@ def build_runner(config: Config) -> Runner:
     init_default_scope(config.get("default_scope") or "mmengine")  # it may be registered there
     config.setdefault("runner_type", "SafeRunner")
     return RUNNERS.build(config)
-
-
-@contextmanager
-def leaving_the_group() -> Iterator[None]:
-    """A process that is done leaves its group, else gloo's threads may end it by SIGABRT; one that failed does not."""
-    try:
-        yield
-    except Stop:
-        _leave()
-        raise
-    _leave()
-
-
-def _leave() -> None:
-    if distributed.is_initialized():
-        distributed.destroy_process_group()

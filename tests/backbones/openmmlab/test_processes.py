@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).parents[2] / "support/toy_processes.py"
 
 def launch(folder, processes, *arguments):
     root = SCRIPT.parents[2]
-    paths = os.pathsep.join([str(root), str(SCRIPT.parent), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(root), str(root / "tools"), str(SCRIPT.parent), os.environ.get("PYTHONPATH", "")])
     command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", str(SCRIPT), str(folder)]
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     argv = [sys.executable, *command, *arguments]
