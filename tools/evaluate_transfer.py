@@ -1,6 +1,6 @@
 """Compare backbones and ways to fine-tune them on dense tasks: trainings, predictions, and one report.
 
-    python tools/evaluate_transfer.py ENTRIES.yaml [--out work_dirs/evaluation/NAME] [--only ENTRY ...] [--processes N]
+    python tools/evaluate_transfer.py ENTRIES.yaml [--out FOLDER] [--only ENTRY ...] [--tasks TASK ...] [--processes N]
     python tools/evaluate_transfer.py ENTRIES.yaml --report-only
 
 The YAML file names tasks (any configs of mmdet or mmseg), entries (backbones and checkpoints), protocols, label shares
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("entries", type=existing_file, metavar="ENTRIES.yaml")
     parser.add_argument("--out", type=any_path, help="default: work_dirs/evaluation/NAME, by the name of the file")
     parser.add_argument("--only", nargs="+", metavar="ENTRY", help="of the entries, those that are run and reported")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="of the tasks, those that are run and reported")
     parser.add_argument("--report-only", action="store_true", help="run nothing: report on what is there")
     parser.add_argument("--processes", type=int, help="trainings at once; default: one, or one for each GPU")
     args = parser.parse_args()
@@ -42,9 +43,8 @@ def main() -> None:
         parser.error(f"--processes must be at least 1, got {args.processes}")
     signal.signal(signal.SIGTERM, _stop)
     try:
-        study = RunningStudy(
-            read_entries(args.entries), args.out or RUNS / "evaluation" / args.entries.stem, args.only, args.report_only
-        )
+        folder = args.out or RUNS / "evaluation" / args.entries.stem
+        study = RunningStudy(read_entries(args.entries), folder, args.only, args.tasks, args.report_only)
         failed = study.run(args.processes or max(1, torch.cuda.device_count()))
         say(study.report())
     except (ValueError, FileNotFoundError) as error:

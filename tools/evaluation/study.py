@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class RunningStudy:
         study: The file.
         folder: Where everything goes.
         only: The entries that are run and reported; None is all.
+        tasks: The tasks that are run and reported; None is all.
         report_only: Whether nothing may be run.
 
     Raises:
@@ -35,15 +37,26 @@ class RunningStudy:
     """
 
     def __init__(
-        self, study: Study, folder: Path, only: Sequence[str] | None = None, report_only: bool = False
+        self,
+        study: Study,
+        folder: Path,
+        only: Sequence[str] | None = None,
+        tasks: Sequence[str] | None = None,
+        report_only: bool = False,
     ) -> None:
         self.study, self.folder, self.report_only = study, folder, report_only
         names = [one_of(name, "--only", list(study.entries)) for name in only or study.entries]
         entries = [study.entries[name] for name in dict.fromkeys(names)]
+        if tasks:
+            tasks = [one_of(name, "--tasks", list(study.tasks)) for name in tasks]
+            entries = [replace(entry, tasks=tuple(t for t in entry.tasks if t in tasks)) for entry in entries]
+            entries = [entry for entry in entries if entry.tasks]
+            if not entries:
+                raise ValueError(f"--tasks: none of the entries takes part in {', '.join(tasks)}")
         if report_only and not (folder / "study.json").is_file():
             raise FileNotFoundError(f"there is nothing to report on in {folder}")
-        tasks = {name for entry in entries for name in entry.tasks}
-        self.tasks = {name: ReadyTask(task, folder) for name, task in study.tasks.items() if name in tasks}
+        taken = {name for entry in entries for name in entry.tasks}
+        self.tasks = {name: ReadyTask(task, folder) for name, task in study.tasks.items() if name in taken}
         self._compare_folder({entry.name for entry in entries})
         self.contenders = {(t, e.name): Contender(self.tasks[t], e) for e in entries for t in e.tasks}
         self.cases = [

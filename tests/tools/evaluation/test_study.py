@@ -98,9 +98,18 @@ def test_from_the_file_to_the_report(write, content, tmp_path):
 def test_what_is_asked_of_nothing(write, content, tmp_path):
     with pytest.raises(ValueError, match=r"--only: unknown 'viit' \(did you mean 'vit'\?\); accepted are small, vit"):
         RunningStudy(write(**content), tmp_path / "out", only=["viit"])
+    with pytest.raises(ValueError, match=r"--tasks: unknown 'detect'"):
+        RunningStudy(write(**content), tmp_path / "out", tasks=["detect"])
     with pytest.raises(FileNotFoundError, match="there is nothing to report on in"):
         RunningStudy(write(**content), tmp_path / "out", report_only=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_some_of_the_tasks(write, content, tmp_path):
+    (name,) = list(content["tasks"])[:1]
+    study = RunningStudy(write(**content), tmp_path / "out", tasks=[name])
+    assert list(study.tasks) == [name] and {case.task for case in study.cases} == {name}
+    assert {name for name, _ in study.contenders} == {name} and study.study.tasks.keys() == content["tasks"].keys()
 
 
 def test_what_was_refused_leaves_no_trace_of_what_it_was(write, content, tmp_path):
