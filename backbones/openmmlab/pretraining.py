@@ -233,7 +233,7 @@ class PretrainingLoss(BaseMetric):
 class PretrainingHook(Hook):
     """Tells a model how many updates it trains for and when one was made, and publishes its weights at the end.
 
-    The count of updates is part of the model's state, so it survives a resume.
+    The count of updates is the runner's: with ``load_from`` a new schedule starts, with a resume the old one goes on.
 
     Args:
         publish: Name of the file in the work folder that backbone and neck are written to, see
@@ -256,6 +256,7 @@ class PretrainingHook(Hook):
             raise TypeError(f"PretrainingHook needs a model with schedule and after_update, got {type(model).__name__}")
         counts = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
         model.schedule(-(-runner.train_loop.max_iters // counts))
+        model.steps.fill_(-(-runner.iter // counts))  # load_from brings those of another training
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None

@@ -10,7 +10,7 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.registry import DATASETS, HOOKS
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from PIL import Image
 from torch import Tensor, nn
@@ -57,10 +57,11 @@ class ReconstructionHook(Hook):
         model = _unwrapped(runner.model)
         if not is_main_process() or not hasattr(model, "reconstruct"):
             return
-        loader = runner.cfg.get("val_dataloader") or runner.cfg.train_dataloader
+        loop = runner.train_loop if runner.val_loop is None else runner.val_loop
+        data = loop.dataloader.dataset
+        data = getattr(data, "dataset", data)  # without the seeds that places in the stream have
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            data = DATASETS.build(dict(loader.dataset))
+            torch.default_generator.manual_seed(0)  # torch.manual_seed would set those of GPUs, too
             self._inputs = torch.stack([data[i]["inputs"] for i in range(min(self.images, len(data)))]).float()
             self._mask = model.mask(len(self._inputs), self._inputs.shape[2:])
         self.interval = self.interval or max(1, runner.train_loop.max_iters // 10)

@@ -260,6 +260,11 @@ class Features(nn.Module):
             self.teacher = FrozenTeacher(self._given.pop(), self.levels)
             self.channels = self.teacher.channels
 
+    def restart(self, backbone: nn.Module) -> None:
+        """Make the moving average equal to its backbone, before the first update."""
+        self.teacher.restart(backbone)
+        self.spread_at_start.zero_()
+
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[Tensor]:
         """The targets ``(B, H', W', channels)`` of each level, float32 or better."""
