@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 import toy_run
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from PIL import Image
 from safetensors.torch import load_file
@@ -172,6 +173,16 @@ def test_the_pyramid_arrives_in_a_detector(published):
     shallow = MODELS.build({"type": "ITPN", **sizes, "init_cfg": init})
     with pytest.raises(ValueError, match=r"pyramid\.blocks\.0\.1.*pyramid_depth of the file"):
         shallow.init_weights()
+
+
+def test_another_eps_than_in_pre_training_is_said(published, monkeypatch):
+    said = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), "warning", said.append)
+    init = {"type": "Pretrained", "checkpoint": str(published[1])}
+    for eps in (1e-6, 1e-5):
+        sizes = {"arch": ARCH, "img_size": 64, "pyramid_dim": 8, "pyramid_depth": 2, "norm_eps": eps}
+        MODELS.build({"type": "ITPN", **sizes, "init_cfg": init}).init_weights()
+    assert said == [f"{published[1]} was trained with norm_eps=1e-06, and ITPN has 1e-05"]
 
 
 def test_what_a_published_file_says(published, tmp_path):
