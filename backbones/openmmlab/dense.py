@@ -69,12 +69,9 @@ class Dense:
         """Load ``init_cfg``'s checkpoint; called by OpenMMLab once the model is built."""
         if self.init_cfg is None:
             return
-        options = {name: self.init_cfg[name] for name in ("resize", "leave_out") if name in self.init_cfg}
-        prefix = self.init_cfg.get("prefix")
-        if prefix:  # as mmengine takes it
-            prefix = prefix.removesuffix(".") + "."
+        options = {name: self.init_cfg[name] for name in ("resize", "leave_out", "prefix") if name in self.init_cfg}
         path, logger = self.init_cfg["checkpoint"], MMLogger.get_current_instance()
-        report = load_checkpoint(self, path, prefix=prefix, **options)
+        report = load_checkpoint(self, path, **options)
         logger.info(f"{type(self).__name__}: loaded {path}; {report}")
         ours, theirs = getattr(self, "norm_eps", None), read_metadata(path).get("norm_eps")
         if ours is not None and theirs not in (None, json.dumps(ours)):
@@ -130,4 +127,7 @@ def checked_init_cfg(given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | No
             "init_cfg must be None or dict(type='Pretrained', checkpoint=PATH, resize='bicubic' | 'pad' | None, "
             f"prefix='backbone.', leave_out=[PATTERN, ...]), or a list of one such dict, got {given!r}"
         )
-    return dict(init_cfg)
+    init_cfg = dict(init_cfg)
+    if init_cfg.get("prefix"):  # as mmengine takes it
+        init_cfg["prefix"] = init_cfg["prefix"].removesuffix(".") + "."
+    return init_cfg

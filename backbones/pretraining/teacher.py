@@ -158,7 +158,18 @@ class FrozenTeacher(_Teacher):
         self.channels = [given[i]["num_chs"] for i in self.taken]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The maps of whole images, channels-last."""
+        """The maps of whole images, channels-last.
+
+        Raises:
+            ValueError: The network is for images of another size.
+        """
+        try:
+            return self._maps(images)
+        except AssertionError as error:  # timm's answer to other sizes
+            name = type(self.net).__name__
+            raise ValueError(f"the teacher {name} cannot take images of {tuple(images.shape)}: {error}") from error
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
         if hasattr(self.net, "forward_intermediates"):
             maps = self.net.forward_intermediates(images, self.taken, output_fmt="NCHW", intermediates_only=True)
             maps = dict(zip(sorted(set(self.taken)), maps, strict=True))

@@ -217,6 +217,9 @@ def test_official_weights_go_on_to_a_detector(tmp_path):
     for path in ("official.pth", "published.safetensors"):
         taught = built("features", init_cfg={**init, "checkpoint": str(tmp_path / path)})
         assert all(torch.equal(t, taught.state_dict()[n]) for n, t in network.items())
+    for prefix in ("backbone", "backbone."):
+        taught = built("features", init_cfg={**init, "checkpoint": str(tmp_path / path), "prefix": prefix})
+        assert all(torch.equal(t, taught.state_dict()[n]) for n, t in network.items())
     with pytest.raises(ValueError, match=r"pyramid\.blocks\.0\.1"):
         built("pixels", init_cfg=init, pyramid_depth=1)
     with pytest.raises(ValueError, match="init_cfg must be None or dict"):
