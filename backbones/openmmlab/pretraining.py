@@ -251,7 +251,7 @@ class PretrainingHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Say how many updates there will be."""
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         if not hasattr(model, "schedule") or not hasattr(model, "after_update"):
             raise TypeError(f"PretrainingHook needs a model with schedule and after_update, got {type(model).__name__}")
         counts = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
@@ -263,16 +263,17 @@ class PretrainingHook(Hook):
     ) -> None:
         """Let the teacher follow an update."""
         if at_update_boundary(runner):
-            _unwrapped(runner.model).after_update()
+            unwrapped(runner.model).after_update()
 
     def after_train(self, runner: Runner) -> None:
         """Publish backbone and neck."""
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         if self.publish and is_main_process() and isinstance(model, Course):
             path = Path(runner.work_dir) / self.publish
             publish(model, path, source=self.source)
             runner.logger.info(f"backbone and neck are published: {path}")
 
 
-def _unwrapped(model: nn.Module) -> Any:
+def unwrapped(model: nn.Module) -> Any:
+    """The model itself where it is in a data-parallel wrapper."""
     return model.module if is_model_wrapper(model) else model

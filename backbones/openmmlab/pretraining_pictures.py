@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
+from backbones.openmmlab.pretraining import unwrapped
 from backbones.pretraining.masks import hidden_pixels
 from backbones.training.files import write_whole
 from spectral_ops.scalars import as_int
@@ -54,7 +54,7 @@ class ReconstructionHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Take the images, unless the model restores none."""
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         if not is_main_process() or not hasattr(model, "reconstruct"):
             return
         loop = runner.train_loop if runner.val_loop is None else runner.val_loop
@@ -81,7 +81,7 @@ class ReconstructionHook(Hook):
             self._draw(runner)
 
     def _draw(self, runner: Runner, step: int | None = None) -> None:
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         device = next(model.parameters()).device
         inputs = self._inputs
         assert inputs is not None
@@ -104,7 +104,3 @@ def _side_by_side(columns: list[Tensor]) -> np.ndarray:
     rows = torch.cat([torch.cat(list(row), dim=2) for row in zip(*padded, strict=True)], dim=1)
     whole: np.ndarray = rows[:, :-_GAP, :-_GAP].clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
     return whole
-
-
-def _unwrapped(model: nn.Module) -> Any:
-    return model.module if is_model_wrapper(model) else model

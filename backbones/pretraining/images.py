@@ -92,6 +92,7 @@ class ImageFolder(Dataset[Tensor]):
     def _part(self, share: float) -> list[Path]:
         """The images that train, or those that are held out."""
         if len(self.paths) < 2:
+            _check_headers(self.paths)
             raise ValueError(
                 f"held_out={share} of {len(self.paths)} images in {self.data_root} leaves none to "
                 f"{'train' if self.train else 'hold out'}: more images are needed"
