@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import cv2
@@ -13,6 +14,7 @@ from safetensors import safe_open
 
 CONFIG = "itpn/itpn_vheat-nano-fpn_digit-scenes.py"
 DETECTOR = "itpn/benchmarks/mask-rcnn_vheat-n-fpn_digit-scenes.py"
+RUNS = itertools.count()
 SMALL = ("train_dataloader.batch_size=8", "val_dataloader.batch_size=8", "randomness.seed=0")
 
 
@@ -27,7 +29,8 @@ def folder(tmp_path_factory):
 
 
 def pretrain(root, folder, out, *arguments, config=CONFIG, iterations=40, options=()):
-    said = ["--cfg-options", *SMALL, f"train_cfg.max_iters={iterations}", *options]
+    name = f"experiment_name=pretrain-{next(RUNS)}"  # of two runs in one second mmengine thinks that they are one
+    said = ["--cfg-options", *SMALL, name, f"train_cfg.max_iters={iterations}", *options]
     return run("pretrain.py", root / "configs" / config, "--data-dir", folder, "--work-dir", out, *arguments, *said)
 
 
