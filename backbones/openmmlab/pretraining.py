@@ -87,7 +87,8 @@ class Modes:
 
     In mode ``"loss"`` it returns the weighted losses, ``loss_pixels`` and so on; ``"tensor"`` gives the maps of whole
     images; ``"predict"`` the samples, each with the losses of its batch as ``losses``. A mask is taken from
-    ``data_sample.mask`` (bool, ``(h, w)``, True where a unit is hidden) where the samples have one, else drawn.
+    ``data_sample.mask`` (bool, ``(h, w)``, True where a unit is hidden) where the samples have one, else drawn; for
+    ``"predict"``, of each batch the same ones.
     """
 
     def _prepared(self, images: Tensor) -> Tensor:
@@ -111,7 +112,10 @@ class Modes:
             return tuple(self._whole_maps(inputs))
         if mode not in ("loss", "predict"):
             raise ValueError(f"mode must be 'loss', 'tensor' or 'predict', got {mode!r}")
-        units = self._hidden_units(inputs, None, _mask_of(data_samples))
+        mask = _mask_of(data_samples)
+        if mask is None and mode == "predict":  # the same ones in each validation, so that its figures can be compared
+            mask = self.mask(len(inputs), inputs.shape[2:], generator=torch.Generator().manual_seed(0))
+        units = self._hidden_units(inputs, None, mask)
         losses = {f"loss_{name}": loss for name, loss in self._losses(inputs, units).items()}
         if mode == "loss":
             return losses

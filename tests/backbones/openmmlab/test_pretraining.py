@@ -62,6 +62,10 @@ def test_modes(folder):
     torch.manual_seed(0)
     samples = model(**data, mode="predict")
     assert [s.losses["loss_pixels"] for s in samples] == [float(losses["loss_pixels"].detach())] * 2
+    torch.manual_seed(1)
+    again = model(**data, mode="predict")  # masks of their own, so that validations can be compared
+    assert again[0].losses == samples[0].losses and torch.initial_seed() == 1
+    assert torch.equal(torch.rand(1), torch.rand(1, generator=torch.Generator().manual_seed(1)))
     with pytest.raises(ValueError, match="mode must be 'loss', 'tensor' or 'predict', got 'train'"):
         model(**data, mode="train")
 
