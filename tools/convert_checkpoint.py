@@ -51,7 +51,8 @@ def net_grid(net: SpectralNet) -> tuple[int, int]:
 
 def loaded(path: Path, weights: str) -> tuple[Network, LoadReport]:
     """The network of a file, in float32, and what became of the file's tensors."""
-    net = network_like(read_named(path, weights).tensors).eval()
+    heads = read_metadata(path).get("num_heads")
+    net = network_like(read_named(path, weights).tensors, num_heads=heads and int(heads)).eval()
     return net, load_checkpoint(net, path, resize=None, weights=weights)
 
 
@@ -96,8 +97,10 @@ def convert(source: Path, target: Path, weights: str = "raw", to: str = "own", l
     tensors = to_official(state) if to == "official" else state
     target.parent.mkdir(parents=True, exist_ok=True)
 
+    metadata = {**read_metadata(source), "format": "pt"}
+
     def write(part: Path) -> None:
-        save_file({name: t.contiguous().clone() for name, t in tensors.items()}, part, metadata={"format": "pt"})
+        save_file({name: t.contiguous().clone() for name, t in tensors.items()}, part, metadata=metadata)
         if not all(map(torch.equal, features(before), features(loaded(part, "raw")[0]))):
             raise ValueError(f"the converted file would give other features than {source}; nothing was written")
 

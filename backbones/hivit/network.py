@@ -115,6 +115,7 @@ class HiViT(nn.Module):
         widths = embed_dim // 4, embed_dim // 2, embed_dim
         self.form: Form = form
         self.init: Init = init
+        self.norm_eps = norm_eps
         self.img_size = _pair(img_size)
         self.grid = cells(self.img_size[0], UNIT), cells(self.img_size[1], UNIT)
         self.in_chans = in_chans

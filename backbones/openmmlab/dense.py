@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from backbones.weights.conversion import TABLES
-from backbones.weights.loading import load_checkpoint
+from backbones.weights.loading import load_checkpoint, resized_embeddings
+from backbones.weights.reading import read_metadata
 from spectral_ops.scalars import as_int
 
 __all__ = ["Dense", "checked_init_cfg"]
@@ -67,12 +69,13 @@ class Dense:
         """Load ``init_cfg``'s checkpoint; called by OpenMMLab once the model is built."""
         if self.init_cfg is None:
             return
-        options = {name: self.init_cfg[name] for name in ("resize", "leave_out") if name in self.init_cfg}
-        prefix = self.init_cfg.get("prefix")
-        if prefix:  # as mmengine takes it
-            prefix = prefix.removesuffix(".") + "."
-        report = load_checkpoint(self, self.init_cfg["checkpoint"], prefix=prefix, **options)
-        MMLogger.get_current_instance().info(f"{type(self).__name__}: loaded {self.init_cfg['checkpoint']}; {report}")
+        options = {name: self.init_cfg[name] for name in ("resize", "leave_out", "prefix") if name in self.init_cfg}
+        path, logger = self.init_cfg["checkpoint"], MMLogger.get_current_instance()
+        report = load_checkpoint(self, path, **options)
+        logger.info(f"{type(self).__name__}: loaded {path}; {report}")
+        ours, theirs = getattr(self, "norm_eps", None), read_metadata(path).get("norm_eps")
+        if ours is not None and theirs not in (None, json.dumps(ours)):
+            logger.warning(f"{path} was trained with norm_eps={theirs}, and {type(self).__name__} has {ours}")
 
     def _freeze(self) -> None:
         for part in self.parts()[: self.frozen_stages + 1]:
@@ -97,7 +100,7 @@ class Dense:
 
 
 def _give_own_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Where a state dict has official names under the module's prefix, put ours in their place."""
+    """Where a state dict has official names under the module's prefix, put ours in their place, at its sizes."""
     theirs = {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
     table = next((table for table in TABLES if table.recognises(theirs)), None)
     if table is None or table.recognises_ours(theirs):
@@ -105,7 +108,8 @@ def _give_own_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: o
     converted = table.to_ours(theirs)
     for name in set(theirs).difference(converted.unexpected):
         del state[f"{prefix}{name}"]
-    state.update({f"{prefix}{name}": tensor for name, tensor in converted.state_dict.items()})
+    ours = converted.state_dict | resized_embeddings(module, converted.state_dict)
+    state.update({f"{prefix}{name}": tensor for name, tensor in ours.items()})
 
 
 def checked_init_cfg(given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None:
@@ -123,4 +127,7 @@ def checked_init_cfg(given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | No
             "init_cfg must be None or dict(type='Pretrained', checkpoint=PATH, resize='bicubic' | 'pad' | None, "
             f"prefix='backbone.', leave_out=[PATTERN, ...]), or a list of one such dict, got {given!r}"
         )
-    return dict(init_cfg)
+    init_cfg = dict(init_cfg)
+    if init_cfg.get("prefix"):  # as mmengine takes it
+        init_cfg["prefix"] = init_cfg["prefix"].removesuffix(".") + "."
+    return init_cfg

@@ -19,6 +19,8 @@ from backbones.training.randomness import random_states, set_random_states
 
 __all__ = ["ResumableEpochLoop", "ResumableIterLoop", "at_update_boundary"]
 
+_NO_BATCHES = "train_dataloader gives no batches: its dataset is smaller than a batch, or empty"
+
 
 def at_update_boundary(runner: Runner, iterations: int | None = None) -> bool:
     """Whether nothing is accumulated after so many iterations; default: after the one that is running."""
@@ -173,7 +175,7 @@ class ResumableIterLoop(_Resumable, IterBasedTrainLoop):
                 self.batch += 1
                 return batch
             self.epoch_of_stream, self.batch, self._batches = self.epoch_of_stream + 1, 0, None
-        raise ValueError("train_dataloader gives no batches: its dataset is smaller than a batch, or empty")
+        raise ValueError(_NO_BATCHES)
 
 
 @LOOPS.register_module()
@@ -182,6 +184,8 @@ class ResumableEpochLoop(_Resumable, EpochBasedTrainLoop):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if len(self.dataloader) == 0:  # schedules by epochs would fail on it
+            raise ValueError(_NO_BATCHES)
         self._prepare()
 
     def validation_is_due(self) -> bool:

@@ -87,7 +87,8 @@ class Modes:
 
     In mode ``"loss"`` it returns the weighted losses, ``loss_pixels`` and so on; ``"tensor"`` gives the maps of whole
     images; ``"predict"`` the samples, each with the losses of its batch as ``losses``. A mask is taken from
-    ``data_sample.mask`` (bool, ``(h, w)``, True where a unit is hidden) where the samples have one, else drawn.
+    ``data_sample.mask`` (bool, ``(h, w)``, True where a unit is hidden) where the samples have one, else drawn; for
+    ``"predict"``, of each batch the same ones.
     """
 
     def _prepared(self, images: Tensor) -> Tensor:
@@ -111,7 +112,10 @@ class Modes:
             return tuple(self._whole_maps(inputs))
         if mode not in ("loss", "predict"):
             raise ValueError(f"mode must be 'loss', 'tensor' or 'predict', got {mode!r}")
-        units = self._hidden_units(inputs, None, _mask_of(data_samples))
+        mask = _mask_of(data_samples)
+        if mask is None and mode == "predict":  # the same ones in each validation, so that its figures can be compared
+            mask = self.mask(len(inputs), inputs.shape[2:], generator=torch.Generator().manual_seed(0))
+        units = self._hidden_units(inputs, None, mask)
         losses = {f"loss_{name}": loss for name, loss in self._losses(inputs, units).items()}
         if mode == "loss":
             return losses
@@ -233,7 +237,7 @@ class PretrainingLoss(BaseMetric):
 class PretrainingHook(Hook):
     """Tells a model how many updates it trains for and when one was made, and publishes its weights at the end.
 
-    The count of updates is part of the model's state, so it survives a resume.
+    The count of updates is the runner's: with ``load_from`` a new schedule starts, with a resume the old one goes on.
 
     Args:
         publish: Name of the file in the work folder that backbone and neck are written to, see
@@ -251,27 +255,29 @@ class PretrainingHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Say how many updates there will be."""
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         if not hasattr(model, "schedule") or not hasattr(model, "after_update"):
             raise TypeError(f"PretrainingHook needs a model with schedule and after_update, got {type(model).__name__}")
         counts = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
         model.schedule(-(-runner.train_loop.max_iters // counts))
+        model.steps.fill_(-(-runner.iter // counts))  # load_from brings those of another training
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Let the teacher follow an update."""
         if at_update_boundary(runner):
-            _unwrapped(runner.model).after_update()
+            unwrapped(runner.model).after_update()
 
     def after_train(self, runner: Runner) -> None:
         """Publish backbone and neck."""
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         if self.publish and is_main_process() and isinstance(model, Course):
             path = Path(runner.work_dir) / self.publish
             publish(model, path, source=self.source)
             runner.logger.info(f"backbone and neck are published: {path}")
 
 
-def _unwrapped(model: nn.Module) -> Any:
+def unwrapped(model: nn.Module) -> Any:
+    """The model itself where it is in a data-parallel wrapper."""
     return model.module if is_model_wrapper(model) else model

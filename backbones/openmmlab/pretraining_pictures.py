@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from mmengine.registry import DATASETS, HOOKS
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
+from backbones.openmmlab.pretraining import unwrapped
 from backbones.pretraining.masks import hidden_pixels
 from backbones.training.files import write_whole
 from spectral_ops.scalars import as_int
@@ -54,13 +54,14 @@ class ReconstructionHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Take the images, unless the model restores none."""
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         if not is_main_process() or not hasattr(model, "reconstruct"):
             return
-        loader = runner.cfg.get("val_dataloader") or runner.cfg.train_dataloader
+        loop = runner.train_loop if runner.val_loop is None else runner.val_loop
+        data = loop.dataloader.dataset
+        data = getattr(data, "dataset", data)  # without the seeds that places in the stream have
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            data = DATASETS.build(dict(loader.dataset))
+            torch.default_generator.manual_seed(0)  # torch.manual_seed would set those of GPUs, too
             self._inputs = torch.stack([data[i]["inputs"] for i in range(min(self.images, len(data)))]).float()
             self._mask = model.mask(len(self._inputs), self._inputs.shape[2:])
         self.interval = self.interval or max(1, runner.train_loop.max_iters // 10)
@@ -80,7 +81,7 @@ class ReconstructionHook(Hook):
             self._draw(runner)
 
     def _draw(self, runner: Runner, step: int | None = None) -> None:
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         device = next(model.parameters()).device
         inputs = self._inputs
         assert inputs is not None
@@ -103,7 +104,3 @@ def _side_by_side(columns: list[Tensor]) -> np.ndarray:
     rows = torch.cat([torch.cat(list(row), dim=2) for row in zip(*padded, strict=True)], dim=1)
     whole: np.ndarray = rows[:, :-_GAP, :-_GAP].clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
     return whole
-
-
-def _unwrapped(model: nn.Module) -> Any:
-    return model.module if is_model_wrapper(model) else model

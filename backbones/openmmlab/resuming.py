@@ -15,12 +15,14 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from torch import nn
 
 from backbones.openmmlab.checkpoints import SafeCheckpointHook
 from backbones.openmmlab.run_record import changes, iterations_now, run_record
 from backbones.openmmlab.safe_reading import NUMPY
 from backbones.training.randomness import set_random_states
 from backbones.weights.loading import resized_embeddings
+from backbones.weights.messages import first_names
 from backbones.weights.reading import read_checkpoint
 
 
@@ -47,7 +49,7 @@ class ResumableRunner(Runner):
         then.
 
         Raises:
-            FileNotFoundError, ValueError: There is no such file, it is not safe to read, or it does not fit.
+            FileNotFoundError, ValueError: There is no such file, it is not safe to read, or it does not fit at all.
         """
         checkpoint = read_checkpoint(filename, allow=NUMPY)
         if "message_hub" in checkpoint:
@@ -59,12 +61,13 @@ class ResumableRunner(Runner):
         strict = strict or self._resume or not training
         if not strict:  # weights of another task come with the map sizes of its images
             state = checkpoint.get("state_dict", checkpoint)
+            _check_something_fits(filename, state, model)
             resized = resized_embeddings(model, state)
             state.update(resized)
             if resized:
                 self.logger.info(f"resized to the model's img_size: {', '.join(resized)}")
         try:
-            checkpoint = _load_checkpoint_to_model(model, checkpoint, strict, revise_keys=revise_keys)
+            checkpoint = _load_checkpoint_to_model(model, checkpoint, strict, self.logger, revise_keys)
         except RuntimeError as error:
             raise ValueError(f"{filename} is not a checkpoint of this config's model: {error}") from None
         self._has_loaded = True
@@ -205,6 +208,17 @@ class ResumableRunner(Runner):
             self.logger.warning(
                 f"{newer[0]} has more steps than this run, so --resume will take it: move it away if it is another's"
             )
+
+
+def _check_something_fits(filename: str, state: dict[str, Any], model: nn.Module) -> None:
+    """Raise where training would start from a file and take nothing of it, a backbone's own file for example."""
+    theirs, ours = list(state), list(model.state_dict())
+    if not {n.removeprefix("module.").partition(".")[0] for n in theirs} & {n.partition(".")[0] for n in ours}:
+        raise ValueError(
+            f"load_from: {filename} has nothing of this config's model: it holds {first_names(theirs)}, and the model "
+            f"{first_names(ours)}. Weights of a backbone alone are given to it by "
+            f"model.backbone.init_cfg=dict(type='Pretrained', checkpoint=FILE)"
+        )
 
 
 def _pattern(template: str) -> str:

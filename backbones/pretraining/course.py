@@ -86,7 +86,7 @@ class Course:
         if features is not None and features.scheduled:
             total = self._total() if self.training else total
             if features.averaged and steps == 0:  # weights may have been loaded since it was made
-                features.teacher.restart(backbone)
+                features.restart(backbone)
         return steps, total
 
     def _prepared(self, images: Tensor) -> Tensor:

@@ -30,25 +30,26 @@ class ImageFolder(Dataset[Tensor]):
     seeds it for each sample, sees the same ones when it is resumed.
 
     Args:
-        data_root: The folder; it is searched through all its subfolders. Hidden files are passed over.
+        data_root: The folder; it is searched through all its subfolders, linked ones too. Hidden files are passed over.
         size: Side of the square that an image becomes, in pixels.
         scale: Range of a crop's share of the image's area.
         ratio: Range of a crop's ratio of width to height.
         flip: Probability of a horizontal flip.
         train: False for the middle square of the image, without anything random.
         held_out: Share of the images that ``train=True`` passes over and ``train=False`` takes alone, chosen by their
-            paths in the folder, so that an image stays where it is when others come; 0 for all images in both.
+            paths in the folder, so that an image stays where it is when others come; of few images one at least. 0 for
+            all images in both.
 
     Attributes:
         paths: Of the files.
 
     Shape:
-        Of an item: ``(3, size, size)``, RGB, uint8.
+        Of an item: ``(3, size, size)``, RGB, uint8; of 16 bits of grey the upper 8.
 
     Raises:
         FileNotFoundError: There is no such folder, or no image in it.
-        ValueError: An argument does not fit, or a file is no image that can be read: every file's header is read once,
-            here, before any training starts.
+        ValueError: An argument does not fit, or a file is no image that can be read: the header of each of ``paths`` is
+            read once, here, before any training starts. A file that is damaged behind it is named when it is met.
 
     Example:
         >>> import tempfile
@@ -86,23 +87,26 @@ class ImageFolder(Dataset[Tensor]):
         self.paths = _images_below(self.data_root)
         if share:
             self.paths = self._part(share)
+        _check_headers(self.paths)
 
     def _part(self, share: float) -> list[Path]:
         """The images that train, or those that are held out."""
-        found = [path for path in self.paths if (_place(path.relative_to(self.data_root)) < share) != self.train]
-        if not found:
+        if len(self.paths) < 2:
+            _check_headers(self.paths)
             raise ValueError(
                 f"held_out={share} of {len(self.paths)} images in {self.data_root} leaves none to "
-                f"{'train' if self.train else 'hold out'}: more images or another share are needed"
+                f"{'train' if self.train else 'hold out'}: more images are needed"
             )
-        return found
+        places = {path: _place(path.relative_to(self.data_root)) for path in self.paths}
+        count = sum(place < share for place in places.values())
+        held = set(sorted(places, key=places.__getitem__)[: min(max(count, 1), len(places) - 1)])
+        return [path for path in self.paths if (path in held) != self.train]
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        with Image.open(self.paths[index]) as file:
-            image = ImageOps.exif_transpose(file).convert("RGB")
+        image = _read(self.paths[index])
         if self.train:
             top, left, height, width = RandomResizedCrop.get_params(image, self.scale, self.ratio)
         else:
@@ -120,29 +124,55 @@ def _place(path: Path) -> float:
     return int.from_bytes(hashlib.sha256(path.as_posix().encode()).digest()[:4], "big") / 2**32
 
 
+def _read(path: Path) -> Image.Image:
+    """An image in RGB, upright."""
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.mode.startswith("I;16"):  # convert() would clip what is above 255
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if image.mode == "P":  # convert() warns of each palette with transparency that goes straight to RGB
+                image = image.convert("RGBA")
+            return image.convert("RGB")
+    except Exception as error:  # damaged files fail anywhere, with any exception
+        raise ValueError(f"{path} cannot be read as an image: {error}. Mend or remove it") from error
+
+
 def _images_below(folder: Path) -> list[Path]:
-    """The images of a folder, sorted; all can be read as far as their headers say."""
+    """The images of a folder, sorted."""
     if not folder.is_dir():
         raise FileNotFoundError(f"data_root is no folder: {folder}")
-    found = [p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()]
-    found = [p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    found, seen = [], set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:  # a link to a folder above it, or a second one to the same
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(here, n) for n in files if n.lower().endswith(EXTENSIONS) and not n.startswith(".")]
     if not found:
         raise FileNotFoundError(f"data_root has no images ({', '.join(EXTENSIONS)}): {folder}")
-    found.sort(key=lambda path: path.relative_to(folder).as_posix())
-    broken = [f"{path} ({why})" for path in found if (why := _fault(path))]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _check_headers(paths: Sequence[Path]) -> None:
+    """Raise where a file is no image as far as its header says."""
+    broken = [f"{path} ({why})" for path in paths if (why := _fault(path))]
     if broken:
         more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
         raise ValueError(
-            f"{len(broken)} of {len(found)} files in data_root cannot be read as images: {', '.join(broken[:_NAMED])}"
+            f"{len(broken)} of {len(paths)} files in data_root cannot be read as images: {', '.join(broken[:_NAMED])}"
             f"{more}. Mend or remove them"
         )
-    return found
 
 
 def _fault(path: Path) -> str:
     """What is wrong with a file's header; nothing where it is well."""
     try:
         with Image.open(path) as file:
+            if file.mode in ("I", "F"):
+                return "values of 32 bits, of which none is said to be white: save it with 8 or 16 bits"
             return "" if min(file.size) > 0 else "it has no pixels"
     except Image.UnidentifiedImageError:
         return "no image"

@@ -142,7 +142,7 @@ class ITPNFeaturePretraining(MaskedITPN):
         name = type(self.features.teacher.net).__name__
         try:
             found = tuple(self.features(images)[0].shape[1:3])
-        except (AssertionError, RuntimeError, ValueError) as error:
+        except RuntimeError as error:
             raise ValueError(f"the teacher {name} cannot take images of {tuple(images.shape)}: {error}") from error
         if found != self.grid:
             raise ValueError(f"the teacher {name} has a map of {found} cells where there are {self.grid} units")

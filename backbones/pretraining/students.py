@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.blocks import visible_at_half_size
+from backbones.network import SpectralNet
 
 __all__ = ["FILLS", "Fill", "Level", "check_backbone", "hidden_cells", "levels_of", "masked_maps"]
 
@@ -56,15 +57,13 @@ def check_backbone(backbone: nn.Module, fill: str) -> None:
 
     Raises:
         ValueError: There is no such fill.
-        TypeError: The backbone does not take masks, or cannot be given a token behind its stem.
+        TypeError: The backbone takes no masks, or cannot give maps of its stages.
     """
     if fill not in FILLS:
         raise ValueError(f"fill must be one of {FILLS}, got {fill!r}")
     name = type(backbone).__name__
-    if fill != "grey" and not hasattr(backbone, "forward_stages"):
+    if fill != "grey" and not isinstance(backbone, SpectralNet):
         raise TypeError(f"fill={fill!r} needs a spectral network, which takes a mask: {name} can have fill='grey'")
-    if fill == "token" and not (hasattr(backbone, "stem") and hasattr(backbone, "stages")):
-        raise TypeError(f"fill='token' needs a backbone with a stem and stages, {name} has none")
     if not hasattr(backbone, "forward_stages") and not hasattr(backbone, "forward_intermediates"):
         raise TypeError(f"backbone must have timm's forward_intermediates, {name} has none")
 

@@ -158,7 +158,18 @@ class FrozenTeacher(_Teacher):
         self.channels = [given[i]["num_chs"] for i in self.taken]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The maps of whole images, channels-last."""
+        """The maps of whole images, channels-last.
+
+        Raises:
+            ValueError: The network is for images of another size.
+        """
+        try:
+            return self._maps(images)
+        except AssertionError as error:  # timm's answer to other sizes
+            name = type(self.net).__name__
+            raise ValueError(f"the teacher {name} cannot take images of {tuple(images.shape)}: {error}") from error
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
         if hasattr(self.net, "forward_intermediates"):
             maps = self.net.forward_intermediates(images, self.taken, output_fmt="NCHW", intermediates_only=True)
             maps = dict(zip(sorted(set(self.taken)), maps, strict=True))
@@ -259,6 +270,11 @@ class Features(nn.Module):
                 raise RuntimeError("these features have a teacher already: each model needs targets of its own")
             self.teacher = FrozenTeacher(self._given.pop(), self.levels)
             self.channels = self.teacher.channels
+
+    def restart(self, backbone: nn.Module) -> None:
+        """Make the moving average equal to its backbone, before the first update."""
+        self.teacher.restart(backbone)
+        self.spread_at_start.zero_()
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -104,7 +104,8 @@ def find_weights(
     if len(chosen) != 1:
         found = "; ".join(f"{kind} in {', '.join(map(str, p))}" for kind, p in kinds.items() if p)
         what = "no such weights" if not chosen else "several networks"
-        raise ValueError(f"weights={weights!r}: the file holds {what} ({found}); save the one meant alone")
+        hint = "; give prefix= what stands before the one meant" if len(chosen) > 1 and prefix is None else ""
+        raise ValueError(f"weights={weights!r}: the file holds {what} ({found}); save the one meant alone{hint}")
     place = chosen[0]
     inner = without_prefix(place.state, place.prefix)
     for name, value in inner.items():

@@ -71,10 +71,11 @@ def describe_hivit(state: Mapping[str, Tensor]) -> str:
     return name + (f" with {' and '.join(extras)}" if extras else "")
 
 
-def hivit_like(state: Mapping[str, Tensor]) -> HiViT:
+def hivit_like(state: Mapping[str, Tensor], num_heads: int | None = None) -> HiViT:
     """A fresh HiViT, or ITPN where there is a pyramid, of the sizes of a state dict, ready to load it.
 
-    How many heads there are is told by biases only; else each has 64 channels, as in all published networks.
+    How many heads there are is told by biases only; else it has to be given, but for the published widths, whose heads
+    have 64 channels each.
 
     Raises:
         ValueError: It lacks what the sizes are read from, or the number of heads cannot be told.
@@ -85,11 +86,13 @@ def hivit_like(state: Mapping[str, Tensor]) -> HiViT:
         raise ValueError("these tensors are not those of a whole HiViT: stem, blocks, merges or positions are missing")
     if stem.ndim != 4 or stem.shape[2] != PATCH or positions.ndim != 3:
         raise ValueError(f"stem {tuple(stem.shape)} and positions {tuple(positions.shape)} are not those of a HiViT")
-    heads = found.bias_heads or found.embed_dim // _HEAD
-    if not found.bias_heads and found.embed_dim % _HEAD:
+    heads = found.bias_heads or num_heads
+    if heads is None and found.embed_dim in {spec["embed_dim"] for spec in HIVIT_ARCHS.values()}:
+        heads = found.embed_dim // _HEAD
+    if heads is None:
         raise ValueError(
-            f"these tensors do not tell the number of heads: published networks have {_HEAD} channels in each, and "
-            f"{found.embed_dim} is no multiple of it. Create the HiViT yourself and use load_checkpoint"
+            f"these tensors do not tell the number of heads, and no published network is {found.embed_dim} wide: give "
+            f"num_heads="
         )
     options = {
         "embed_dim": found.embed_dim,

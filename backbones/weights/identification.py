@@ -167,16 +167,18 @@ def _with(kind: _Kind) -> str:
 # -- its network ------------------------------------------------------------------------------------------------------
 
 
-def network_like(state: Mapping[str, Tensor]) -> SpectralNet | HiViT:
+def network_like(state: Mapping[str, Tensor], *, num_heads: int | None = None) -> SpectralNet | HiViT:
     """A fresh network of the kind and sizes of a state dict under this project's names, ready to load it.
 
     Family, widths, depths, norm placement, classes, input channels and the image size are read off names and shapes. A
     network without classifier in the file has none; what no tensor tells is left at its default. A file that holds
     gains only is of no family, since they serve every one: it gets the first, vHeat, to put them into. A HiViT with a
-    pyramid is an :class:`~backbones.hivit.ITPN`; its heads have 64 channels unless biases tell another number.
+    pyramid is an :class:`~backbones.hivit.ITPN`.
 
     Args:
         state: As :func:`~backbones.read_weights` returns it.
+        num_heads: Of a HiViT whose width is none of the published ones, and that has no biases to tell them by; files
+            of :func:`backbones.pretraining.publish` say it in their metadata.
 
     Raises:
         ValueError: It lacks what the sizes are read from, or its operators are of no family, of several, or of another
@@ -189,7 +191,7 @@ def network_like(state: Mapping[str, Tensor]) -> SpectralNet | HiViT:
         (7, [1, 1, 3, 1])
     """
     if is_hivit(state):
-        return hivit_like(state)
+        return hivit_like(state, num_heads)
     found = outline(state)
     if found is None:
         raise ValueError(f"these tensors are of {describe(state)}")

@@ -1,7 +1,7 @@
 # Mask R-CNN with iTPN, backbone and pyramid in one and no neck: heads of 4 convolutions and a linear layer with
 # SyncBN, GIoU on decoded boxes with weight 10.
 # The pyramid keeps both blocks of each level that pre-training has; the published detector dropped the second, and its
-# own files need pyramid_depth=1.
+# own files need pyramid_depth=1. LayerNorms have eps 1e-5 as in the published one; in pre-training it is 1e-6.
 _base_ = "mmdet::_base_/models/mask-rcnn_r50_fpn.py"
 norm_cfg = dict(type="SyncBN", requires_grad=True)
 model = dict(

@@ -6,7 +6,8 @@ _base_ = "itpn-feature_hivit-base-p16_8xb512-amp-coslr-400e_in1k.py"
 model = dict(
     teacher=dict(model_name="vit_base_patch16_clip_224.openai", pretrained=True),
     leak=True,
-    # The statistics that the teacher was trained with; the network sees the same images.
+    # The statistics that the teacher was trained with; the network sees the same images. Detectors of OpenMMLab have
+    # ImageNet's, whose standard deviations are a sixth smaller.
     data_preprocessor=dict(
         type="PretrainingDataPreprocessor", mean=[122.771, 116.746, 104.094], std=[68.5, 66.632, 70.323]
     ),

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from backbones import network_like, to_official
+from backbones.pretraining import ITPNPretraining, publish
+from backbones.weights.reading import read_metadata
 
 
 @pytest.fixture
@@ -80,3 +82,13 @@ def test_hivit_there_and_back(form, tmp_path, capsys):
     tool.convert(tmp_path / "own.safetensors", tmp_path / "official.safetensors", to="official")
     found = load_file(tmp_path / "official.safetensors")
     assert set(found) == set(state) and all(torch.equal(t, state[name]) for name, t in found.items())
+
+
+def test_a_published_pre_training_keeps_what_its_file_says(tmp_path):
+    """Heads of 16 channels, which no tensor tells."""
+    arch = {"embed_dim": 32, "depths": (1, 1, 2), "num_heads": 2}
+    sizes = {"img_size": 64, "pyramid_dim": 8, "decoder_dim": 32, "decoder_depth": 1, "decoder_heads": 2}
+    told = publish(ITPNPretraining(arch, **sizes), tmp_path / "x.safetensors", source="noise")
+    for source, target, to in (("x", "official", "official"), ("official", "own", "own")):
+        tool.convert(tmp_path / f"{source}.safetensors", tmp_path / f"{target}.safetensors", to=to)
+        assert read_metadata(tmp_path / f"{target}.safetensors") == told

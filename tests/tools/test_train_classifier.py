@@ -29,6 +29,7 @@ from training.recipe import parse_arguments
 from training.run_files import RunFiles
 
 import backbones
+from backbones.pretraining import ITPNPretraining, MaskedPretraining, PretrainingHead, publish
 
 # timm's reader of image folders leaves closing its files to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -574,6 +575,32 @@ def test_fine_tuning_starts_from_a_file(images, tmp_path, classes, official):
             assert net[name].shape[0] == value.shape[0] / 2
         else:
             assert torch.equal(net[name], value), name
+
+
+HIVIT = {"embed_dim": 32, "depths": (1, 1, 2), "num_heads": 2}
+
+
+@pytest.mark.parametrize("model", ["vheat_nano", "hivit_base_patch16_224"])
+def test_fine_tuning_starts_from_a_published_pre_training(images, tmp_path, model):
+    more = ["--initial-checkpoint", tmp_path / "pretrained.safetensors"]
+    if model == "vheat_nano":
+        network = timm.create_model(model, num_classes=0, img_size=64)
+        trained = MaskedPretraining(network, head=PretrainingHead(decoder_dim=8))
+    else:
+        trained = network = ITPNPretraining(
+            HIVIT, img_size=64, pyramid_dim=8, decoder_dim=32, decoder_depth=1, decoder_heads=2
+        )
+        more += ["--model-kwargs", *(f"{name}={value}" for name, value in HIVIT.items())]
+    for parameter in network.parameters():
+        nn.init.normal_(parameter)
+    publish(trained, tmp_path / "pretrained.safetensors")
+    net = create_network(arguments(*command(images, tmp_path, *more, model=model)), 2)
+    state = network.state_dict()
+    same = [name for name, t in net.state_dict().items() if name in state and torch.equal(state[name], t)]
+    assert {name.partition(".")[0] for name in same} == {"stem", "stages"} and len(same) > 20
+    assert net.head.fc.weight.shape[0] == 2
+    with pytest.raises(ValueError, match="has no classifier, of which there would be something to measure"):
+        load_weights(net, tmp_path / "pretrained.safetensors", "raw", new_classifier=False)
 
 
 def test_any_network_of_timm_trains_and_is_measured(images, tmp_path):

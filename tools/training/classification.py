@@ -15,7 +15,7 @@ import torch
 from timm.data import create_dataset, create_loader, resolve_data_config
 from torch import distributed, nn
 
-from backbones import SpectralNet, load_checkpoint, read_checkpoint, read_weights
+from backbones import HiViT, SpectralNet, load_checkpoint, read_checkpoint, read_weights
 from backbones.training.stopping import leave_signals_to_the_parent
 from backbones.weights.containers import NamesOf, find_weights
 
@@ -80,9 +80,11 @@ def create_network(args: argparse.Namespace, num_classes: int) -> nn.Module:
 
 
 def load_weights(net: nn.Module, path: Path, weights: str, new_classifier: bool) -> None:
-    """Load a file safely; ``new_classifier`` passes over a classifier of a vHeat for other classes."""
-    if isinstance(net, SpectralNet):
+    """Load a file safely; ``new_classifier`` passes over a classifier of other classes, and does without one."""
+    if isinstance(net, (SpectralNet, HiViT)):
         theirs, classes = read_weights(path, weights)[0].get("head.fc.weight"), net.num_classes
+        if not new_classifier and theirs is None:
+            raise ValueError(f"{path} has no classifier, of which there would be something to measure")
         if new_classifier and theirs is not None and len(theirs) != classes:
             net.reset_classifier(0)
         load_checkpoint(net, path, weights=weights)

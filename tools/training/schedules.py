@@ -26,14 +26,24 @@ class CheckLength(Hook):
             raise SystemExit
         given = runner.param_schedulers or []
         schedulers = [s for each in given.values() for s in each] if isinstance(given, dict) else given
+        lengths = [(limit, "epochs") if s.by_epoch else (loop.max_iters, "iterations") for s in schedulers]
         rising = [getattr(s, "start_factor", 1) < getattr(s, "end_factor", 1) for s in schedulers]
-        for scheduler, rises in zip(schedulers, rising, strict=True):
-            length, unit = (limit, "epochs") if scheduler.by_epoch else (loop.max_iters, "iterations")
+        for scheduler, rises, (length, unit) in zip(schedulers, rising, lengths, strict=True):
             if rises and scheduler.end > length and not (scheduler.by_epoch and by_iterations):
                 runner.logger.warning(
                     f"the warm-up takes {scheduler.end} {unit} and training {length}: the learning rate never gets to "
                     f"its height; shorten the warm-up with --cfg-options param_scheduler.INDEX.end=N"
                 )
-        if done and not all(rising) and all(s.last_step >= s.end - 1 for s in schedulers):
+        if all(rising):
+            return
+        if done and all(s.last_step >= s.end - 1 for s in schedulers):
             (rates, *_) = runner.optim_wrapper.get_lr().values()
             runner.logger.warning(f"the schedule of the run that goes on is at its end: its rate stays {rates[0]:.3g}")
+        elif not (by_iterations and any(s.by_epoch for s in schedulers)):
+            shares = [s.end / length for s, (length, _) in zip(schedulers, lengths, strict=True)]
+            if (share := max(shares)) < 1:
+                end, (length, unit) = schedulers[shares.index(share)].end, lengths[shares.index(share)]
+                runner.logger.warning(
+                    f"the schedule ends after {end} of {length} {unit}, and the learning rate stays what it is there; "
+                    f"stretch it with --cfg-options param_scheduler.INDEX.end=N"
+                )

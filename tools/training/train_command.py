@@ -57,6 +57,7 @@ def train(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         config.optim_wrapper.setdefault("loss_scale", "dynamic")
     elif args.amp:
         config.optim_wrapper.type = "BFloat16OptimWrapper"
+        config.optim_wrapper.pop("loss_scale", None)  # of float16, which a config may ask for
     if args.tensorboard:
         config.setdefault("visualizer", {"type": "Visualizer"})
         config.visualizer.setdefault("vis_backends", [{"type": "LocalVisBackend"}])

@@ -11,6 +11,7 @@ model = dict(
         img_size=96,
         pyramid_dim=64,
         num_outs=4,
+        norm_eps=1e-6,  # as in pre-training
     ),
     neck=None,
 )

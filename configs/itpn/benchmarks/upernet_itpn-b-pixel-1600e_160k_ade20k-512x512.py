@@ -1,7 +1,7 @@
 # UPerNet with iTPN-B, pre-trained on pixels for 1600 epochs, on ADE20K: 160k iterations, 8 GPUs x 2 crops of 512 px.
 # Published: mIoU 53.5 (arXiv 2211.12735). Not run by this project; expect 1-2 days on one 8-GPU node.
-# Each input of the head is a level of the pyramid beside the map of a stage. Backbone and pyramid start from one file,
-# an official one or of tools/pretrain.py: give it with
+# Each input of the head is a level of the pyramid beside the map of a stage. LayerNorms have eps 1e-5 as in the
+# published one, 1e-6 in pre-training. Backbone and pyramid start from one file, official or of tools/pretrain.py:
 #   --cfg-options model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint=FILE
 _base_ = [
     __import__("mmseg").__path__[0] + "/.mim/configs/_base_/models/upernet_swin.py",

@@ -288,6 +288,16 @@ def test_a_checkpoint_of_another_model_is_an_error_when_resuming(tmp_path):
         make(tmp_path, resume=True, width=5).train()
 
 
+def test_a_start_from_a_file_of_which_nothing_fits(tmp_path):
+    for state in (
+        {"stem.weight": torch.zeros(2), "head.bias": torch.zeros(2)},
+        {"model": {"linear.bias": torch.ones(4)}},
+    ):
+        torch.save(state, tmp_path / "other.pth")
+        with pytest.raises(ValueError, match=r"load_from: .*other\.pth has nothing of this config's model.*init_cfg"):
+            make(tmp_path, load_from=str(tmp_path / "other.pth")).train()
+
+
 def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path):
     class Payload:
         def __reduce__(self):

@@ -132,6 +132,20 @@ def test_load_from_takes_official_names(tmp_path):
     assert all(torch.equal(t, detector.state_dict()[n]) for n, t in own.state_dict().items())
 
 
+@torch.no_grad()
+def test_load_from_resizes_official_positions():
+    """A file of 64 px, in a detector that stores them for 96 px, computes there what the smaller one does."""
+    from mmengine.runner.checkpoint import load_state_dict
+
+    state = official_hivit.official(dtype=torch.float32, pyramid=(8, 1))
+    small, large = (Detector(build(img_size=size)).eval() for size in (64, 96))
+    for detector in (small, large):
+        load_state_dict(detector, {f"backbone.{n}": t for n, t in state.items()})
+    x = torch.randn(1, 3, 96, 96)
+    for found, expected in zip(large.backbone(x), small.backbone(x), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_a_detector_of_ones_own_and_its_backbone_in_a_plain_one(tmp_path):
     source = build()
     detector = {f"backbone.{n}": t for n, t in source.state_dict().items()}

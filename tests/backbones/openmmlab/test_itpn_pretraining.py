@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 import toy_run
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from PIL import Image
 from safetensors.torch import load_file
@@ -174,6 +175,16 @@ def test_the_pyramid_arrives_in_a_detector(published):
         shallow.init_weights()
 
 
+def test_another_eps_than_in_pre_training_is_said(published, monkeypatch):
+    said = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), "warning", said.append)
+    init = {"type": "Pretrained", "checkpoint": str(published[1])}
+    for eps in (1e-6, 1e-5):
+        sizes = {"arch": ARCH, "img_size": 64, "pyramid_dim": 8, "pyramid_depth": 2, "norm_eps": eps}
+        MODELS.build({"type": "ITPN", **sizes, "init_cfg": init}).init_weights()
+    assert said == [f"{published[1]} was trained with norm_eps=1e-06, and ITPN has 1e-05"]
+
+
 def test_what_a_published_file_says(published, tmp_path):
     model, path, told = published
     assert read_metadata(path) == told and told["source"] == "noise" and told["format"] == "pt"
@@ -205,6 +216,9 @@ def test_official_weights_go_on_to_a_detector(tmp_path):
     assert all(torch.equal(found[name], state[name]) for name in found) and len(found) == len(network)
     for path in ("official.pth", "published.safetensors"):
         taught = built("features", init_cfg={**init, "checkpoint": str(tmp_path / path)})
+        assert all(torch.equal(t, taught.state_dict()[n]) for n, t in network.items())
+    for prefix in ("backbone", "backbone."):
+        taught = built("features", init_cfg={**init, "checkpoint": str(tmp_path / path), "prefix": prefix})
         assert all(torch.equal(t, taught.state_dict()[n]) for n, t in network.items())
     with pytest.raises(ValueError, match=r"pyramid\.blocks\.0\.1"):
         built("pixels", init_cfg=init, pyramid_depth=1)

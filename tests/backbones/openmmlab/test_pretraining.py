@@ -6,16 +6,19 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import toy_pretraining
 import toy_run
 from mmengine.registry import DATASETS, MODELS, TASK_UTILS, init_default_scope
 from mmengine.structures import BaseDataElement
+from PIL import Image
 from safetensors.torch import load_file
 from small_dense import small_config
 from toy_pretraining import BACKBONE, NECK, WIDTHS, config, draw_images, runner
 
+from backbones import pretraining
 from backbones.openmmlab import read_safely
 from backbones.pretraining import TeacherCollapse, publish
 
@@ -59,6 +62,10 @@ def test_modes(folder):
     torch.manual_seed(0)
     samples = model(**data, mode="predict")
     assert [s.losses["loss_pixels"] for s in samples] == [float(losses["loss_pixels"].detach())] * 2
+    torch.manual_seed(1)
+    again = model(**data, mode="predict")  # masks of their own, so that validations can be compared
+    assert again[0].losses == samples[0].losses and torch.initial_seed() == 1
+    assert torch.equal(torch.rand(1), torch.rand(1, generator=torch.Generator().manual_seed(1)))
     with pytest.raises(ValueError, match="mode must be 'loss', 'tensor' or 'predict', got 'train'"):
         model(**data, mode="train")
 
@@ -146,6 +153,55 @@ def test_a_resumed_run_is_the_unbroken_one(accumulate, killed, folder, tmp_path)
     published = [load_file(f / "pretrained.safetensors") for f in (whole, broken)]
     assert all(torch.equal(t, published[1][n]) for n, t in published[0].items())
     assert all(torch.equal(t, state[n]) for n, t in published[0].items())
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `scheduler")
+@pytest.mark.parametrize("validate", [False, True])
+def test_pictures_change_nothing_and_a_resumed_run_draws_the_same(validate, folder, tmp_path, monkeypatch):
+    made, of_images = [], pretraining.ImageFolder.__init__
+    monkeypatch.setattr(pretraining.ImageFolder, "__init__", lambda *a, **k: made.append(1) or of_images(*a, **k))
+    plain, drawn, broken = (tmp_path / name for name in ("plain", "drawn", "broken"))
+    options, pictures = {"iters": 4, "validate": validate}, {"type": "ReconstructionHook", "interval": 2, "images": 2}
+    runner(plain, folder, **options).train()
+    count = len(made)
+    runner(drawn, folder, **options, hooks=[pictures]).train()
+    assert len(made) == 2 * count  # no data set of its own, whose files would be looked at again
+    with pytest.raises(toy_run.Killed):
+        runner(broken, folder, **options, hooks=[pictures, toy_run.KillAt(step=3)]).train()
+    runner(broken, folder, **options, hooks=[pictures], resume=True).train()
+    for run in (drawn, broken):
+        toy_run.assert_same(*(toy_run.read(f / "iter_4.pth") for f in (plain, run)))
+    names = ["iter_0.png", "iter_2.png", "iter_4.png"]
+    assert sorted(p.name for p in (broken / "reconstructions").iterdir()) == names
+    first, last, again = (
+        np.asarray(Image.open(run / "reconstructions" / name))
+        for run, name in ((drawn, names[0]), (drawn, names[2]), (broken, names[2]))
+    )
+    assert first.shape == (2 * 64 + 4, 3 * 64 + 2 * 4, 3) and np.array_equal(last, again)
+    assert not np.array_equal(first, last) and np.array_equal(first[:, :132], last[:, :132])
+    grey = (first[:64, 68:132] == 127).all(-1)  # whole units of the second column, and what is seen is the first's
+    assert grey.reshape(4, 16, 4, 16).all((1, 3)).sum() == grey.sum() / 256 == 10
+    assert np.array_equal(first[:64, 68:132][~grey], first[:64, :64][~grey])
+    differing = np.abs(first[:64, 136:].astype(int) - first[:64, :64]).max(-1) > 1
+    assert differing.any() and not (differing & ~grey).any()
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `scheduler")
+def test_weights_of_an_earlier_training_start_a_new_schedule(folder, tmp_path):
+    """``load_from`` takes its count of updates along, by which a teacher would never follow again."""
+    runner(tmp_path / "first", folder).train()
+    start = toy_run.read(tmp_path / "first" / "iter_6.pth")["state_dict"]
+    second = runner(tmp_path / "second", folder, iters=4)
+    second._load_from = str(tmp_path / "first" / "iter_6.pth")
+    second.train()
+    state = second.model.state_dict()
+    assert int(state["steps"]) == 4
+    spread = "target_generator.features.spread_at_start"
+    assert 0 < state[spread] != start[spread]
+    name = "stem.conv1.weight"
+    taught = state[f"target_generator.features.teacher.net.{name}"]
+    assert not torch.equal(taught, start[f"target_generator.features.teacher.net.{name}"])
+    assert not torch.equal(taught, start[f"backbone.{name}"])
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `scheduler")

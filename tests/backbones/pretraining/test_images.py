@@ -135,3 +135,74 @@ def test_held_out_images_do_not_train_and_stay_where_they_are(tmp_path):
     draw(alone / "0.png", 4, 4)
     with pytest.raises(ValueError, match=r"held_out=1e-06 of 1 images in .*alone leaves none to hold out"):
         ImageFolder(alone, train=False, held_out=1e-6)
+
+
+def test_one_image_at_least_is_held_out(tmp_path):
+    """The least of its places is above a twentieth for most folders of a dozen images."""
+    for i in range(12):
+        draw(tmp_path / f"{i}.png", 4, 4)
+    trained, held = (ImageFolder(tmp_path, train=train, held_out=1e-6).paths for train in (True, False))
+    assert len(held) == 1 and sorted([*trained, *held]) == sorted(tmp_path.iterdir())
+    trained, held = (ImageFolder(tmp_path, train=train, held_out=1 - 1e-6).paths for train in (True, False))
+    assert len(trained) == 1 and len(held) == 11
+
+
+def test_sixteen_bits(tmp_path):
+    ramp = np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16)
+    for name in ("a.png", "a.tif"):
+        Image.fromarray(ramp).save(tmp_path / name)
+    for i in range(2):
+        found = ImageFolder(tmp_path, 16, train=False)[i]
+        assert torch.equal(found[1], torch.arange(256, dtype=torch.uint8).reshape(16, 16))
+    (tmp_path / "wide").mkdir()
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "wide/a.tif")
+    Image.fromarray(np.ones((4, 4), np.int32)).save(tmp_path / "wide/b.tif")
+    with pytest.raises(ValueError, match=r"2 of 2 files .*a\.tif \(values of 32 bits.*save it with 8 or 16 bits"):
+        ImageFolder(tmp_path / "wide")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
+def test_every_mode_becomes_rgb(mode, tmp_path):
+    white = Image.new("RGB", (20, 30), (255, 255, 255)).convert(mode)
+    white.save(tmp_path / ("a.jpg" if mode in ("CMYK", "YCbCr") else "a.png"))
+    found = ImageFolder(tmp_path, 8, train=False)[0]
+    assert found.shape == (3, 8, 8) and found.min() >= 254
+
+
+def test_palettes_with_transparency(tmp_path):
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    image.save(tmp_path / "a.png", transparency=bytes([0, 128]))
+    assert ImageFolder(tmp_path, 8, train=False)[0][:, 0, 0].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize("width, height", [(1, 1), (1, 3000), (3000, 1), (2, 3)])
+def test_tiny_and_long_images(width, height, tmp_path):
+    draw(tmp_path / "a.png", width, height)
+    assert all(ImageFolder(tmp_path, 32, train=train)[0].shape == (3, 32, 32) for train in (True, False))
+
+
+def test_a_file_that_is_damaged_behind_its_header_is_named(tmp_path):
+    draw(tmp_path / "a.png", 64, 64)
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"a\.png cannot be read as an image: .*Mend or remove it"):
+        ImageFolder(tmp_path)[0]
+
+
+def test_only_the_files_of_its_part_are_opened(tmp_path, monkeypatch):
+    for i in range(20):
+        draw(tmp_path / f"{i}.png", 4, 4)
+    opened, original = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda path: opened.append(path) or original(path))
+    for train in (True, False):
+        ImageFolder(tmp_path, train=train, held_out=0.3)
+    assert sorted(opened) == sorted(tmp_path.iterdir())
+
+
+def test_linked_folders_are_searched_once(tmp_path):
+    draw(tmp_path / "elsewhere/a.png", 4, 4)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "elsewhere/round").symlink_to(tmp_path / "images", target_is_directory=True)
+    assert ImageFolder(tmp_path / "images").paths == [tmp_path / "images/linked/a.png"]

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from backbones import HiViT
 from backbones.pretraining import (
     BlockUnits,
     Features,
@@ -34,7 +35,7 @@ def mask_of(x, unit=16, ratio=0.6, seed=0):
 
 
 @pytest.mark.parametrize("norm_placement", ["pre", "post"])
-@pytest.mark.parametrize("name", ["vheat", "vwave", "vtail", "vpoisson"])
+@pytest.mark.parametrize("name", ["vheat", "vwave", "vtail", "vpoisson", "vmix"])
 @torch.no_grad()
 def test_hidden_pixels_change_nothing_that_comes_out_of_student_and_neck(name, norm_placement, make_model):
     model = make_model(name, network={"norm_placement": norm_placement, "layer_scale": 0.5})
@@ -340,6 +341,15 @@ def test_other_networks_see_grey():
         TypeError, match=r"fill='remask' needs a spectral network, which takes a mask: ConvNeXt can have"
     ):
         MaskedPretraining(backbone, head=PretrainingHead(decoder_dim=12))
+
+
+def test_a_hivit_sees_grey():
+    net = HiViT(embed_dim=32, depths=(1, 1, 2), num_heads=2, img_size=64, num_classes=0)
+    model = MaskedPretraining(net, head=PretrainingHead(decoder_dim=12), fill="grey")
+    assert model(images()).isfinite()
+    for fill in ("remask", "token"):
+        with pytest.raises(TypeError, match=f"fill='{fill}' needs a spectral network, .*: HiViT can have fill='grey'"):
+            MaskedPretraining(net, head=PretrainingHead(decoder_dim=12), fill=fill)
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

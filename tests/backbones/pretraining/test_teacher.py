@@ -214,6 +214,8 @@ def test_a_vit_has_maps_of_stride_16_alone(make_model):
     model = make_model(target_generator=[{"type": "features", "teacher": options, "strides": [16]}])
     (target,) = model.target_generator(images())["features"]
     assert target.shape == (2, 4, 6, 24) and model(images()).isfinite()
+    with pytest.raises(ValueError, match=r"teacher VisionTransformer cannot take images of \(1, 3, 32, 32\): Input"):
+        model(torch.randn(1, 3, 32, 32), keep=torch.tensor([[0]]))
 
 
 def test_maps_of_another_size(make_model):

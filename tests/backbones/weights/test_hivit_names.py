@@ -202,7 +202,8 @@ def test_network_like(form):
 
 def test_heads_that_nothing_tells():
     ours = convert_checkpoint(official_hivit.official()).state_dict
-    with pytest.raises(ValueError, match="do not tell the number of heads: published networks have 64 channels"):
+    with pytest.raises(ValueError, match="do not tell the number of heads, and no published network is 32 wide: give"):
         network_like(ours)
-    wide = convert_checkpoint(official_hivit.official(e=128)).state_dict
-    assert network_like(wide).stages[2].blocks[0].attn.heads == 2
+    assert network_like(ours, num_heads=4).stages[2].blocks[0].attn.heads == 4
+    wide = convert_checkpoint(official_hivit.official(e=384)).state_dict
+    assert network_like(wide).stages[2].blocks[0].attn.heads == 6

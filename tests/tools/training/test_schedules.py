@@ -56,6 +56,7 @@ def test_a_complete_run_stops_and_says_how_to_extend_it(kind, name, caplog):
         (EpochBasedTrainLoop, warmup(50), None),
         (IterBasedTrainLoop, warmup(6, by_epoch=True), None),  # an epoch has nobody knows how many iterations
         (IterBasedTrainLoop, decay(6, 0), None),
+        (IterBasedTrainLoop, decay(5, 0), None),
     ],
 )
 def test_a_warmup_that_is_longer_than_training(kind, scheduler, length, caplog):
@@ -63,6 +64,25 @@ def test_a_warmup_that_is_longer_than_training(kind, scheduler, length, caplog):
         lines = check(caplog, kind, 0, 5, schedulers)
         assert len(lines) == (length is not None)
         assert length is None or f"the warm-up takes {length}" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "schedulers", "said"),
+    [
+        (IterBasedTrainLoop, [warmup(2), decay(4, 0)], "4 of 5 iterations"),
+        (EpochBasedTrainLoop, [warmup(20), decay(4, 0, by_epoch=True)], "4 of 5 epochs"),
+        (EpochBasedTrainLoop, [decay(40, 0)], "40 of 50 iterations"),
+        (EpochBasedTrainLoop, [warmup(2), decay(50, 0)], None),
+        (EpochBasedTrainLoop, [decay(5, 0, by_epoch=True)], None),
+        (IterBasedTrainLoop, [decay(4, 0, by_epoch=True)], None),
+        (IterBasedTrainLoop, [warmup(2)], None),
+        (IterBasedTrainLoop, [decay(10**9, 0)], None),
+    ],
+)
+def test_a_schedule_that_is_shorter_than_training(kind, schedulers, said, caplog):
+    lines = check(caplog, kind, 0, 5, schedulers)
+    assert len(lines) == (said is not None)
+    assert said is None or lines[0].startswith(f"the schedule ends after {said}, and the learning rate stays")
 
 
 def test_a_schedule_that_ended_before_the_run(caplog):
