@@ -26,11 +26,11 @@ def need_tifffile() -> ModuleType:
 
 def write_bands(path: Path, bands: np.ndarray) -> None:
     """Write (H, W, C) as one TIFF file, compressed without loss."""
-    rgb = bands.dtype == np.uint8 and bands.shape[-1] == 3
-    photometric = "rgb" if rgb else "minisblack"
-    need_tifffile().imwrite(
-        path, bands, photometric=photometric, planarconfig="contig", compression="zlib", metadata=None
-    )
+    colour = bands.dtype == np.uint8 and bands.shape[-1] == 3
+    layout = {"photometric": "rgb" if colour else "minisblack", "planarconfig": "contig"}
+    if bands.shape[-1] == 1:
+        bands, layout = bands[..., 0], {"photometric": "minisblack"}
+    need_tifffile().imwrite(path, bands, compression="zlib", metadata=None, **layout)
 
 
 def read_bands(path: Path) -> np.ndarray:
