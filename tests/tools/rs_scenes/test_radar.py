@@ -82,6 +82,7 @@ def test_targets_are_a_few_strong_points_in_their_box(kind, level_place):
     along, across = away @ (np.cos(0.6), np.sin(0.6)), away @ (-np.sin(0.6), np.cos(0.6))
     near = (abs(along) < 10 + 4) & (abs(across) < target.width / 2 + 4)
     assert with_it[near].max() > 100 * without[near].mean()
+    assert with_it[~near].max() < 20 * without[near].mean()  # speckle alone
 
 
 def test_decibels_are_clipped_and_rounded(level_place):
