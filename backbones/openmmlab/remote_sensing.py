@@ -22,7 +22,8 @@ class RSVHeat(Dense, network.RSVHeat):
     its images have the bands of all modalities, one behind the other, in their units.
 
     Args:
-        arch: ``"nano"``, ``"tiny"``, ``"small"``, ``"base"``, or a dict, see :class:`~backbones.remote_sensing.RSVHeat`.
+        arch: ``"nano"``, ``"tiny"``, ``"small"``, ``"base"``, or a dict as of
+            :class:`~backbones.remote_sensing.RSVHeat`.
         modalities: Dicts of the arguments of :class:`~backbones.remote_sensing.ModalitySpec`.
         out_indices: Stages to return, ascending; the output of stage i passes a LayerNorm of its own.
         img_size: Image size the learned maps are stored for; inputs of other size work.

@@ -1,5 +1,6 @@
 """RS-vHeat: a spectral network for remote sensing, whose images come from several sensors."""
 
+from backbones.remote_sensing.frequency import frequency_bands
 from backbones.remote_sensing.guidance import BilinearMap, GuidedMixer
 from backbones.remote_sensing.modalities import OPTICAL, SAR, UNITS, ModalitySpec, specs_in
 from backbones.remote_sensing.network import RSVHeat
@@ -15,5 +16,6 @@ __all__ = [
     "ModalityStem",
     "ModalityStems",
     "RSVHeat",
+    "frequency_bands",
     "specs_in",
 ]
