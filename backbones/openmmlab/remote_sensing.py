@@ -57,7 +57,7 @@ class RSVHeat(Dense, network.RSVHeat):
         fusion: network.Fusion = "mean",
         modality_dropout: float = 0.0,
         drop_path_rate: float = 0.0,
-        operator: OperatorSpec | Sequence[OperatorSpec] = "heat",
+        operator: OperatorSpec | Sequence[OperatorSpec] | None = None,
         frozen_stages: int = -1,
         with_cp: bool = False,
         init_cfg: dict[str, Any] | Sequence[dict[str, Any]] | None = None,

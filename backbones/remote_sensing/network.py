@@ -46,13 +46,11 @@ class RSVHeat(SpectralNet):
         modality_dropout: Probability, in training, of leaving a modality of a sample out of the fusion; one of each
             sample always stays.
         global_pool, drop_path_rate, drop_rate, device, dtype: See :class:`~backbones.SpectralNet`.
-        operator: Instead of heat, one for all stages or one for each, by names and options; see
-            :data:`~backbones.OPERATORS`.
+        operator: Instead of heat, one for all stages or a list with one for each, by names and options as in
+            ``["wave", "wave", dict(type="heat", diffusivity="channel"), "heat"]``.
 
     Attributes:
-        modalities: The specs.
         in_chans: Channels of packed images.
-        out_channels: Of the fused map of each stage.
 
     Shape:
         A dict of some of the modalities to ``(B, C, H, W)``, or one tensor ``(B, sum of all C, H, W)``, from 32 px;
@@ -83,7 +81,7 @@ class RSVHeat(SpectralNet):
         global_pool: str = "avg",
         drop_path_rate: float = 0.0,
         drop_rate: float = 0.0,
-        operator: OperatorSpec | Sequence[OperatorSpec] = "heat",
+        operator: OperatorSpec | Sequence[OperatorSpec] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -108,7 +106,9 @@ class RSVHeat(SpectralNet):
             drop_path_rate=drop_path_rate,
             drop_rate=drop_rate,
             init_std=init_std,
-            block=spectral_blocks(operator_factories(operator), mixer=GuidedMixer, **options),
+            block=spectral_blocks(
+                operator_factories("heat" if operator is None else operator), mixer=GuidedMixer, **options
+            ),
             stem=stems,
             maps={"embedding": BilinearMap, "guide": BilinearMap},
             device=device,
