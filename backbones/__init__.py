@@ -1,5 +1,5 @@
 """Vision backbones: those built on :mod:`spectral_ops`, and HiViT with iTPN's pyramid beside them. Importing this
-package registers them with timm."""
+package registers them with timm. :mod:`backbones.remote_sensing` has what is for several sensors."""
 
 from backbones.archs import ARCHS
 from backbones.blocks import SpectralBlock
@@ -10,6 +10,7 @@ from backbones.network import SpectralNet, stage_sizes
 from backbones.operators import OPERATORS, heat_operator
 from backbones.packing import packed
 from backbones.place import Place, spectral_blocks
+from backbones.remote_sensing_models import RS_VHEAT_MODELS
 from backbones.weights.cards import PUBLISHED, Published
 from backbones.weights.conversion import Conversion, convert_checkpoint, to_official
 from backbones.weights.identification import network_like
@@ -24,6 +25,7 @@ __all__ = [
     "ITPN",
     "OPERATORS",
     "PUBLISHED",
+    "RS_VHEAT_MODELS",
     "Conversion",
     "Family",
     "HiViT",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["ARCHS"]
+__all__ = ["ARCHS", "resolve_arch"]
 
 #: The sizes. Tiny is pre-norm; small and base are post-norm with layer scale, as published for vHeat. Nano is this
 #: project's own, for tests and training on a laptop.
@@ -24,3 +24,19 @@ ARCHS: dict[str, dict[str, Any]] = {
         "layer_scale": 1e-5,
     },
 }
+
+
+def resolve_arch(arch: str | dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a size given by name, or as a dict with ``dims`` and ``depths``.
+
+    Raises:
+        ValueError: There is no such size, or the dict lacks one of them or has others than a size has.
+    """
+    accepted = {"dims", "depths", "norm_placement", "layer_scale", "mlp_ratio", "init_std"}
+    if isinstance(arch, str):
+        if arch not in ARCHS:
+            raise ValueError(f"arch must be one of {sorted(ARCHS)} or a dict, got {arch!r}")
+        return ARCHS[arch]
+    if not {"dims", "depths"} <= set(arch) <= accepted:
+        raise ValueError(f"arch as a dict needs dims and depths and accepts {sorted(accepted)}, got {sorted(arch)}")
+    return dict(arch)

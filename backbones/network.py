@@ -20,7 +20,7 @@ from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 from spectral_ops.mixer import shown
 from spectral_ops.scalars import as_int
 
-__all__ = ["MIN_IMAGE_SIZE", "SpectralNet", "SpectralStage", "stage_sizes"]
+__all__ = ["MIN_IMAGE_SIZE", "SpectralNet", "SpectralStage", "stage_masks", "stage_sizes"]
 
 # What decides by the size of its input, so that torch.fx keeps it whole; timm's tracing knows these.
 register_notrace_module(SpectralMixer)
@@ -249,8 +249,20 @@ class SpectralNet(nn.Module):
             visible: Bool, ``(B, 1, H, W)``: the pixels that the network sees, for masked pre-training. Nothing of the
                 others reaches a map. A cell of a map is visible where any of its pixels is, and zero elsewhere.
         """
-        masks = _masks(x, visible, len(self.stages))
-        x = self.stem(x) if visible is None else self.stem(x, visible)
+        masks = stage_masks(x, visible, len(self.stages))
+        return self.forward_maps(self.stem(x) if visible is None else self.stem(x, visible), last, masks)
+
+    def forward_maps(
+        self, x: Tensor, last: int | None = None, masks: Sequence[Tensor | None] | None = None
+    ) -> list[Tensor]:
+        """:meth:`forward_stages` behind the stem.
+
+        Args:
+            x: The stem's map, ``(B, H/4, W/4, C)``.
+            last: Index of the last stage to run; all by default.
+            masks: Which cells of each stage's map are visible, bool ``(B, H, W, 1)``, or None for all.
+        """
+        masks = [None] * len(self.stages) if masks is None else masks
         features = []
         for stage, mask in zip(self.stages[: None if last is None else last + 1], masks, strict=False):
             x = stage(x) if mask is None else stage(x, mask)
@@ -394,8 +406,17 @@ class SpectralNet(nn.Module):
         restore(self)
 
 
-def _masks(x: Tensor, visible: Tensor | None, stages: int) -> list[Tensor | None]:
-    """Which cells of each stage's map are visible."""
+def stage_masks(x: Tensor, visible: Tensor | None, stages: int) -> list[Tensor | None]:
+    """Which cells of each stage's map are visible.
+
+    Args:
+        x: Images ``(B, C, H, W)``.
+        visible: Which of their pixels are, bool ``(B, 1, H, W)``; None for all.
+        stages: How many.
+
+    Raises:
+        ValueError: ``visible`` is no such mask.
+    """
     if visible is None:
         return [None] * stages
     if visible.dtype != torch.bool or visible.shape != (len(x), 1, *x.shape[2:]):

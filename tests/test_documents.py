@@ -23,6 +23,7 @@ REFERENCE = {
     "spectral_ops.plot": "plot",
     "backbones": "backbones",
     "backbones.pretraining": "backbones_pretraining",
+    "backbones.remote_sensing": "backbones_remote_sensing",
     "backbones.openmmlab": "backbones_openmmlab",
     "backbones.openmmlab.export": "backbones_openmmlab_export",
     "adapters": "adapters",

@@ -21,6 +21,7 @@ from files.arguments import any_path, existing_file
 from safetensors.torch import save_file
 
 from backbones import ITPN, HiViT, SpectralNet, load_checkpoint, network_like, read_checkpoint, to_official
+from backbones.remote_sensing import RSVHeat
 from backbones.training.files import write_checkpoint
 from backbones.weights.conversion import TABLES
 from backbones.weights.identification import describe
@@ -35,6 +36,9 @@ def features(net: Network) -> list[torch.Tensor]:
     """Stage outputs, levels of a pyramid, and logits where there are any, of one fixed random image."""
     sizes = net.img_size if isinstance(net, HiViT) else [4 * n for n in net_grid(net)]
     image = torch.randn(1, net.in_chans, *sizes, generator=torch.Generator().manual_seed(0))
+    if isinstance(net, RSVHeat):  # in the units of its modalities, and within their ranges
+        mean, std = (torch.tensor([v for spec in net.modalities for v in getattr(spec, s)]) for s in ("mean", "std"))
+        image = mean[:, None, None] + std[:, None, None] * image.tanh()
     with torch.no_grad():
         levels = net.forward_levels(image)[0] if isinstance(net, ITPN) else []
         return [*net.forward_stages(image), *levels, *([net(image)] if net.num_classes else [])]

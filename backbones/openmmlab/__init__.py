@@ -26,6 +26,7 @@ from backbones.openmmlab.pretraining import (
     PretrainingLoss,
 )
 from backbones.openmmlab.pretraining_pictures import ReconstructionHook
+from backbones.openmmlab.remote_sensing import RSVHeat
 from backbones.openmmlab.runner import SafeRunner
 from backbones.openmmlab.safe_reading import read_safely
 from backbones.openmmlab.timm_networks import TimmBackbone
@@ -48,6 +49,7 @@ __all__ = [
     "PretrainingHook",
     "PretrainingLoss",
     "ProgressHook",
+    "RSVHeat",
     "ReconstructionHook",
     "SafeCheckpointHook",
     "SafeRunner",

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.registry import MODELS
 
-from backbones.archs import ARCHS
+from backbones.archs import resolve_arch
 from backbones.families import Family, on_register
 from backbones.network import SpectralNet
 from backbones.openmmlab.dense import Dense
@@ -84,7 +84,7 @@ class DenseSpectralNet(Dense, SpectralNet):
             raise TypeError("DenseSpectralNet has no operator of its own: use VHeat or a relative, or give operator=")
         super().__init__(
             partial(make_operator, **options) if operator is None else operator_factories(operator),
-            **_resolve_arch(arch),
+            **resolve_arch(arch),
             img_size=img_size,
             in_chans=in_chans,
             num_classes=0,
@@ -93,17 +93,6 @@ class DenseSpectralNet(Dense, SpectralNet):
         )
         self.make_dense(out_indices, frozen_stages=frozen_stages, init_cfg=init_cfg)
         self.set_grad_checkpointing(with_cp)
-
-
-def _resolve_arch(arch: str | dict[str, Any]) -> dict[str, Any]:
-    accepted = {"dims", "depths", "norm_placement", "layer_scale", "mlp_ratio", "init_std"}
-    if isinstance(arch, str):
-        if arch not in ARCHS:
-            raise ValueError(f"arch must be one of {sorted(ARCHS)} or a dict, got {arch!r}")
-        return ARCHS[arch]
-    if not {"dims", "depths"} <= set(arch) <= accepted:
-        raise ValueError(f"arch as a dict needs dims and depths and accepts {sorted(accepted)}, got {sorted(arch)}")
-    return dict(arch)
 
 
 #: The class of every family by its name in configs.

@@ -11,7 +11,7 @@ from torch import Tensor
 from backbones.weights.messages import first_names
 from backbones.weights.reading import MAX_DEPTH, Inert
 
-__all__ = ["NamesOf", "Weights", "check_weights", "find_weights", "without_prefix"]
+__all__ = ["NamesOf", "Weights", "check_weights", "find_weights", "names_in", "without_prefix"]
 
 Weights = Literal["raw", "ema"]
 
@@ -127,6 +127,12 @@ def _is_average(place: _Place, checkpoint: Mapping[str, Any]) -> bool:
 def without_prefix(state: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
     """What of a state dict has a prefix, without it."""
     return {name[len(prefix) :]: state[name] for name in _names(state) if name.startswith(prefix)}
+
+
+def names_in(checkpoint: Mapping[str, Any]) -> list[str]:
+    """The names of all tensors in a checkpoint, whatever dict they are in, with their prefixes."""
+    held = ((state, name) for _, state in _dicts(checkpoint) for name in _names(state))
+    return list(dict.fromkeys(name for state, name in held if isinstance(state[name], Tensor)))
 
 
 def _names(state: Mapping[Any, Any]) -> list[str]:

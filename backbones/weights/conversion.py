@@ -7,15 +7,17 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from backbones.weights.containers import Weights, find_weights, without_prefix
+from backbones.weights.containers import Weights, find_weights, names_in, without_prefix
 from backbones.weights.hivit_names import HIVIT
 from backbones.weights.names import Conversion, NameTable
+from backbones.weights.rs_vheat_names import RS_VHEAT
 from backbones.weights.vheat_names import VHEAT
 
 __all__ = ["TABLES", "Conversion", "Named", "convert_checkpoint", "own_names", "to_official"]
 
-#: Every table there is; files of whatever it holds are read everywhere.
-TABLES: list[NameTable] = [VHEAT, HIVIT]
+#: Every table there is; files of whatever it holds are read everywhere. RS-vHeat's files have most names of vHeat's, so
+#: it comes first.
+TABLES: list[NameTable] = [RS_VHEAT, VHEAT, HIVIT]
 
 
 class Named(NamedTuple):
@@ -53,7 +55,7 @@ def own_names(checkpoint: Mapping[str, Any], weights: Weights = "raw", prefix: s
         kept = {n: t for n, t in state.items() if not (sources and ".operator.gain_" in n)}
         return Named({n.replace(".operator.source.", ".operator."): t for n, t in kept.items()}, [], {}, None)
     table = max((table for table in TABLES if table.recognises(state)), key=lambda table: table.count(state))
-    converted = table.to_ours(state)
+    converted = table.with_beside(table.to_ours(state), names_in(checkpoint))
     return Named(converted.state_dict, converted.unexpected, converted.reasons, table)
 
 
@@ -66,6 +68,7 @@ def convert_checkpoint(state_dict: Mapping[str, Tensor]) -> Conversion:
 
     - vHeat: classification and dense files, in train and in precomputed form, with ``to_time`` for ``to_k`` as in
       older files.
+    - RS-vHeat: the same, with ``patch_embed_opt`` and ``patch_embed_sar``; ``fuse_frequency`` is left out.
     - HiViT, iTPN and Fast-iTPN: classification, pre-training and detection files; how deep the stages, the pyramid and
       the decoder are is read off the names.
 
@@ -92,15 +95,15 @@ def convert_checkpoint(state_dict: Mapping[str, Tensor]) -> Conversion:
     table = next(iter(found), VHEAT)
     prefixes = found.get(table) or table.prefixes(state_dict, marked=False)
     prefix = prefixes.most_common(1)[0][0] if prefixes else ""
-    return table.to_ours(without_prefix(state_dict, prefix))
+    return table.with_beside(table.to_ours(without_prefix(state_dict, prefix)), state_dict)
 
 
 def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give the tensors of a network of this project their official names: the inverse of :func:`convert_checkpoint`.
 
     Args:
-        state_dict: ``model.state_dict()`` of a vHeat in train form, or in precomputed form without its source
-            (``model.reparameterize([224], keep_source=False)``), or of a HiViT, with or without a pyramid.
+        state_dict: ``model.state_dict()`` of a vHeat or RS-vHeat in train form, or in precomputed form without its
+            source (``model.reparameterize([224], keep_source=False)``), or of a HiViT, with or without a pyramid.
 
     Returns:
         Official names to tensors, without prefix.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,9 +17,11 @@ from backbones.catalogue import FAMILIES
 from backbones.hivit import HiViT
 from backbones.network import SpectralNet
 from backbones.operators import DIFFUSIVITIES
+from backbones.remote_sensing import RSVHeat, specs_in
 from backbones.weights.conversion import TABLES
 from backbones.weights.hivit_identification import describe_hivit, hivit_like, is_hivit
 from backbones.weights.messages import first_names
+from backbones.weights.rs_vheat_names import RS_VHEAT
 from spectral_ops import SpectralOperator
 
 __all__ = ["Outline", "describe", "families_of", "network_like", "outline"]
@@ -132,7 +134,8 @@ def _kinds_of(found: Outline, whole: bool) -> list[_Kind]:
 def families_of(state: Mapping[str, Tensor]) -> list[str]:
     """The families that a state dict under this project's names may be of: one, unless operators learn nothing."""
     found = outline(state)
-    return [] if found is None else list(dict.fromkeys(kind.family for kind in _kinds_of(found, whole=True)))
+    kinds = [] if found is None else _kinds_of(found, whole=True)
+    return list(dict.fromkeys(f"{_guided(state, kind)}{kind.family}" for kind in kinds))
 
 
 def describe(state: Mapping[str, Tensor]) -> str:
@@ -145,7 +148,7 @@ def describe(state: Mapping[str, Tensor]) -> str:
     size = f"_{found.size}" if found.size else f" of widths {found.dims} and depths {found.depths}"
     kinds = _kinds_of(found, whole=True) or _kinds_of(found, whole=False)
     if kinds:
-        return " or ".join(f"a {kind.family}{size}{_with(kind)}" for kind in kinds)
+        return " or ".join(f"a {_guided(state, kind)}{kind.family}{size}{_with(kind)}" for kind in kinds)
     size = f"of size {found.size}" if found.size else f"of widths {found.dims} and depths {found.depths}"
     learned = frozenset().union(*found.learned)
     if not learned:
@@ -158,6 +161,13 @@ def describe(state: Mapping[str, Tensor]) -> str:
     if all(by_stage):
         return f"a network {size} whose stages are {', '.join(kinds[0].family for kinds in by_stage)}"
     return f"a network {size} with an operator of no family ({first_names(sorted(learned))})"
+
+
+def _guided(state: Mapping[str, Tensor], kind: _Kind) -> str:
+    """What stands before a family's name where a map guides the mixers; with heat it is RS-vHeat."""
+    if not RS_VHEAT.recognises_ours(state):
+        return ""
+    return "rs_" if kind.family == "vheat" else "guided "
 
 
 def _with(kind: _Kind) -> str:
@@ -173,7 +183,7 @@ def network_like(state: Mapping[str, Tensor], *, num_heads: int | None = None) -
     Family, widths, depths, norm placement, classes, input channels and the image size are read off names and shapes. A
     network without classifier in the file has none; what no tensor tells is left at its default. A file that holds
     gains only is of no family, since they serve every one: it gets the first, vHeat, to put them into. A HiViT with a
-    pyramid is an :class:`~backbones.hivit.ITPN`.
+    pyramid is an :class:`~backbones.hivit.ITPN`. An RS-vHeat has the modalities that the file describes.
 
     Args:
         state: As :func:`~backbones.read_weights` returns it.
@@ -200,7 +210,14 @@ def network_like(state: Mapping[str, Tensor], *, num_heads: int | None = None) -
     if len(kinds) != 1:
         raise ValueError(f"these tensors do not tell which operator to build: they are of {describe(state)}")
     (kind,) = kinds
-    stem, hidden = state.get("stem.conv1.weight"), state.get("stages.0.blocks.0.mlp.fc1.weight")
+    guided, specs = RS_VHEAT.recognises_ours(state), specs_in(state)
+    if guided and not specs:
+        raise ValueError(
+            "these tensors do not tell bands, units and statistics of the modalities of their network: create it by "
+            "backbones.remote_sensing.RSVHeat(arch, modalities=[...]) and load them into it"
+        )
+    stem = state.get(f"stem.{specs[0].name}.conv1.weight" if guided else "stem.conv1.weight")
+    hidden = state.get("stages.0.blocks.0.mlp.fc1.weight")
     grid = _first_grid(state)
     needs_grid = gains_only or kind.operator(found.dims[0]).embedding_conditioned
     whole = all(f"stages.{i}.blocks.0.norm1.weight" in state for i in range(len(found.dims)))
@@ -210,6 +227,17 @@ def network_like(state: Mapping[str, Tensor], *, num_heads: int | None = None) -
         )
     scaled = "stages.0.blocks.0.scale1.gamma" in state
     classifier = state.get("head.fc.weight")
+    if guided:
+        scales = {"norm_placement": "post", "layer_scale": 1.0} if scaled else {}
+        ratio = hidden.shape[0] / found.dims[0]
+        return RSVHeat(
+            {"dims": found.dims, "depths": found.depths, "mlp_ratio": ratio, **scales},
+            modalities=specs,
+            num_classes=0 if classifier is None else len(classifier),
+            fusion="concat" if len(specs) > 1 and _concatenates(state, found.dims) else "mean",
+            operator=kind.operator,
+            **({} if grid is None else {"img_size": (4 * grid[0], 4 * grid[1])}),
+        )
     return SpectralNet(
         kind.operator,
         dims=found.dims,
@@ -223,11 +251,18 @@ def network_like(state: Mapping[str, Tensor], *, num_heads: int | None = None) -
     )
 
 
+def _concatenates(state: Mapping[str, Tensor], dims: Sequence[int]) -> bool:
+    """Whether fused maps are wider than stages, by the norms that they pass."""
+    norms = [(state.get("norm.weight"), dims[-1])]
+    norms += [(state.get(f"out_norms.{i}.weight"), dim) for i, dim in enumerate(dims)]
+    return any(norm is not None and norm.numel() != dim for norm, dim in norms)
+
+
 def _first_grid(state: Mapping[str, Tensor]) -> tuple[int, int] | None:
-    """Map size of the first stage, from its embedding or from a stored gain."""
-    embedding = state.get("stages.0.embedding.weight")
-    if embedding is not None:
-        return embedding.shape[0], embedding.shape[1]
+    """Map size of the first stage, from a learned map or from a stored gain."""
+    for learned in ("embedding", "guide"):
+        if (weight := state.get(f"stages.0.{learned}.weight")) is not None:
+            return weight.shape[0], weight.shape[1]
     for name in state:
         if match := re.fullmatch(r"stages\.0\.blocks\.0\.mixer\.operator\.gain_(\d+)x(\d+)", name):
             return int(match.group(1)), int(match.group(2))

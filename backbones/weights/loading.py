@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
@@ -14,6 +15,7 @@ from backbones.deployment import gain_misfits, place_gains
 from backbones.hivit import HiViT
 from backbones.hivit.positions import RelativeBias
 from backbones.network import SpectralNet
+from backbones.remote_sensing import BilinearMap, ModalityStem, ModalityStems
 from backbones.weights.containers import Weights, check_weights
 from backbones.weights.conversion import Named, own_names
 from backbones.weights.identification import describe
@@ -73,7 +75,7 @@ def load_checkpoint(
         path: The file.
         resize: How spectral embeddings are carried over to the sizes of the model: ``"bicubic"``, ``"pad"`` (see
             :func:`~spectral_ops.resize_embedding`), or None where other sizes are an error. HiViT's positions and
-            biases know ``"bicubic"`` and None.
+            biases know ``"bicubic"`` and None; RS-vHeat's maps are resized bilinearly, as published, unless None.
         weights: ``"raw"``, or ``"ema"`` for the moving average where the file holds one.
         leave_out: Names, as patterns such as ``"*.bias.table"`` or ``"pyramid.*"``, of what is not to be loaded: the
             file's tensors are passed over, the model's keep their values.
@@ -83,8 +85,8 @@ def load_checkpoint(
     Returns:
         ``(missing, unexpected, resized, reasons)``, see :class:`LoadReport`. Only a classifier, the norms of dense
         outputs and stages beyond the model's last can be missing or unexpected, and of HiViT biases by relative
-        position missing, and a pyramid or a decoder unexpected where the model has none at all. All else must fit
-        exactly, unless it is left out.
+        position missing, and a pyramid or a decoder unexpected where the model has none at all; and of RS-vHeat the
+        stems of modalities that the model does not have unexpected. All else must fit exactly, unless it is left out.
 
     Raises:
         TypeError: ``model`` is neither a :class:`~backbones.SpectralNet` nor a :class:`~backbones.hivit.HiViT`.
@@ -184,6 +186,7 @@ def fit(
     - optional parts may be missing, or left over,
     - what belongs to ``stages`` beyond the model's last is left over, and a pyramid or decoder that a HiViT lacks,
     - biases by relative position may be missing: they start at zero, which is none,
+    - stems of modalities that the model lacks are left over, and descriptions of modalities may be missing,
     - gains come in the place of all operators and embeddings.
 
     Args:
@@ -205,13 +208,17 @@ def fit(
     optional = tuple(optional)
     reasons = _left_out([*targets, *state], leave_out)
     tables = [f"{n}.table" for n, m in model.named_modules() if isinstance(m, RelativeBias)]
+    stems = {f"{n}.description": m for n, m in model.named_modules() if isinstance(m, ModalityStem)}
     for name in targets:
         if name not in state and name.startswith(optional):
             reasons.setdefault(name, "not in the file; it keeps its start")
         elif name not in state and name in tables:
             reasons.setdefault(name, "not in the file; it starts at zero, which is no bias")
+        elif name not in state and name in stems:
+            reasons.setdefault(name, "not in the file, which does not tell its bands, unit and statistics")
     beyond = tuple(f"stages.{i}." for i in range(len(model.stages), 100)) if hasattr(model, "stages") else ()
     beside = tuple(p for p in _BESIDE if isinstance(model, HiViT) and not any(n.startswith(p) for n in targets))
+    beside += _other_stems(model, state)
     for name in state:
         if name not in targets and name.startswith((*optional, *beyond, *beside)):
             reasons.setdefault(name, "of a part that the model does not have")
@@ -220,6 +227,13 @@ def fit(
     values = {name: t for name, t in state.items() if name not in gains and name not in unexpected}
     gains = {name: t for name, t in gains.items() if name not in unexpected}
     _check_classifier(values, targets, optional)
+    for name in [n for n in stems if n in values]:
+        if reason := stems[name].misfit(values[name]):
+            raise ValueError(
+                f"{reason}: create the model with the modalities of the file, backbones.remote_sensing.specs_in(...), "
+                f"or keep those of the model by leave_out=[{name!r}]"
+            )
+        values[name] = targets[name]  # but for its place among others, which is the model's own
     places = resizable(model)
     resized = {}
     for name in [n for n in places if n in values and n in targets and resize is not None]:
@@ -230,6 +244,15 @@ def fit(
         hint = _hint([misfit.partition(":")[0] for misfit in misfits], targets, places, resize)
         raise ValueError(f"the weights do not fit the model: {listed(misfits)}. {_comparison(model, state)}{hint}")
     return Fit(values, gains, missing, unexpected, resized, reasons)
+
+
+def _other_stems(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """How the names of a file's modalities begin that the model does not have, where it has some of them."""
+    stem = getattr(model, "stem", None)
+    theirs = {name.split(".")[1] for name in state if name.startswith("stem.") and name.count(".") == 3}
+    if not isinstance(stem, ModalityStems) or theirs.isdisjoint(stem):
+        return ()
+    return tuple(f"stem.{name}." for name in sorted(theirs.difference(stem)))
 
 
 def _left_out(names: Sequence[str], patterns: Sequence[str]) -> dict[str, str]:
@@ -250,6 +273,11 @@ def _hint(names: Sequence[str], targets: Mapping[str, Tensor], places: Mapping[s
         return (
             " The file has biases by relative position: create the model with relative_bias=True, or drop them by "
             "leave_out=['*.bias.table']."
+        )
+    if any(re.fullmatch(r"stem\.\w+\.norm2\.weight", name) and name in targets for name in names):
+        return (
+            " A modality of the model that the file does not have can start anew by leave_out=['stem.NAME.*']; the "
+            "stems of official files are called 'optical' and 'sar'."
         )
     if any(name.startswith("pyramid.") for name in names):
         return (
@@ -285,7 +313,9 @@ def _targets(model: nn.Module, for_gains: bool) -> dict[str, Tensor]:
         return model.state_dict()
     replaced = [f"{n}.operator." for n, m in model.named_modules() if isinstance(m, SpectralMixer)]
     replaced += [
-        f"{n}." for n, m in model.named_modules() if isinstance(m, SpectralEmbedding) and n.endswith("embedding")
+        f"{n}."
+        for n, m in model.named_modules()
+        if isinstance(m, (SpectralEmbedding, BilinearMap)) and n.endswith("embedding")
     ]
     return {n: t for n, t in model.state_dict().items() if not n.startswith(tuple(replaced))}
 
@@ -310,7 +340,9 @@ def _misfits(values: Mapping[str, Tensor], targets: Mapping[str, Tensor], missin
         value = values.get(name)
         if value is None and name not in missing:
             misfits.append(f"{name}: missing in the file, {tuple(target.shape)} in the model")
-        elif value is not None and (value.shape != target.shape or not value.is_floating_point()):
+        elif value is not None and (
+            value.shape != target.shape or value.is_floating_point() != target.is_floating_point()
+        ):
             kind = "" if value.is_floating_point() else f" of {value.dtype}"
             misfits.append(f"{name}: {tuple(value.shape)}{kind} in the file, {tuple(target.shape)} in the model")
     return misfits + [

@@ -106,6 +106,9 @@ class NameTable:
         misfit: From a model and the tensors of an official file, why they do not belong together where names and
             shapes do not tell; ``""`` where they do.
         reasons: Why a tensor that no rule is for is left out, by regular expressions of its name.
+        beside: How the names begin of what official files hold beside the network, without the prefix of its names: it
+            is reported as left out, too.
+        own: Regular expressions of names of ours that no official file has, and that are dropped on the way there.
 
     Example:
         >>> import torch
@@ -128,6 +131,8 @@ class NameTable:
         stages: int = 1,
         misfit: Callable[[nn.Module, Mapping[str, Tensor]], str] = lambda model, state: "",
         reasons: Mapping[str, str] | None = None,
+        beside: Sequence[str] = (),
+        own: Sequence[str] = (),
     ) -> None:
         self.rules = list(rules)
         self.aliases = dict(aliases or {})
@@ -135,6 +140,8 @@ class NameTable:
         self.stages = stages
         self.misfit = misfit
         self.reasons = dict(reasons or {})
+        self.beside = tuple(beside)
+        self.own = tuple(own)
         self._official: _Patterns = [(_pattern(rule.official), 0, rule) for rule in self.rules]
         self._ours: _Patterns = [(_pattern(n), part, rule) for rule in self.rules for part, n in enumerate(rule.ours)]
         self._marked = [rule for rule in self.rules if marks is None or rule.official in marks]
@@ -169,6 +176,18 @@ class NameTable:
             if (prefix := next((p for p, rest in inner if any(q.fullmatch(rest) for q in patterns)), None)) is not None:
                 found[prefix] += 1
         return found
+
+    def with_beside(self, converted: Conversion, names: Iterable[str]) -> Conversion:
+        """The conversion of a network's tensors, with what the file holds beside it among the unexpected.
+
+        Args:
+            converted: What :meth:`to_ours` made of the tensors under the network's prefix.
+            names: Of the whole file, with prefixes.
+        """
+        known = set(converted.unexpected)
+        others = [n for n in names if self.beside and n.startswith(self.beside) and n not in known]
+        reasons = {**converted.reasons, **{name: self.why_not(name) for name in others}}
+        return converted._replace(unexpected=[*converted.unexpected, *others], reasons=reasons)
 
     def _any_marked(self, names: Iterable[str], patterns: _Patterns) -> bool:
         marked = [pattern for pattern, _, rule in patterns if rule in self._marked]
@@ -254,6 +273,7 @@ class NameTable:
         """
         places: dict[str, _Found] = {}
         depths: dict[int, int] = {}
+        state = {n: t for n, t in state.items() if not any(re.fullmatch(pattern, n) for pattern in self.own)}
         for name in state:
             found = _find(name, self._ours)
             if found is None:

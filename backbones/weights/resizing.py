@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from backbones.hivit.positions import PositionTable, RelativeBias, resize_table
+from backbones.remote_sensing import BilinearMap
+from backbones.remote_sensing.guidance import resize_bilinear
 from spectral_ops import SpectralEmbedding, resize_embedding
 
 __all__ = ["Resized", "resizable", "resized_like"]
@@ -25,7 +27,7 @@ def resizable(model: nn.Module) -> dict[str, nn.Module]:
     """The names of a model's tensors that can be resized, and the modules they are of."""
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
-        if isinstance(module, (SpectralEmbedding, PositionTable)):
+        if isinstance(module, (SpectralEmbedding, BilinearMap, PositionTable)):
             found[f"{name}.weight"] = module
         elif isinstance(module, RelativeBias):
             found[f"{name}.table"] = module
@@ -50,7 +52,12 @@ def resized_like(old: Tensor, new: Tensor, place: nn.Module, rule: str) -> Resiz
         values = resize_embedding(values, new.shape[:2], place.rule if rule == "own" else rule)
         return Resized(values, (tuple(old.shape[:2]), tuple(new.shape[:2])))
     if rule == "pad":
-        raise ValueError("resize='pad' is for spectral embeddings; positions and biases are resized bicubically")
+        raise ValueError(
+            "resize='pad' is for spectral embeddings; positions and biases are resized bicubically, maps of cells and "
+            "the embeddings beside them bilinearly"
+        )
+    if isinstance(place, BilinearMap):
+        return Resized(resize_bilinear(values, new.shape[:2]), (tuple(old.shape[:2]), tuple(new.shape[:2])))
     if isinstance(place, PositionTable):
         values = resize_table(values, new.shape[:2], extra=0.1)
         return Resized(values, (tuple(old.shape[:2]), tuple(new.shape[:2])))

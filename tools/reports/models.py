@@ -1,4 +1,4 @@
-"""Tables of docs/models.md: sizes and work of all models, HiViT among them, sources of vHeat's k, published figures."""
+"""Tables of docs/models.md: sizes and work of all models, sources of vHeat's k, published figures."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import backbones
 from backbones.operators import DIFFUSIVITIES
+from backbones.remote_sensing import OPTICAL
 from reports.tables import markdown
 
 IMAGE = 224
 DOCUMENT = ROOT / "docs" / "models.md"
 
 
-def count(net: torch.nn.Module) -> tuple[int, int]:
+def count(net: torch.nn.Module, channels: int = 3) -> tuple[int, int]:
     """Numbers of the state dict that are learned or stored gains, and multiply-accumulates of one image."""
-    numbers = sum(t.numel() for t in net.state_dict().values())
+    numbers = sum(t.numel() for t in net.state_dict().values() if t.is_floating_point())
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net(torch.zeros(1, 3, IMAGE, IMAGE, device="meta"))
+        net(torch.zeros(1, channels, IMAGE, IMAGE, device="meta"))
     return numbers, counter.get_total_flops() // 2
 
 
 def counted(name: str, **options: object) -> list[str]:
     """Four cells: parameters and work of a model as trained, and with precomputed gains."""
     net = timm.create_model(name, device="meta", **options).eval()
-    cells = [*formatted(*count(net))]
+    cells = [*formatted(*count(net, net.in_chans))]
     try:
         with torch.device("meta"):
             net.reparameterize([IMAGE], keep_source=False)
-        cells += formatted(*count(net))
+        cells += formatted(*count(net, net.in_chans))
     except ValueError:  # the gain depends on the input
         cells += ["-", "-"]
     return cells
@@ -60,6 +61,14 @@ def hivit() -> str:
     return markdown(["", *COUNTED[:2]], ([name, *formatted(*count(net.eval()))] for name, net in nets.items()))
 
 
+def rs_vheat() -> str:
+    """RS-vHeat with one modality of three bands, and the published size with both."""
+    one = {"modalities": [OPTICAL], "num_classes": 1000}
+    rows = [(f"`{name}`, optical", *counted(name, **one)) for name in backbones.RS_VHEAT_MODELS]
+    rows.append(("`rs_vheat_base`, optical and SAR", *counted("rs_vheat_base", num_classes=1000)))
+    return markdown(["", *COUNTED], rows)
+
+
 def diffusivities() -> str:
     """vHeat-T with each source of k."""
     rows = ([f'`diffusivity="{key}"`', *counted("vheat_tiny", diffusivity=key)] for key in DIFFUSIVITIES)
@@ -77,7 +86,7 @@ def published() -> str:
     return markdown(columns, rows)
 
 
-TABLES = {"sizes": sizes, "hivit": hivit, "diffusivities": diffusivities, "published": published}
+TABLES = {"sizes": sizes, "hivit": hivit, "rs_vheat": rs_vheat, "diffusivities": diffusivities, "published": published}
 
 
 def updated(text: str) -> str:

@@ -1,0 +1,56 @@
+"""RS-vHeat in timm, in every size."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from timm.models import generate_default_cfgs, register_model
+from torch import nn
+
+from backbones.archs import ARCHS
+from backbones.remote_sensing import OPTICAL, SAR, ModalitySpec, RSVHeat
+from backbones.weights.cards import pretrained_cfg
+from backbones.weights.pretrained import build
+
+__all__ = ["RS_VHEAT_MODELS"]
+
+#: timm names of all models here.
+RS_VHEAT_MODELS = tuple(f"rs_vheat_{arch}" for arch in ARCHS)
+
+
+def _input(modalities: Any) -> dict[str, Any]:
+    """What timm is told of packed images: they are normalised inside of the network, so nothing is left to do."""
+    channels = sum(len(ModalitySpec.of(given).bands) for given in modalities)
+    return {"input_size": (channels, 224, 224), "mean": (0.0,) * channels, "std": (1.0,) * channels}
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        name: pretrained_cfg(name, "arXiv:2411.17984", **_input((OPTICAL, SAR)), num_classes=0, first_conv=None)
+        for name in RS_VHEAT_MODELS
+    }
+)
+
+
+def _define(name: str) -> None:
+    """Make ``rs_vheat_{arch}`` a function of this module and a model of timm."""
+    arch = name.removeprefix("rs_vheat_")
+
+    def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        if "in_chans" in kwargs:
+            raise TypeError(f"{name} has no in_chans: its channels are the bands of modalities=")
+        if "modalities" in kwargs:
+            overlay = kwargs.get("pretrained_cfg_overlay") or {}
+            kwargs["pretrained_cfg_overlay"] = {**_input(kwargs["modalities"]), **overlay}
+        # timm would hand over the channels of its configuration.
+        return build(name, RSVHeat, pretrained, **{"arch": arch, **kwargs}, kwargs_filter=("in_chans",))
+
+    create.__name__ = create.__qualname__ = name
+    create.__doc__ = f"RS-vHeat, {arch}: heat conduction guided by a learned map, for images of several modalities."
+    setattr(sys.modules[__name__], name, create)
+    register_model(create)
+
+
+for _name in RS_VHEAT_MODELS:
+    _define(_name)
