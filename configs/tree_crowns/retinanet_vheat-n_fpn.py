@@ -8,7 +8,6 @@ _base_ = [
     "../_base_/runtime_mmdet.py",
 ]
 model = dict(bbox_head=dict(num_classes=1))
-# Of two rates, tried for 200 iterations with one seed: AP50 on val 27 against 22 with 3e-3.
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+# The learning rate is the schedule's, 3e-3. With one seed, AP50 on val: 20.9 with 3e-4, 34.9 with 1e-3, 42.5 with 3e-3.
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(by_epoch=False, interval=100))
 log_processor = dict(by_epoch=False)
