@@ -1,4 +1,4 @@
-# vHeat-N and the FPN of the digit scenes' Mask R-CNN, pre-trained together on 2,850 training images without labels:
+# vHeat-N and the FPN of the digit scenes' Mask R-CNN, pre-trained together on 2,880 training images without labels:
 # 2,000 iterations of 32 images, seven minutes on two CPU cores. With another folder of images of 96 px or more:
 #   python tools/pretrain.py configs/itpn/itpn_vheat-nano-fpn_digit-scenes.py --data-dir FOLDER
 _base_ = [
