@@ -1,4 +1,4 @@
-"""PDE solution operators that are diagonal under the discrete cosine transform, as composable PyTorch modules."""
+"""PDE solution operators that are diagonal under cosine, sine and Fourier transforms, as composable PyTorch modules."""
 
 from spectral_ops._functions import power
 from spectral_ops._kernels import use_kernels
@@ -15,7 +15,21 @@ from spectral_ops.operator import SpectralOperator
 from spectral_ops.poisson import Poisson
 from spectral_ops.precomputed import Precomputed
 from spectral_ops.quantities import Bounded, FromEmbedding, InputRouter, Softmax, Softplus, SoftplusEmbedding
-from spectral_ops.transforms import cosine_basis, dct, dctn, dst, dstn, idct, idctn, idst, idstn, sine_basis
+from spectral_ops.transforms import (
+    cosine_basis,
+    dct,
+    dctn,
+    dst,
+    dstn,
+    fourier_basis,
+    idct,
+    idctn,
+    idst,
+    idstn,
+    irdftn,
+    rdftn,
+    sine_basis,
+)
 from spectral_ops.wave import Plate, Wave
 
 __version__ = "0.1.0"
@@ -55,12 +69,15 @@ __all__ = [
     "dctn",
     "dst",
     "dstn",
+    "fourier_basis",
     "idct",
     "idctn",
     "idst",
     "idstn",
+    "irdftn",
     "laplacian_eigenvalues",
     "power",
+    "rdftn",
     "resize_embedding",
     "sine_basis",
     "superpose",

@@ -7,16 +7,15 @@ imported when one runs for the first time, so this package needs no Triton.
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spectral_ops import torch_internals
-from spectral_ops.transforms import Kind, _basis
-
-if TYPE_CHECKING:
-    from spectral_ops.eigenvalues import Boundary
+from spectral_ops.boundaries import Kind
+from spectral_ops.transforms import _basis
 
 __all__ = ["MAX_SIZE", "apply", "correlate", "fits", "fused_gain"]
 
@@ -80,12 +79,11 @@ def _transformed() -> bool:
     return torch_internals.transformed() or torch_internals.forward_mode() or torch.onnx.is_in_onnx_export()
 
 
-def apply(x: Tensor, gain: Tensor, boundary: Boundary, products: torch.dtype) -> Tensor:
+def apply(x: Tensor, gain: Tensor, kinds: Sequence[Kind], products: torch.dtype) -> Tensor:
     """``inverse(transform(x) * gain)`` for what :func:`fits`, with the gain broadcastable to ``(H, W, C)``."""
-    kind: Kind = "cosine" if boundary == "neumann" else "sine"
     dtype = _basis_dtype(products)
     assert dtype is not None
-    rows, columns = (_basis(kind, n, n, dtype, x.device) for n in x.shape[1:3])
+    rows, columns = (_basis(k, n, n, dtype, x.device) for k, n in zip(kinds, x.shape[1:3], strict=True))
     result: Tensor = fused_gain(x, gain.float().expand(x.shape[1:]), rows, columns)
     return result
 

@@ -12,8 +12,8 @@ from torch.amp.autocast_mode import is_autocast_available
 from spectral_ops import _fused
 from spectral_ops._checks import check_floating, check_sizes, normalise_dims
 from spectral_ops._kernels import SETTINGS, Backend
-from spectral_ops.eigenvalues import BOUNDARIES, Boundary
-from spectral_ops.transforms import Kind, transform
+from spectral_ops.boundaries import KINDS, Boundaries, one_per_axis
+from spectral_ops.transforms import transform
 
 __all__ = ["apply_gain", "apply_gains", "check_fields", "no_autocast", "superpose"]
 
@@ -41,7 +41,7 @@ def apply_gain(
     gain: Tensor,
     dims: int | Sequence[int] = (-2, -1),
     *,
-    boundary: Boundary = "neumann",
+    boundary: Boundaries = "neumann",
     backend: Backend = "auto",
 ) -> Tensor:
     """Transform, multiply by a gain, transform back: ``idctn(dctn(x) * gain)``.
@@ -50,7 +50,8 @@ def apply_gain(
         x: Input of any shape. Its channel dimension is the last one not in ``dims``.
         gain: ``(*sizes)``, ``(*sizes, C)`` or, different for each sample, ``(B, *sizes, C)``; a size of 1 broadcasts.
         dims: The spatial dimensions.
-        boundary: ``"neumann"`` for cosines, ``"dirichlet"`` for sines.
+        boundary: ``"neumann"`` for cosines, ``"dirichlet"`` for sines, ``"periodic"`` for both; one, or one for each of
+            ``dims``.
         backend: See :func:`~spectral_ops.transforms.dctn`.
 
     Returns:
@@ -67,7 +68,7 @@ def superpose(
     terms: Sequence[tuple[Tensor, Tensor]],
     dims: int | Sequence[int] = (-2, -1),
     *,
-    boundary: Boundary = "neumann",
+    boundary: Boundaries = "neumann",
     backend: Backend = "auto",
 ) -> Tensor:
     """The sum of several fields, each multiplied by its own gain, with one inverse transform for all.
@@ -86,8 +87,6 @@ def superpose(
     """
     if not terms:
         raise ValueError("terms must hold at least one pair of field and gain")
-    if boundary not in BOUNDARIES:
-        raise ValueError(f"boundary must be one of {BOUNDARIES}, got {boundary!r}")
     fields, gains = zip(*terms, strict=True)
     check_fields(fields)
     over = normalise_dims(dims, fields[0].ndim)
@@ -111,7 +110,7 @@ def apply_gains(
     rows: Sequence[Sequence[Tensor]],
     dims: tuple[int, ...],
     sizes: tuple[int, ...],
-    boundary: Boundary,
+    boundary: Boundaries,
     backend: Backend = "auto",
 ) -> list[Tensor]:
     """For each row of gains the sum of the fields times them; one forward transform per field, an inverse per row.
@@ -119,14 +118,14 @@ def apply_gains(
     Gains are checked here; fields and their ``dims``, none negative, of ``sizes``, were.
     """
     x = fields[0]
-    kind: Kind = "cosine" if boundary == "neumann" else "sine"
+    kinds = [KINDS[each] for each in one_per_axis(boundary, len(dims))]
     products = _product_dtype(x)
     if SETTINGS.fused and backend == SETTINGS.transform == "auto" and len(fields) == len(rows) == 1:
         gain = _align(rows[0][0], x, dims)
         if _fused.fits(x, gain, dims, products):
-            return [_fused.apply(x, gain[0], boundary, products)]
+            return [_fused.apply(x, gain[0], kinds, products)]
     half = products == torch.float16
-    spectra = [transform(kind, field, dims, sizes, backend) for field in fields]
+    spectra = [transform(kinds, field, dims, sizes, backend) for field in fields]
     if half:  # a gain and the amplitudes it gives may be beyond float16 where the field is not, as Poisson's low modes
         spectra = [spectrum.float() for spectrum in spectra]
     results = []
@@ -137,7 +136,7 @@ def apply_gains(
             total = term if total is None else total + term
         assert total is not None
         with no_autocast(x.device.type) if half else contextlib.nullcontext():
-            results.append(transform(kind, total, dims, sizes, backend, inverse=True).to(x.dtype))
+            results.append(transform(kinds, total, dims, sizes, backend, inverse=True).to(x.dtype))
     return results
 
 

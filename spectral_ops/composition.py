@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from spectral_ops.boundaries import one_per_axis
 from spectral_ops.grid import Grid, Quantity
 from spectral_ops.operator import SpectralOperator, describe_quantity
 from spectral_ops.quantities import Constant
@@ -26,13 +27,22 @@ class _Expression(SpectralOperator):
             if term.grid_options != terms[0].grid_options:
                 raise ValueError(
                     f"operators of one expression must share dims, laplacian, boundary and spacing, got "
-                    f"{terms[0].grid_options} and {term.grid_options}"
+                    f"{terms[0].grid_options} and {term.grid_options}{_difference(terms[0], term)}"
                 )
         super().__init__(**terms[0].grid_options)
         self.terms: Sequence[SpectralOperator] = nn.ModuleList(terms)  # type: ignore[assignment]
 
     def _gains(self, grid: Grid) -> list[Tensor]:
         return [term.raw_gain(grid) for term in self.terms]
+
+
+def _difference(one: SpectralOperator, other: SpectralOperator) -> str:
+    """On which dimensions their walls are not the same."""
+    count = len(one.dims)
+    if count != len(other.dims):
+        return ""
+    walls = zip(one.dims, *(one_per_axis(each.boundary, count) for each in (one, other)), strict=True)
+    return "".join(f"; boundary of dimension {d}: {a!r} and {b!r}" for d, a, b in walls if a != b)
 
 
 class Wrapper(_Expression):
@@ -92,7 +102,7 @@ class Product(_Expression):
         def pooled() -> Tensor | None:
             if grid.pooled is None:
                 return None
-            if self.boundary != "neumann":
+            if "dirichlet" in one_per_axis(self.boundary, len(self.dims)):
                 raise ValueError(
                     f"{self!r}: behind cold walls an operator conditioned on its input can only be the first one "
                     f"applied, the rightmost, because the mean of what reaches the others is not one mode"

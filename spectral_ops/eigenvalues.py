@@ -1,4 +1,4 @@
-r"""Eigenvalues of the negative Laplacian on a rectangle, with insulated (Neumann) or cold (Dirichlet) walls."""
+r"""Eigenvalues of the negative Laplacian on a rectangle, each of its axes between walls or periodic."""
 
 from __future__ import annotations
 
@@ -11,29 +11,27 @@ from torch import Tensor
 
 from spectral_ops._checks import check_dtype, check_quantity, check_sizes
 from spectral_ops._constants import constant, exactly
+from spectral_ops.boundaries import KINDS, Boundaries, Boundary, half_waves, one_per_axis
 
-__all__ = ["BOUNDARIES", "LAPLACIANS", "Boundary", "Laplacian", "laplacian_eigenvalues"]
+__all__ = ["LAPLACIANS", "Laplacian", "laplacian_eigenvalues"]
 
 Laplacian = Literal["spectral", "finite-difference"]
 LAPLACIANS: tuple[Laplacian, ...] = ("spectral", "finite-difference")
-Boundary = Literal["neumann", "dirichlet"]
-BOUNDARIES: tuple[Boundary, ...] = ("neumann", "dirichlet")
 
 
 @constant
 def _eigenvalues(
     spacing: tuple[float, ...],
     laplacian: Laplacian,
-    boundary: Boundary,
+    boundaries: tuple[Boundary, ...],
     dtype: torch.dtype,
     device: torch.device,
     *sizes: int,
 ) -> Tensor:
-    first = 0 if boundary == "neumann" else 1
     exact, where = exactly(dtype, device)
     total = torch.zeros((), dtype=exact, device=where)
-    for axis, (n, h) in enumerate(zip(sizes, spacing, strict=True)):
-        theta = (torch.arange(n, dtype=exact, device=where) + first) * (math.pi / n)
+    for axis, (n, h, boundary) in enumerate(zip(sizes, spacing, boundaries, strict=True)):
+        theta = half_waves(KINDS[boundary], n, exact, where) * (math.pi / n)
         values = theta.square() if laplacian == "spectral" else (2 * torch.sin(theta / 2)).square()
         total = total + (values / h**2).view([-1] + [1] * (len(sizes) - 1 - axis))
     return total.to(dtype).to(device)
@@ -44,7 +42,7 @@ def laplacian_eigenvalues(
     *,
     spacing: float | Sequence[float] = 1.0,
     laplacian: Laplacian = "spectral",
-    boundary: Boundary = "neumann",
+    boundary: Boundaries = "neumann",
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Tensor:
@@ -54,15 +52,18 @@ def laplacian_eigenvalues(
                \qquad n = 0 \dots H-1,\; m = 0 \dots W-1,
 
     in units of 1 / length squared, for the cosine modes; the sine modes of ``boundary="dirichlet"`` have
-    :math:`n = 1 \dots H` and so on. ``laplacian="finite-difference"`` gives :math:`(2 - 2\cos(\pi n / H)) / h^2` per
-    axis, the exact eigenvalue of the three-point stencil whose ends are mirrored (Neumann) or mirrored with the
-    opposite sign (Dirichlet).
+    :math:`n = 1 \dots H` and so on, and the modes of ``boundary="periodic"``, the constant and then a cosine and a sine
+    of each frequency, :math:`n = 0, 2, 2, 4, 4 \dots`: a wave is two half waves, and :math:`\pi n / H = 2 \pi k / H`.
+    ``laplacian="finite-difference"`` gives :math:`(2 - 2\cos(\pi n / H)) / h^2` per axis, the exact eigenvalue of the
+    three-point stencil whose ends are mirrored (Neumann), mirrored with the opposite sign (Dirichlet) or neighbours of
+    each other (periodic).
 
     Args:
         sizes: Number of cells along each axis.
         spacing: Cell size, one number or one per axis.
         laplacian: ``"spectral"`` or ``"finite-difference"``.
-        boundary: ``"neumann"`` (no flux through the walls, cosines) or ``"dirichlet"`` (zero at the walls, sines).
+        boundary: ``"neumann"`` (no flux through the walls, cosines), ``"dirichlet"`` (zero at the walls, sines) or
+            ``"periodic"`` (the ends meet, cosines and sines); one for all axes or one per axis.
         dtype: Of the result; the computation is in float64, on the CPU.
         device: Of the result.
 
@@ -86,6 +87,5 @@ def laplacian_eigenvalues(
         check_quantity("spacing", h, 0.0, strict=True)
     if laplacian not in LAPLACIANS:
         raise ValueError(f"laplacian must be one of {LAPLACIANS}, got {laplacian!r}")
-    if boundary not in BOUNDARIES:
-        raise ValueError(f"boundary must be one of {BOUNDARIES}, got {boundary!r}")
-    return _eigenvalues(spacings, laplacian, boundary, dtype, torch.device(device), *sizes).clone()
+    boundaries = one_per_axis(boundary, len(sizes))
+    return _eigenvalues(spacings, laplacian, boundaries, dtype, torch.device(device), *sizes).clone()

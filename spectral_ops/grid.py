@@ -8,7 +8,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor, nn
 
-from spectral_ops.eigenvalues import Boundary, Laplacian
+from spectral_ops.boundaries import Boundaries
+from spectral_ops.eigenvalues import Laplacian
 
 __all__ = ["Grid", "GridOptions", "Pooled", "Quantity"]
 
@@ -25,7 +26,7 @@ class GridOptions(TypedDict, total=False):
 
     dims: int | Sequence[int]
     laplacian: Laplacian
-    boundary: Boundary
+    boundary: Boundaries
     spacing: float | Sequence[float]
 
 

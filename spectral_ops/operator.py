@@ -1,4 +1,4 @@
-"""The operator base class: anything diagonal under the cosine or sine transform."""
+"""The operator base class: anything diagonal under cosine, sine or real Fourier transforms of the axes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from spectral_ops._checks import check_floating, check_quantity, check_sizes, has_values, normalise_dims
 from spectral_ops.apply import apply_gains, check_fields, no_autocast
-from spectral_ops.eigenvalues import BOUNDARIES, LAPLACIANS, Boundary, Laplacian, laplacian_eigenvalues
+from spectral_ops.boundaries import Boundaries, common, one_per_axis
+from spectral_ops.eigenvalues import LAPLACIANS, Laplacian, laplacian_eigenvalues
 from spectral_ops.grid import Grid, GridOptions, Pooled, Quantity
 from spectral_ops.scalars import as_float
 
@@ -46,7 +47,8 @@ class SpectralOperator(nn.Module, ABC):
         dims: Spatial dimensions of the inputs, ``(-2, -1)`` for ``(B, C, H, W)`` and ``(1, 2)`` for ``(B, H, W, C)``.
         laplacian: ``"spectral"`` or ``"finite-difference"``, see
             :func:`~spectral_ops.eigenvalues.laplacian_eigenvalues`.
-        boundary: ``"neumann"``, insulated walls and cosines, or ``"dirichlet"``, walls held at zero and sines.
+        boundary: ``"neumann"``, insulated walls and cosines; ``"dirichlet"``, walls held at zero and sines; or
+            ``"periodic"``, ends that meet, and both. One, or one per dimension.
         spacing: Cell size, one number or one per dimension.
 
     Operators compose: ``A @ B`` applies B and then A; ``A + B``, ``A - B``, ``c * A``, ``A / c`` and ``sum([A, B])``
@@ -65,7 +67,7 @@ class SpectralOperator(nn.Module, ABC):
         *,
         dims: int | Sequence[int] = (-2, -1),
         laplacian: Laplacian = "spectral",
-        boundary: Boundary = "neumann",
+        boundary: Boundaries = "neumann",
         spacing: float | Sequence[float] = 1.0,
     ) -> None:
         super().__init__()
@@ -74,14 +76,12 @@ class SpectralOperator(nn.Module, ABC):
             raise TypeError(f"{own.__name__} must define multiplier(eigenvalues, **quantities) or raw_gain(grid)")
         if laplacian not in LAPLACIANS:
             raise ValueError(f"laplacian must be one of {LAPLACIANS}, got {laplacian!r}")
-        if boundary not in BOUNDARIES:
-            raise ValueError(f"boundary must be one of {BOUNDARIES}, got {boundary!r}")
         self.dims = normalise_dims(dims)
         self.laplacian: Laplacian = laplacian
-        self.boundary: Boundary = boundary
+        self.boundary: Boundaries = common(one_per_axis(boundary, len(self.dims)))
         laplacian_eigenvalues((1,) * len(self.dims), spacing=spacing)  # rejects a spacing that does not fit
         spacings = tuple(map(float, spacing)) if isinstance(spacing, Sequence) else (float(spacing),)
-        self.spacing = spacings[0] if len(set(spacings)) == 1 else spacings  # one form, for expressions compare it
+        self.spacing = common(spacings)
         self._bounds: dict[str, _Bounds] = {}
 
     @property

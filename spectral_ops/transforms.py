@@ -1,4 +1,4 @@
-r"""Orthonormal discrete cosine and sine transforms.
+r"""Orthonormal discrete cosine, sine and real Fourier transforms.
 
 Convention (pinned by tests against ``scipy.fft.dctn(x, type=2, norm="ortho")``): with :math:`s_0 = \sqrt{1/N}` and
 :math:`s_k = \sqrt{2/N}`,
@@ -9,6 +9,10 @@ Convention (pinned by tests against ``scipy.fft.dctn(x, type=2, norm="ortho")``)
 The forward transform is the DCT-II and the inverse its transpose, the DCT-III. The sine transforms DST-II and DST-III
 have :math:`s_k \sin(\pi k (2n+1) / 2N)` with k = 1..N and the factor :math:`\sqrt{1/N}` on the last mode.
 
+The real Fourier transform of a periodic axis has the constant, then :math:`\sqrt{2/N} \cos(2 \pi k n / N)` and
+:math:`\sqrt{2/N} \sin(2 \pi k n / N)` for k = 1, 2, ..., and for even N at last :math:`\sqrt{1/N} (-1)^n`: real and
+minus imaginary parts of ``numpy.fft.rfft(x, norm="ortho")``, times :math:`\sqrt 2` where there are both.
+
 On the sizes of feature maps a plain matrix product beats an FFT by a wide margin, works in every float dtype, traces,
 and on channels-last tensors needs no copy: the basis multiplies from the left. The FFT pays for long dimensions.
 """
@@ -18,7 +22,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -26,12 +30,12 @@ from torch import Tensor
 from spectral_ops._checks import check_dtype, check_floating, check_sizes, normalise_dims
 from spectral_ops._constants import constant, exactly, tracing
 from spectral_ops._kernels import SETTINGS, Backend
+from spectral_ops.boundaries import Kind, half_waves
 
-__all__ = ["BACKENDS", "Backend", "Kind", "cosine_basis", "dct", "dctn", "dst", "dstn", "idct", "idctn"]
-__all__ += ["idst", "idstn", "sine_basis"]
+__all__ = ["BACKENDS", "Backend", "cosine_basis", "dct", "dctn", "dst", "dstn", "fourier_basis", "idct", "idctn"]
+__all__ += ["idst", "idstn", "irdftn", "rdftn", "sine_basis"]
 
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
-Kind = Literal["cosine", "sine"]
 
 #: A product along a dimension more than this many times as long as all that lies behind it is slow; then the dimension
 #: is moved to the end first.
@@ -43,14 +47,18 @@ def _basis(kind: Kind, n: int, modes: int, dtype: torch.dtype, device: torch.dev
     # The angle is reduced in exact integers to a quarter turn from the sine's zero, r / n of it, so that float32 is
     # enough in graphs. ONNX has no remainder or root of a symbolic number, hence the tensor `period`.
     exact, where = exactly(dtype, device)
-    first = 0 if kind == "cosine" else 1
     period = torch.full((), 4 * n, device=where)
-    wave = torch.arange(first, modes + first, device=where)
-    phase = torch.outer(wave, 2 * torch.arange(n, device=where) + 1) - first * n  # a sine is a cosine a quarter later
+    wave = half_waves(kind, modes, torch.int64, where)
+    at_centres, sines = 1, torch.full((1,), int(kind == "sine"), device=where)
+    if kind == "fourier":  # sampled from 0 on, as by every FFT; the modes are 1, cos, sin, cos, sin, ...
+        order = torch.arange(modes, device=where)
+        at_centres, sines = 0, ((order > 0) & (order % 2 == 0)).to(order.dtype)
+    samples = 2 * torch.arange(n, device=where) + at_centres
+    phase = torch.outer(wave, samples) - sines[:, None] * n  # a sine is a cosine a quarter later
     phase = phase % period
     r = n - torch.minimum(phase, period - phase)
     basis: Tensor = torch.sin(r.to(exact) * (2 * math.pi / period.to(exact))) * (8 / period.to(exact)).sqrt()
-    edge = 1 - (1 - math.sqrt(0.5)) * (4 * wave % period == 0).to(exact)  # the constant, or the sine that alternates
+    edge = 1 - (1 - math.sqrt(0.5)) * (4 * wave % period == 0).to(exact)  # the constant, and the mode that alternates
     return (basis * edge[:, None]).to(dtype).to(device)
 
 
@@ -81,6 +89,21 @@ def sine_basis(
 ) -> Tensor:
     """The orthonormal DST-II matrix, ``(modes, n)``: row ``k`` is sine number ``k + 1``. See :func:`cosine_basis`."""
     return _checked_basis("sine", n, modes, dtype, device)
+
+
+def fourier_basis(
+    n: int, modes: int | None = None, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> Tensor:
+    """The orthonormal real Fourier matrix, ``(modes, n)``: 1, cos, sin, cos, sin, ... See :func:`cosine_basis`.
+
+    Example:
+        >>> fourier_basis(4)
+        tensor([[ 0.5000,  0.5000,  0.5000,  0.5000],
+                [ 0.7071,  0.0000, -0.7071,  0.0000],
+                [ 0.0000,  0.7071,  0.0000, -0.7071],
+                [ 0.5000, -0.5000,  0.5000, -0.5000]])
+    """
+    return _checked_basis("fourier", n, modes, dtype, device)
 
 
 def _checked_basis(kind: Kind, n: int, modes: int | None, dtype: torch.dtype, device: torch.device | str) -> Tensor:
@@ -115,19 +138,23 @@ def _fits(sizes: tuple[int, ...], modes: tuple[int, ...]) -> bool:
     return all(m <= n for n, m in zip(sizes, modes, strict=True) if isinstance(n, int) and isinstance(m, int))
 
 
-def _takes_fft(backend: Backend, x: Tensor, n: int) -> bool:
-    """Whether a dimension of ``n`` samples goes through torch-dct. Traced graphs keep to products unless told."""
+def _takes_fft(kind: Kind, backend: Backend, x: Tensor, n: int) -> bool:
+    """Whether a dimension of ``n`` samples goes through an FFT. Traced graphs keep to products unless told."""
     if backend == "auto":
         backend = SETTINGS.transform
     if backend == "auto":
         start = SETTINGS.fft_from.get(x.device.type)
-        return start is not None and not tracing() and n >= start and x.numel() > 0 and _has_torch_dct()
+        return start is not None and not tracing() and n >= start and x.numel() > 0 and _has_fft(kind)
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
     chosen = backend == "fft" and x.numel() > 0  # else there is nothing to compute, and torch-dct cannot view it
-    if chosen and not _has_torch_dct():
+    if chosen and not _has_fft(kind):
         raise ModuleNotFoundError("backend='fft' needs torch-dct: pip install torch-dct, or use backend='matmul'")
     return chosen
+
+
+def _has_fft(kind: Kind) -> bool:
+    return kind == "fourier" or _has_torch_dct()  # torch has one of its own for circles
 
 
 def _has_torch_dct() -> bool:
@@ -143,7 +170,7 @@ def _analyse(
     kept = sizes if modes is None else _per_dim(modes, len(dims), "modes")
     if not _fits(sizes, kept):
         raise ValueError(f"modes must be at most the transformed sizes {sizes}, got {kept}")
-    return transform(kind, x, dims, kept, backend)
+    return transform((kind,) * len(dims), x, dims, kept, backend)
 
 
 def _synthesise(
@@ -155,17 +182,23 @@ def _synthesise(
     samples = modes if sizes is None else _per_dim(sizes, len(dims), "sizes")
     if not _fits(samples, modes):
         raise ValueError(f"sizes must be at least the number of modes {modes}, got {samples}")
-    return transform(kind, x, dims, samples, backend, inverse=True)
+    return transform((kind,) * len(dims), x, dims, samples, backend, inverse=True)
 
 
 def transform(
-    kind: Kind, x: Tensor, dims: tuple[int, ...], sizes: tuple[int, ...], backend: Backend, *, inverse: bool = False
+    kinds: Sequence[Kind],
+    x: Tensor,
+    dims: tuple[int, ...],
+    sizes: tuple[int, ...],
+    backend: Backend,
+    *,
+    inverse: bool = False,
 ) -> Tensor:
-    """The transforms of this module without their checks: along ``dims``, none negative, to ``sizes``."""
+    """The transforms of this module without their checks: one along each of ``dims``, none negative, to ``sizes``."""
     y = x
-    for dim, size in zip(dims, sizes, strict=True):
+    for kind, dim, size in zip(kinds, dims, sizes, strict=True):
         before = x.shape[dim]
-        if _takes_fft(backend, x, size if inverse else before):
+        if _takes_fft(kind, backend, x, size if inverse else before):
             from spectral_ops import _fft
 
             y = (_fft.synthesise if inverse else _fft.analyse)(kind, y, dim, size)
@@ -268,6 +301,37 @@ def idstn(
 ) -> Tensor:
     """Inverse of :func:`dstn`: the orthonormal DST-III over ``dims``; see :func:`idctn`."""
     return _synthesise("sine", x, dims, sizes, backend)
+
+
+def rdftn(
+    x: Tensor,
+    dims: int | Sequence[int] = (-2, -1),
+    *,
+    modes: int | Sequence[int] | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Orthonormal real discrete Fourier transform over ``dims``, as real as its input; see :func:`dctn`.
+
+    The numbers are those of an FFT, ordered as in ``scipy.fftpack.rfft``: 1, cos, sin, cos, sin, ... along each axis,
+    so that the lowest modes are the first ones and ``modes`` keeps them. The FFT is torch's own.
+
+    Example:
+        >>> x = torch.randn(2, 3, 14, 21)
+        >>> rdftn(x).shape, bool(torch.allclose(irdftn(rdftn(x)), x, atol=1e-5))
+        (torch.Size([2, 3, 14, 21]), True)
+    """
+    return _analyse("fourier", x, dims, modes, backend)
+
+
+def irdftn(
+    x: Tensor,
+    dims: int | Sequence[int] = (-2, -1),
+    *,
+    sizes: int | Sequence[int] | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Inverse of :func:`rdftn`, its transpose; see :func:`idctn`."""
+    return _synthesise("fourier", x, dims, sizes, backend)
 
 
 def dct(x: Tensor, dim: int = -1, *, modes: int | None = None, backend: Backend = "auto") -> Tensor:

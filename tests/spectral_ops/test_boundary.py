@@ -1,7 +1,8 @@
-"""Dirichlet walls and the sine transforms behind them; the FFT backend for both kinds of transform."""
+"""Dirichlet walls and periodic axes, and the transforms behind them; the FFT backend for every kind of transform."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import scipy.fft
 import torch
@@ -17,15 +18,35 @@ from spectral_ops import (
     idctn,
     idst,
     idstn,
+    irdftn,
     laplacian_eigenvalues,
+    rdftn,
     sine_basis,
     use_kernels,
 )
 from spectral_ops import transforms as module
 
 SIZES = (1, 2, 3, 4, 5, 8, 13, 31, 64, 97, 128, 257)
-FORWARD = {"cosine": (dctn, scipy.fft.dctn), "sine": (dstn, scipy.fft.dstn)}
-INVERSE = {"cosine": (idctn, scipy.fft.idctn), "sine": (idstn, scipy.fft.idstn)}
+
+
+def real_fourier(x, type, norm, axes):
+    """Along one axis, from numpy's FFT: 1, cos, sin, cos, sin, ... ``type`` 2 is the transform, 3 its inverse."""
+    n = x.shape[axes]
+    if type == 3:
+        return x @ real_fourier(np.eye(n), 2, norm, -1).T  # orthonormal
+    z = np.fft.rfft(x, norm=norm, axis=axes)
+    rows = [z[..., 0].real]
+    for k in range(1, n // 2 + 1):
+        rows += [z[..., k].real] if 2 * k == n else [np.sqrt(2) * z[..., k].real, -np.sqrt(2) * z[..., k].imag]
+    return np.stack(rows, -1)
+
+
+FORWARD = {"cosine": (dctn, scipy.fft.dctn), "sine": (dstn, scipy.fft.dstn), "fourier": (rdftn, real_fourier)}
+INVERSE = {
+    "cosine": (idctn, scipy.fft.idctn),
+    "sine": (idstn, scipy.fft.idstn),
+    "fourier": (irdftn, lambda x, type, norm, axes: real_fourier(x, 3, norm, axes)),
+}
 
 
 def relative_error(value, reference):
@@ -34,7 +55,10 @@ def relative_error(value, reference):
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-13), (torch.float32, 1e-6)])
-@pytest.mark.parametrize(("kind", "backend"), [("sine", "matmul"), ("sine", "fft"), ("cosine", "fft")])
+@pytest.mark.parametrize(
+    ("kind", "backend"),
+    [("sine", "matmul"), ("sine", "fft"), ("cosine", "fft"), ("fourier", "matmul"), ("fourier", "fft")],
+)
 @pytest.mark.parametrize("n", SIZES)
 def test_every_size_has_the_numbers_of_scipy(n, kind, backend, dtype, bound, draw):
     x = draw(3, n)
@@ -65,15 +89,16 @@ def test_backends_agree_in_every_layout(shape, dims, kind, draw):
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.bfloat16, 1e-2), (torch.float16, 2e-3)])
 def test_half_precision_is_kept(backend, dtype, bound, draw):
     x = draw(2, 14, 14)
-    y = idstn(dstn(x.to(dtype), backend=backend), backend=backend)
-    assert y.dtype == dtype and relative_error(y, x) < bound
-    with torch.autocast("cpu", torch.bfloat16):
-        assert relative_error(idstn(dstn(x.float(), backend=backend), backend=backend), x) < 1e-2
+    for forward, inverse in ((dstn, idstn), (rdftn, irdftn)):
+        y = inverse(forward(x.to(dtype), backend=backend), backend=backend)
+        assert y.dtype == dtype and relative_error(y, x) < bound
+        with torch.autocast("cpu", torch.bfloat16):
+            assert relative_error(inverse(forward(x.float(), backend=backend), backend=backend), x) < 1e-2
 
 
 def test_gradients_through_the_fft(draw):
     x = draw(2, 3, 4).requires_grad_()
-    for transform in (dctn, idctn, dstn, idstn):
+    for transform in (dctn, idctn, dstn, idstn, rdftn, irdftn):
         function = lambda x, transform=transform: transform(x, backend="fft")  # noqa: E731
         assert torch.autograd.gradcheck(function, x) and torch.autograd.gradgradcheck(function, x)
 
@@ -114,6 +139,7 @@ def test_without_torch_dct(monkeypatch, draw):
     x = draw(3, 8)
     with use_kernels(fft_from={"cpu": 2}):
         torch.testing.assert_close(dct(x), dct(x, backend="matmul"))
+    torch.testing.assert_close(rdftn(x, -1, backend="fft"), rdftn(x, -1, backend="matmul"))  # torch's own
     with pytest.raises(ModuleNotFoundError, match="backend='fft' needs torch-dct: pip install torch-dct"):
         dct(x, backend="fft")
 

@@ -74,13 +74,18 @@ def exactly(call, *tensors):
 def test_equals_the_products(shape, dtype, draw, fused, monkeypatch):
     height, width, _ = shape
     x = draw(2, *shape).to(dtype)
-    for boundary, gain in (("neumann", draw(*shape)), ("dirichlet", draw(height, width)[..., None])):
+    mixed = ("periodic", "dirichlet")
+    for boundary, gain in (
+        ("neumann", draw(*shape)),
+        ("dirichlet", draw(height, width)[..., None]),
+        (mixed, draw(*shape)),
+    ):
         gain = gain.float()
         exact = exactly(lambda x, g, b=boundary: apply_gain(x, g, (1, 2), boundary=b), x, gain)
         result = apply_gain(x, gain, (1, 2), boundary=boundary)
         assert result.dtype == dtype and result.shape == x.shape and result.is_contiguous()
         assert distance(result, exact) < TOLERANCE[dtype]
-    assert fused.calls == 2
+    assert fused.calls == 3
 
 
 @pytest.mark.parametrize(

@@ -12,18 +12,20 @@ from torch import nn
 
 import spectral_ops as so
 
+MIXED = ("periodic", "dirichlet")
 EXPRESSIONS = {
     "transforms": lambda: Transforms(),
     "expression": lambda: 0.5 * so.Heat(0.3) + so.Wave(1.0, 2.0, 0.3) @ so.Poisson(0.4) - 0.2 * so.Identity(),
     "per channel": lambda: so.FractionalHeat(so.Softplus(0.3, (3,)), so.Bounded(0.6, 0.2, 1.0, (3,))),
     "dirichlet": lambda: so.Plate(0.5, 1.2, 0.4, boundary="dirichlet") + so.ReactionDiffusion(boundary="dirichlet"),
+    "walls of each side": lambda: so.Heat(0.3, boundary=MIXED) + so.Wave(1.0, 2.0, 0.3, boundary=MIXED),
     "input-conditioned": lambda: so.Mixture([so.Heat(0.5), so.FractionalHeat(0.5)], weights=so.InputRouter(3, 2)),
 }
 
 
 class Transforms(nn.Module):
     def forward(self, x):
-        return so.idstn(so.dstn(so.idctn(so.dctn(x)) + 1))
+        return so.irdftn(so.rdftn(so.idstn(so.dstn(so.idctn(so.dctn(x)) + 1))))
 
 
 @pytest.mark.parametrize("name", EXPRESSIONS)

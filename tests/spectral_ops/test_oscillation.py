@@ -26,7 +26,7 @@ def flow(squared_frequency: np.ndarray, damping: float, time: float) -> np.ndarr
     return scipy.linalg.expm(time * system)
 
 
-@pytest.mark.parametrize("boundary", ["neumann", "dirichlet"])
+@pytest.mark.parametrize("boundary", ["neumann", "dirichlet", "periodic"])
 @pytest.mark.parametrize("damping", [0.0, 0.3, 2.0, 20.0])  # no, few, about half and all modes over-damped
 @pytest.mark.parametrize("equation", ["wave", "plate"])
 def test_field_and_velocity_are_the_systems(equation, damping, boundary, draw):

@@ -24,7 +24,7 @@ EQUATIONS = {
 }
 
 
-@pytest.mark.parametrize("boundary", ["neumann", "dirichlet"])
+@pytest.mark.parametrize("boundary", ["neumann", "dirichlet", "periodic"])
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_it_is_the_function_of_the_laplacian_matrix(name, boundary, draw):
     operator, rate = EQUATIONS[name]
@@ -33,7 +33,7 @@ def test_it_is_the_function_of_the_laplacian_matrix(name, boundary, draw):
     torch.testing.assert_close(operator(boundary=boundary, **FINITE)(x), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("boundary", ["neumann", "dirichlet"])
+@pytest.mark.parametrize("boundary", ["neumann", "dirichlet", "periodic"])
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_a_steady_source_is_integrated(name, boundary, draw):
     """u_t = -R u + f by one exponential of the system of u and f, with f_t = 0."""
@@ -127,7 +127,7 @@ def test_gradients(draw):
         (lambda: ReactionDiffusion(reaction=-1), ValueError, "reaction must be >= 0, got -1"),
         (lambda: Heat(diffusivity=math.inf), ValueError, "diffusivity must be finite, got inf"),
         (lambda: Heat(time=-math.inf), ValueError, "time must be finite, got -inf"),
-        (lambda: Heat(boundary="periodic"), ValueError, r"boundary must be one of \('neumann', 'dirichlet'\)"),
+        (lambda: Heat(boundary="robin"), ValueError, r"boundary must be one of \('neumann', 'dirichlet', 'periodic'\)"),
         (lambda: SourceResponse(Wave()), TypeError, "evolution must be a Relaxation such as Heat, got Wave"),
         (lambda: Heat()(torch.ones(4, 4), source=torch.ones(4, 5)), ValueError, "fields must share shape and dtype"),
         (lambda: Heat()(torch.ones(4, 4), source=torch.ones(4, 4).double()), ValueError, "fields must share shape"),

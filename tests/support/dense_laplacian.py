@@ -11,20 +11,24 @@ from torch import Tensor
 
 
 def stencil(n: int, boundary: str = "neumann") -> np.ndarray:
-    """Minus the second difference, ends mirrored (Neumann) or mirrored with the opposite sign (Dirichlet)."""
+    """Minus the second difference, ends mirrored (Neumann), mirrored with the opposite sign (Dirichlet) or joined."""
     matrix = np.zeros((n, n))
     for i in range(n):
         for j in (i - 1, i + 1):
-            inside = 0 <= j < n
-            matrix[i, i] += 1 if inside else (0 if boundary == "neumann" else 2)
-            if inside:
-                matrix[i, j] -= 1
+            if 0 <= j < n or boundary == "periodic":
+                matrix[i, i] += 1
+                matrix[i, j % n] -= 1
+            elif boundary == "dirichlet":
+                matrix[i, i] += 2
     return matrix
 
 
-def minus_laplacian(height: int, width: int, boundary: str = "neumann") -> np.ndarray:
-    """The matrix of -lap on flattened (height, width) fields."""
-    rows, columns = stencil(height, boundary), stencil(width, boundary)
+def minus_laplacian(
+    height: int, width: int, boundary: str | tuple[str, str] = "neumann", weights: tuple[float, float] = (1.0, 1.0)
+) -> np.ndarray:
+    """The matrix of -(a d_yy + b d_xx) on flattened (height, width) fields, by weights (a, b)."""
+    above, beside = (boundary, boundary) if isinstance(boundary, str) else boundary
+    rows, columns = weights[0] * stencil(height, above), weights[1] * stencil(width, beside)
     return np.kron(rows, np.eye(width)) + np.kron(np.eye(height), columns)
 
 
