@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Oscillator", "oscillator", "phi1", "power"]
+__all__ = ["Oscillator", "oscillator", "phi1", "power", "weighted"]
 
 #: Terms of the power series used for arguments up to 1: the first one left out is 1 / 20!, below float64's rounding.
 _TERMS = 10
@@ -61,6 +61,17 @@ def power(base: Tensor, exponent: float | Tensor) -> Tensor:
     limit = math.log(torch.finfo(base.dtype).max) - 1
     value = torch.exp((exponent * torch.where(moving, base, 1).log()).clamp(max=limit))
     return torch.where(moving, value, 0)
+
+
+def weighted(eigenvalues: Any, weights: Any) -> Tensor:
+    """The eigenvalue of ``-sum_i w_i d_i^2``, from their sum and one weight, or from those of each axis and its own."""
+    if not isinstance(eigenvalues, tuple):
+        eigenvalues, weights = (eigenvalues,), (weights,)
+    first, *rest = (e * w for e, w in zip(eigenvalues, weights, strict=True))
+    total: Tensor = first
+    for term in rest:
+        total = total + term
+    return total
 
 
 class Oscillator(NamedTuple):

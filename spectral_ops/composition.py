@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from spectral_ops.boundaries import one_per_axis
 from spectral_ops.grid import Grid, Quantity
-from spectral_ops.operator import SpectralOperator, describe_quantity
+from spectral_ops.holder import describe_quantity
+from spectral_ops.operator import SpectralOperator
 from spectral_ops.quantities import Constant
 from spectral_ops.scalars import as_int
 
@@ -123,7 +124,8 @@ class Scaled(_Expression):
         self.add_quantity("factor", factor)
 
     def raw_gain(self, grid: Grid) -> Tensor:
-        return self._quantity("factor", grid) * self._gains(grid)[0]
+        factor: Tensor = self._quantity("factor", grid)
+        return factor * self._gains(grid)[0]
 
     def __repr__(self) -> str:
         (term,) = self.terms
@@ -169,7 +171,7 @@ class Mixture(_Expression):
             )
 
     def raw_gain(self, grid: Grid) -> Tensor:
-        weights = self._quantity("weights", grid)
+        weights: Tensor = self._quantity("weights", grid)
         self._check(tuple(weights.shape))
         first, *rest = (w * gain for w, gain in zip(weights.unbind(0), self._gains(grid), strict=True))
         for term in rest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +39,10 @@ class Relaxation(SpectralOperator):
         self.add_quantity("time", time, minimum=0.0, endless=True)
 
     @abstractmethod
-    def rate(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
+    def rate(self, eigenvalues: Any, **quantities: Any) -> Tensor:
         """The decay rate r >= 0 for ``eigenvalues`` of shape ``(*sizes, 1)``, given every quantity but the time.
+
+        ``eigenvalues`` is a tuple of one such tensor per dimension where :attr:`~SpectralOperator.per_axis` is true.
 
         Take roots of what is learned by :func:`~spectral_ops.power`, as in :meth:`Oscillation.frequency`.
         """
@@ -49,11 +51,11 @@ class Relaxation(SpectralOperator):
     def _endless(self) -> bool:
         return not isinstance(self.time, (Tensor, nn.Module)) and self.time == math.inf
 
-    def multiplier(self, eigenvalues: Tensor, *, time: Tensor, **quantities: Tensor) -> Tensor:  # type: ignore[override]
+    def multiplier(self, eigenvalues: Any, *, time: Tensor, **quantities: Any) -> Tensor:  # type: ignore[override]
         rate = self._finite_rate(eigenvalues, quantities)
         return (rate == 0).to(rate.dtype) if self._endless else torch.exp(-rate * time)
 
-    def _finite_rate(self, eigenvalues: Tensor, quantities: dict[str, Tensor]) -> Tensor:
+    def _finite_rate(self, eigenvalues: Any, quantities: dict[str, Any]) -> Tensor:
         """The rate, cut off before it overflows: an infinite one would make nan of time 0."""
         rate = self.rate(eigenvalues, **quantities)
         check_floating(rate, f"the result of {type(self).__name__}.rate")
@@ -108,7 +110,7 @@ class SourceResponse(Wrapper):
         if evolution._endless:
             raise ValueError("time is inf: a source has no response in the limit; Poisson gives the steady state")
         eigenvalues, quantities = evolution._evaluate(grid)
-        time = quantities.pop("time")
+        time: Tensor = quantities.pop("time")
         return time * phi1(evolution._finite_rate(eigenvalues, quantities) * time)
 
 
@@ -137,28 +139,28 @@ class Oscillation(SpectralOperator):
         self.add_quantity("damping", damping, minimum=0.0)
 
     @abstractmethod
-    def frequency(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
+    def frequency(self, eigenvalues: Any, **quantities: Any) -> Tensor:
         """omega >= 0 for ``eigenvalues`` ``(*sizes, 1)``, given every quantity but time and damping.
+
+        ``eigenvalues`` is a tuple of one such tensor per dimension where :attr:`~SpectralOperator.per_axis` is true.
 
         It is the frequency itself, not its square. Take roots of what is learned by :func:`~spectral_ops.power`:
         ``sqrt`` makes its gradient nan where omega is 0, as it is for the constant mode between insulated walls.
         """
 
-    def multiplier(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
+    def multiplier(self, eigenvalues: Any, **quantities: Any) -> Tensor:
         if not isinstance(self.damping, (Tensor, nn.Module)) and self.damping == 0:  # a fraction of the work below
             time = quantities.pop("time")
             del quantities["damping"]
             return torch.cos(self._real_frequency(eigenvalues, quantities) * time)
         return self._propagator(eigenvalues, **quantities)["field to field"]
 
-    def _real_frequency(self, eigenvalues: Tensor, quantities: dict[str, Tensor]) -> Tensor:
+    def _real_frequency(self, eigenvalues: Any, quantities: dict[str, Any]) -> Tensor:
         omega = self.frequency(eigenvalues, **quantities)
         check_floating(omega, f"the result of {type(self).__name__}.frequency")
         return omega
 
-    def _propagator(
-        self, eigenvalues: Tensor, *, time: Tensor, damping: Tensor, **quantities: Tensor
-    ) -> dict[str, Tensor]:
+    def _propagator(self, eigenvalues: Any, *, time: Tensor, damping: Tensor, **quantities: Any) -> dict[str, Tensor]:
         """The gains from field and velocity at the beginning to both at the end."""
         omega = self._real_frequency(eigenvalues, quantities)
         angle = (omega * time).abs()

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from spectral_ops.boundaries import Boundaries
 from spectral_ops.eigenvalues import Laplacian
 
-__all__ = ["Grid", "GridOptions", "Pooled", "Quantity"]
+__all__ = ["AxisQuantity", "Grid", "GridOptions", "Pooled", "Quantity"]
 
 #: What a physical quantity may be: a constant, a tensor broadcastable to (H, W, C), or a module mapping a Grid to one.
 Quantity = float | Tensor | nn.Module
 
+#: One quantity, or a tuple of one for each dimension.
+AxisQuantity = Quantity | Sequence[Quantity]
 
 #: The mean of an input, or what computes it when it is asked for.
 Pooled = Tensor | Callable[[], Tensor | None] | None

@@ -2,13 +2,13 @@ r"""The heat equation and its relatives of first order in time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from spectral_ops._functions import power
+from spectral_ops._functions import power, weighted
 from spectral_ops.evolution import Relaxation
-from spectral_ops.grid import GridOptions, Quantity
+from spectral_ops.grid import AxisQuantity, GridOptions, Quantity
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -29,7 +29,8 @@ class Heat(Relaxation):
     cold walls.
 
     Args:
-        diffusivity: k >= 0, in cells squared per unit of time.
+        diffusivity: k >= 0, in cells squared per unit of time; or a tuple of one for each dimension, of which each may
+            be whatever one alone may be: the anisotropic :math:`u_t = \sum_i k_i \partial_i^2 u`.
         time: t >= 0; ``inf`` gives the limit.
         **options: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.SpectralOperator`.
 
@@ -43,14 +44,16 @@ class Heat(Relaxation):
         >>> y = Heat(diffusivity=0.5, time=4.0)(x)
         >>> y.shape, bool(torch.allclose(y.mean((-2, -1)), x.mean((-2, -1)), atol=1e-5))
         (torch.Size([2, 3, 32, 48]), True)
+        >>> Heat(diffusivity=(0.1, 2.0))(x).shape  # slow down the columns, fast along the rows
+        torch.Size([2, 3, 32, 48])
     """
 
-    def __init__(self, diffusivity: Quantity = 1.0, time: Quantity = 1.0, **options: Unpack[GridOptions]) -> None:
+    def __init__(self, diffusivity: AxisQuantity = 1.0, time: Quantity = 1.0, **options: Unpack[GridOptions]) -> None:
         super().__init__(time, **options)
-        self.add_quantity("diffusivity", diffusivity, minimum=0.0)
+        self.add_quantity("diffusivity", diffusivity, minimum=0.0, axes=True)
 
-    def rate(self, eigenvalues: Tensor, *, diffusivity: Tensor) -> Tensor:  # type: ignore[override]
-        return eigenvalues * diffusivity
+    def rate(self, eigenvalues: Any, *, diffusivity: Any) -> Tensor:  # type: ignore[override]
+        return weighted(eigenvalues, diffusivity)
 
 
 class FractionalHeat(Relaxation):
@@ -127,7 +130,7 @@ class ReactionDiffusion(Relaxation):
     screened :class:`~spectral_ops.poisson.Poisson`.
 
     Args:
-        diffusivity: k >= 0, in cells squared per unit of time.
+        diffusivity: k >= 0, in cells squared per unit of time, or one for each dimension, as in :class:`Heat`.
         reaction: r >= 0, in 1 / time.
         time: t >= 0; ``inf`` gives zero, or what does not decay.
         **options: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.SpectralOperator`.
@@ -143,14 +146,14 @@ class ReactionDiffusion(Relaxation):
 
     def __init__(
         self,
-        diffusivity: Quantity = 1.0,
+        diffusivity: AxisQuantity = 1.0,
         reaction: Quantity = 0.1,
         time: Quantity = 1.0,
         **options: Unpack[GridOptions],
     ) -> None:
         super().__init__(time, **options)
-        self.add_quantity("diffusivity", diffusivity, minimum=0.0)
+        self.add_quantity("diffusivity", diffusivity, minimum=0.0, axes=True)
         self.add_quantity("reaction", reaction, minimum=0.0)
 
-    def rate(self, eigenvalues: Tensor, *, diffusivity: Tensor, reaction: Tensor) -> Tensor:  # type: ignore[override]
-        return eigenvalues * diffusivity + reaction
+    def rate(self, eigenvalues: Any, *, diffusivity: Any, reaction: Tensor) -> Tensor:  # type: ignore[override]
+        return weighted(eigenvalues, diffusivity) + reaction

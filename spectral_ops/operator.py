@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from abc import ABC
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from spectral_ops._checks import check_floating, check_quantity, check_sizes, has_values, normalise_dims
+from spectral_ops._checks import check_floating, check_sizes, normalise_dims
 from spectral_ops.apply import apply_gains, check_fields, no_autocast
 from spectral_ops.boundaries import Boundaries, common, one_per_axis
 from spectral_ops.eigenvalues import LAPLACIANS, Laplacian, laplacian_eigenvalues
-from spectral_ops.grid import Grid, GridOptions, Pooled, Quantity
+from spectral_ops.grid import AxisQuantity, Grid, GridOptions, Pooled
+from spectral_ops.holder import PerAxis, QuantityHolder, describe_quantity
 from spectral_ops.scalars import as_float
 
-__all__ = ["SpectralOperator", "describe_quantity"]
+__all__ = ["SpectralOperator"]
 
 
-class _Bounds(NamedTuple):
-    minimum: float | None
-    endless: bool
-
-
-class SpectralOperator(nn.Module, ABC):
+class SpectralOperator(QuantityHolder, ABC):
     r"""A linear operator that multiplies each mode of the Laplacian by a gain.
 
     A subclass declares its physical quantities with :meth:`add_quantity` and gives the gain as a function of the
@@ -59,6 +56,10 @@ class SpectralOperator(nn.Module, ABC):
         ValueError: A grid option is none of these.
     """
 
+    #: Whether the gain is made of the eigenvalues of each axis instead of their sum: as a subclass says, or because a
+    #: quantity is given per axis.
+    per_axis: bool = False
+
     #: How expressions are built, by the name of the node; :mod:`spectral_ops.composition` puts its classes here.
     nodes: ClassVar[dict[str, Callable[..., SpectralOperator]]] = {}
 
@@ -82,7 +83,6 @@ class SpectralOperator(nn.Module, ABC):
         laplacian_eigenvalues((1,) * len(self.dims), spacing=spacing)  # rejects a spacing that does not fit
         spacings = tuple(map(float, spacing)) if isinstance(spacing, Sequence) else (float(spacing),)
         self.spacing = common(spacings)
-        self._bounds: dict[str, _Bounds] = {}
 
     @property
     def grid_options(self) -> GridOptions:
@@ -104,7 +104,15 @@ class SpectralOperator(nn.Module, ABC):
         """Whether the gain depends on a spectral embedding, as a part says by a true attribute ``needs_embedding``."""
         return any(getattr(module, "needs_embedding", False) for module in self.modules())
 
-    def add_quantity(self, name: str, value: Quantity, *, minimum: float | None = None, endless: bool = False) -> None:
+    def add_quantity(
+        self,
+        name: str,
+        value: AxisQuantity,
+        *,
+        minimum: float | None = None,
+        endless: bool = False,
+        axes: bool = False,
+    ) -> None:
         """Declare a physical quantity, passed to :meth:`multiplier` by name.
 
         Args:
@@ -116,56 +124,42 @@ class SpectralOperator(nn.Module, ABC):
                 ``minimum`` where they have one. A bare ``nn.Parameter`` can leave the range in training: use
                 :class:`~spectral_ops.quantities.Softplus` to keep it there.
             endless: Whether the float ``inf`` is a value, for times with a limit.
+            axes: Whether ``value`` may be a tuple or list of such, one for each of ``dims``. Where it is,
+                :meth:`multiplier` gets a tuple of tensors, and the eigenvalues of each axis (:attr:`per_axis`).
 
         Raises:
             TypeError: ``value`` is none of these.
-            ValueError: It is not finite or below ``minimum``.
+            ValueError: It is not finite or below ``minimum``, or there are not as many as dimensions.
         """
-        if not isinstance(value, (Tensor, nn.Module)):
-            number = as_float(value)
-            if number is None:
-                raise TypeError(f"{name} must be a float, a tensor, an nn.Parameter or an nn.Module, got {value!r}")
-            value = number
-        if isinstance(value, Tensor):
-            check_floating(value, name)
-        if not isinstance(value, nn.Module):
-            check_quantity(name, value, minimum, endless=endless)
-        else:
-            lowest = getattr(value, "minimum", None)
-            if minimum is not None and isinstance(lowest, float) and lowest < minimum:
-                raise ValueError(f"{name} must be >= {minimum:g}, got {value!r}, which may be {lowest:g}")
-        if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
-            self.register_buffer(name, value)
-        else:
-            setattr(self, name, value)
-        self._bounds[name] = _Bounds(minimum, endless)
+        if axes and isinstance(value, (tuple, list)):
+            if len(value) != len(self.dims):
+                raise ValueError(
+                    f"{name} must be one quantity, or one for each of the {len(self.dims)} dimensions {self.dims}, got "
+                    f"{len(value)}"
+                )
+            value, self.per_axis = PerAxis(name, value, minimum, endless), True
+        self._add(name, value, minimum, endless)
 
-    def _quantity(self, name: str, grid: Grid) -> Tensor:
-        value = getattr(self, name)
-        if isinstance(value, nn.Module):
-            value = value(grid)
-        elif not isinstance(value, Tensor):
-            bounds = self._bounds[name]  # checked again: it may have been assigned to since it was declared
-            check_quantity(name, value, bounds.minimum, endless=bounds.endless)
-            return torch.full((), value, dtype=grid.dtype, device=grid.device)
-        quantity: Tensor = value.to(grid.dtype)
-        return quantity
+    def multiplier(self, eigenvalues: Any, **quantities: Any) -> Tensor:
+        """The gain for ``eigenvalues`` of shape ``(*sizes, 1)``, given every declared quantity by name.
 
-    def multiplier(self, eigenvalues: Tensor, **quantities: Tensor) -> Tensor:
-        """The gain for ``eigenvalues`` of shape ``(*sizes, 1)``, given every declared quantity by name."""
+        Where :attr:`per_axis` is true ``eigenvalues`` is a tuple of such tensors, one for each of ``dims``.
+        """
         raise NotImplementedError(f"{type(self).__name__} gives its gain by raw_gain(grid)")
 
-    def _evaluate(self, grid: Grid) -> tuple[Tensor, dict[str, Tensor]]:
-        """The eigenvalues ``(*sizes, 1)`` and every quantity on a grid."""
-        eigenvalues = laplacian_eigenvalues(
-            grid.sizes,
-            spacing=self.spacing,
-            laplacian=self.laplacian,
-            boundary=self.boundary,
-            dtype=grid.dtype,
-            device=grid.device,
-        )
-        return eigenvalues.unsqueeze(-1), {name: self._quantity(name, grid) for name in self._bounds}
+    def _evaluate(self, grid: Grid) -> tuple[Any, dict[str, Any]]:
+        """The eigenvalues ``(*sizes, 1)``, their sum or a tuple of those of each axis, and every quantity on a grid."""
+        count = len(self.dims)
+        spacing = self.spacing if isinstance(self.spacing, tuple) else (self.spacing,) * count
+        boundary = one_per_axis(self.boundary, count)
+        make = functools.partial(laplacian_eigenvalues, laplacian=self.laplacian, dtype=grid.dtype, device=grid.device)
+        quantities = {name: self._quantity(name, grid) for name in self._bounds}
+        if not self.per_axis:
+            return make(grid.sizes, spacing=spacing, boundary=boundary).unsqueeze(-1), quantities
+        lines = [make(n, spacing=h, boundary=b) for n, h, b in zip(grid.sizes, spacing, boundary, strict=True)]
+        shapes = [[-1 if axis == i else 1 for axis in range(count + 1)] for i in range(count)]
+        axes = (line.view(shape).expand(*grid.sizes, 1) for line, shape in zip(lines, shapes, strict=True))
+        return tuple(axes), quantities
 
     def raw_gain(self, grid: Grid) -> Tensor:
         """The gain on a grid with an explicit channel dimension, ``([B,] *sizes, C or 1)``, in the grid's dtype.
@@ -335,11 +329,3 @@ def _pool(x: Tensor, dims: tuple[int, ...]) -> Tensor:
         raise ValueError(f"an operator conditioned on its input needs a channel dimension, got shape {tuple(x.shape)}")
     kept = {others[0], others[-1]}
     return x.mean([d for d in range(x.ndim) if d not in kept])
-
-
-def describe_quantity(value: Quantity) -> str:
-    """How a quantity looks in the ``repr`` of an operator."""
-    if isinstance(value, Tensor):
-        kind = "Parameter" if isinstance(value, nn.Parameter) else "Tensor"
-        return f"{value.item():g}" if value.numel() == 1 and has_values(value) else f"{kind}{list(value.shape)}"
-    return repr(value) if isinstance(value, nn.Module) else f"{value:g}"

@@ -2,12 +2,13 @@ r"""Waves and vibrating plates: equations of second order in time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from spectral_ops._functions import power, weighted
 from spectral_ops.evolution import Oscillation
-from spectral_ops.grid import GridOptions, Quantity
+from spectral_ops.grid import AxisQuantity, GridOptions, Quantity
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -30,7 +31,8 @@ class Wave(Oscillation):
     in the gain's dtype: ask for float64 where it reaches many thousands.
 
     Args:
-        speed: c >= 0, in cells per unit of time.
+        speed: c >= 0, in cells per unit of time; or a tuple of one for each dimension, as the diffusivity of
+            :class:`~spectral_ops.Heat`: :math:`u_{tt} + a u_t = \sum_i c_i^2 \partial_i^2 u`.
         time: t, of either sign.
         damping: a >= 0, in 1 / time.
         **options: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.SpectralOperator`.
@@ -50,16 +52,19 @@ class Wave(Oscillation):
 
     def __init__(
         self,
-        speed: Quantity = 1.0,
+        speed: AxisQuantity = 1.0,
         time: Quantity = 1.0,
         damping: Quantity = 0.0,
         **options: Unpack[GridOptions],
     ) -> None:
         super().__init__(time, damping, **options)
-        self.add_quantity("speed", speed, minimum=0.0)
+        self.add_quantity("speed", speed, minimum=0.0, axes=True)
 
-    def frequency(self, eigenvalues: Tensor, *, speed: Tensor) -> Tensor:  # type: ignore[override]
-        return eigenvalues.sqrt() * speed
+    def frequency(self, eigenvalues: Any, *, speed: Any) -> Tensor:  # type: ignore[override]
+        if isinstance(speed, Tensor):
+            root: Tensor = eigenvalues.sqrt() * speed
+            return root
+        return power(weighted(eigenvalues, [c.square() for c in speed]), 0.5)
 
 
 class Plate(Oscillation):

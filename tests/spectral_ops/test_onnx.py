@@ -18,7 +18,7 @@ EXPRESSIONS = {
     "expression": lambda: 0.5 * so.Heat(0.3) + so.Wave(1.0, 2.0, 0.3) @ so.Poisson(0.4) - 0.2 * so.Identity(),
     "per channel": lambda: so.FractionalHeat(so.Softplus(0.3, (3,)), so.Bounded(0.6, 0.2, 1.0, (3,))),
     "dirichlet": lambda: so.Plate(0.5, 1.2, 0.4, boundary="dirichlet") + so.ReactionDiffusion(boundary="dirichlet"),
-    "walls of each side": lambda: so.Heat(0.3, boundary=MIXED) + so.Wave(1.0, 2.0, 0.3, boundary=MIXED),
+    "walls of each side": lambda: so.Heat((0.3, 0.1), boundary=MIXED) + so.Wave((1.0, 0.5), boundary=MIXED),
     "input-conditioned": lambda: so.Mixture([so.Heat(0.5), so.FractionalHeat(0.5)], weights=so.InputRouter(3, 2)),
 }
 
