@@ -52,7 +52,7 @@ DIFFUSIVITIES: dict[str, Callable[[int], float | nn.Module]] = {
 }
 
 
-def heat_operator(channels: int, diffusivity: str | float = "embedding") -> Heat:
+def heat_operator(channels: int, diffusivity: str | float = "embedding", per_axis: bool = False) -> Heat:
     r"""vHeat's operator: heat for unit time, its diffusivity predicted per mode and channel from the embedding.
 
     Other sources of k for mode (n, m) and channel c, with E the spectral embedding that the blocks of a stage share:
@@ -67,14 +67,20 @@ def heat_operator(channels: int, diffusivity: str | float = "embedding") -> Heat
     a number      that number, >= 0                                   nothing
     ============= =================================================== ==================================================
 
+    With ``per_axis`` heat spreads along each axis at a rate of its own, :math:`u_t = k_y u_{yy} + k_x u_{xx}`: two
+    diffusivities, each from weights of its own, in place of one. It takes no more transforms; with precomputed gains it
+    is the same network.
+
     Raises:
-        ValueError: ``diffusivity`` is none of these.
+        ValueError: ``diffusivity`` is none of these, or not learned by each block and ``per_axis`` is true.
     """
-    if isinstance(diffusivity, str):
-        if diffusivity not in DIFFUSIVITIES:
-            raise ValueError(f"diffusivity must be one of {tuple(DIFFUSIVITIES)} or a number, got {diffusivity!r}")
-        return Heat(DIFFUSIVITIES[diffusivity](channels), dims=(1, 2))
-    return Heat(diffusivity, dims=(1, 2))
+    if isinstance(diffusivity, str) and diffusivity not in DIFFUSIVITIES:
+        raise ValueError(f"diffusivity must be one of {tuple(DIFFUSIVITIES)} or a number, got {diffusivity!r}")
+    if per_axis:
+        if diffusivity not in ("embedding", "channel"):
+            raise ValueError(f"per_axis takes a diffusivity of 'embedding' or 'channel', got {diffusivity!r}")
+        return Heat([DIFFUSIVITIES[diffusivity](channels) for _ in "yx"], dims=(1, 2))
+    return Heat(DIFFUSIVITIES[diffusivity](channels) if isinstance(diffusivity, str) else diffusivity, dims=(1, 2))
 
 
 def wave_operator(channels: int) -> Wave:

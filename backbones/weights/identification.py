@@ -28,7 +28,7 @@ __all__ = ["Outline", "describe", "families_of", "network_like", "outline"]
 
 
 #: Values of those arguments of the families' operators that change what they learn.
-_OPTIONS: dict[str, Collection[Any]] = {"diffusivity": DIFFUSIVITIES}
+_OPTIONS: dict[str, Collection[Any]] = {"diffusivity": DIFFUSIVITIES, "per_axis": (False, True)}
 
 
 class _Kind(NamedTuple):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import warnings
 
+import onnxruntime
 import pytest
 import timm
 import torch
@@ -117,6 +120,91 @@ def test_in_openmmlab(diffusivity):
         torch.testing.assert_close(found, nn.functional.layer_norm(raw, raw.shape[-1:]).permute(0, 3, 1, 2))
 
 
+# -- one for each axis ------------------------------------------------------------------------------------------------
+
+PER_AXIS = pytest.mark.parametrize("diffusivity", ["embedding", "channel"])
+
+
+@PER_AXIS
+@pytest.mark.parametrize("sizes", [(16, 16), (24, 10)], ids=["stored", "resized"])
+def test_along_each_axis_the_gain_is_that_of_the_equation(diffusivity, sizes):
+    stage = create(diffusivity, per_axis=True).stages[0]
+    operator = stage.blocks[0].mixer.operator
+    exponent = torch.zeros(*sizes, 32)
+    for axis, n in enumerate(sizes):
+        line = (torch.arange(n) * math.pi / n) ** 2
+        quantity = operator.diffusivity[axis]
+        if diffusivity == "embedding":
+            embedding = resize_embedding(stage.embedding.weight, sizes)
+            k = (torch.einsum("nmc,dc->nmd", embedding, quantity.linear.weight) + quantity.linear.bias).clamp(min=0)
+        else:
+            k = torch.log1p(torch.exp(quantity.raw))
+        exponent = exponent + k * (line[:, None, None] if axis == 0 else line[:, None])
+    found = operator.gain(sizes, embedding=None if stage.embedding is None else stage.embedding(sizes))
+    torch.testing.assert_close(found, torch.exp(-exponent))
+
+
+@PER_AXIS
+def test_both_axes_learn_and_the_image_on_its_side_is_another_image(diffusivity):
+    net, x = create(diffusivity, per_axis=True).train(), torch.randn(2, 3, 64, 64)
+    net(x).square().sum().backward()
+    learned = {n.split("operator.")[1] for n, _ in net.named_parameters() if ".diffusivity." in n}
+    assert {n.split(".")[1] for n in learned} == {"0", "1"}
+    assert not [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    with torch.no_grad():
+        before, stage = net(x), net.stages[0].blocks[0].mixer.operator.diffusivity
+        for one, other in zip(stage[0].parameters(), stage[1].parameters(), strict=True):
+            one.data, other.data = other.data, one.data
+        assert not torch.allclose(net(x), before)
+
+
+def test_per_axis_in_every_form_of_deployment(tmp_path):
+    torch.manual_seed(0)
+    make = functools.partial(backbones.heat_operator, per_axis=True)
+    net = backbones.SpectralNet(make, dims=(8,), depths=(1,), img_size=64, num_classes=5).eval()
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    dynamic, x, other = torch.export.Dim.DYNAMIC, torch.randn(2, 3, 64, 96), torch.randn(2, 3, 96, 64)
+    program = torch.export.export(net, (x,), dynamic_shapes=({2: dynamic, 3: dynamic},)).module()
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    for image in (x, other):
+        torch.testing.assert_close(program(image), net(image), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(compiled(image), net(image), rtol=1e-4, atol=1e-4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's exporter about itself
+        torch.onnx.export(net, (x,), tmp_path / "net.onnx", dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), net(x).detach(), rtol=1e-3, atol=1e-3)
+    expected, names = net(x), net.state_dict().keys()
+    net.reparameterize([(64, 96)])
+    torch.testing.assert_close(net(x), expected)
+    net.unreparameterize()
+    assert net.state_dict().keys() == names and torch.equal(net(x), expected)
+
+
+def test_per_axis_by_every_name():
+    one = create("embedding", per_axis=True)
+    spec = {"type": "heat", "per_axis": True}
+    dense = MODELS.build(dict(type="VHeat", arch="nano", img_size=64, per_axis=True))
+    named = [
+        timm.create_model(name, img_size=64, num_classes=5, operator=spec) for name in ("vheat_nano", "vwave_nano")
+    ]
+    for net in (*named, dense):
+        assert {n for n in net.state_dict() if "operator" in n} == {n for n in one.state_dict() if "operator" in n}
+    found, *others = backbones.network_like(one.state_dict()), create("embedding")
+    assert found.state_dict().keys() == one.state_dict().keys() != others[0].state_dict().keys()
+    found.load_state_dict(one.state_dict())
+
+
+@pytest.mark.parametrize("diffusivity", ["free", "constant", 0.3])
+def test_per_axis_where_nothing_is_learned_by_the_block(diffusivity):
+    with pytest.raises(
+        ValueError, match=rf"per_axis takes a diffusivity of 'embedding' or 'channel', got {diffusivity!r}"
+    ):
+        backbones.heat_operator(8, diffusivity, per_axis=True)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -134,6 +222,8 @@ def test_errors(make):
     with pytest.raises(ValueError, match="diffusivity must be >= 0, got -1"):
         make(-1.0)
     with pytest.raises(TypeError, match="diffusivity must be"):
+        make({})
+    with pytest.raises(ValueError, match=r"diffusivity must be one quantity, or one for each of the 2 .* got 1"):
         make([0.5])
 
 

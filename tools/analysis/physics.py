@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from adapters.unit import MoPPAUnit
 from spectral_ops import SpectralOperator
+from spectral_ops.holder import PerAxis
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class LearnedQuantity:
     Attributes:
         layer: Path of the operator, or of the adapter's unit, in the network.
         operator: Its class, such as ``"Heat"``.
-        name: Such as ``"diffusivity"``; of routes ``"weights: Heat"``.
+        name: Such as ``"diffusivity"``, or ``"diffusivity[0]"`` of the first axis; of routes ``"weights: Heat"``.
         mean: Over all values.
         low, high: Between which the middle 80 % of the values lie.
         count: How many values there are.
@@ -83,8 +84,10 @@ def _quantities(net: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Module
         elif isinstance(module, SpectralOperator):
             for name in module._bounds:
                 value = getattr(module, name)
-                if isinstance(value, nn.Parameter) or _learned(value):
-                    yield path, module, name, value
+                axes = enumerate(value) if isinstance(value, PerAxis) else [(None, value)]
+                for axis, each in axes:
+                    if isinstance(each, nn.Parameter) or _learned(each):
+                        yield path, module, name if axis is None else f"{name}[{axis}]", each
 
 
 def _learned(value: Any) -> bool:

@@ -71,7 +71,8 @@ def rs_vheat() -> str:
 
 def diffusivities() -> str:
     """vHeat-T with each source of k."""
-    rows = ([f'`diffusivity="{key}"`', *counted("vheat_tiny", diffusivity=key)] for key in DIFFUSIVITIES)
+    rows = [[f'`diffusivity="{key}"`', *counted("vheat_tiny", diffusivity=key)] for key in DIFFUSIVITIES]
+    rows.append(["`per_axis=True`", *counted("vheat_tiny", per_axis=True)])
     return markdown(["`vheat_tiny` with", *COUNTED], rows)
 
 

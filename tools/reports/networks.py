@@ -60,9 +60,10 @@ def decay(net: SpectralNet, image_size: int) -> Figure:
 
 @torch.no_grad()
 def _mean_diffusivity(stage: SpectralStage, sizes: tuple[int, int]) -> torch.Tensor:
-    """Mean k of each mode, ``(H, W)``, in a stage whose blocks predict it from the embedding."""
+    """Mean k of each mode, ``(H, W)``, over channels, blocks and axes, where blocks predict it from the embedding."""
     grid = Grid(sizes, torch.float32, torch.device("cpu"), stage.embedding(sizes))
-    return torch.stack([block.mixer.operator.diffusivity(grid) for block in stage.blocks]).mean((0, 3))
+    found = [block.mixer.operator.diffusivity(grid) for block in stage.blocks]
+    return torch.stack([k for each in found for k in (each if isinstance(each, tuple) else (each,))]).mean((0, 3))
 
 
 def _kernels(gain: torch.Tensor, point: tuple[int, int]) -> torch.Tensor:

@@ -78,6 +78,16 @@ def test_learned_quantities_are_those_that_were_set():
     assert found[f"{layers[0]}.terms.0", "diffusivity"].count == 8 * 8 * 8  # modes and channels
 
 
+def test_each_axis_has_a_line_of_its_own():
+    net = build(type="VHeat", per_axis=True, diffusivity="channel")
+    for block in (block for stage in net.stages for block in stage.blocks):
+        for axis, value in enumerate((0.2, 0.7)):
+            block.mixer.operator.diffusivity[axis].raw.data.fill_(math.log(math.expm1(value)))
+    means = {name: [q.mean for q in learned_physics(net, torch.randn(1, 3, 32, 32)) if q.name == name]
+             for name in ("diffusivity[0]", "diffusivity[1]")}  # fmt: skip
+    assert means == {"diffusivity[0]": pytest.approx([0.2] * 3), "diffusivity[1]": pytest.approx([0.7] * 3)}
+
+
 def test_routes_and_gates_of_adapters():
     net = MODELS.build({"type": "AdaptedBackbone", "backbone": NANO, "adapter": {"type": "MoPPA"}}).eval()
     units = [m for m in net.modules() if isinstance(m, adapters.unit.MoPPAUnit)]
