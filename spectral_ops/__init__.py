@@ -2,6 +2,7 @@
 
 from spectral_ops._functions import power
 from spectral_ops._kernels import use_kernels
+from spectral_ops.advection import Advection
 from spectral_ops.apply import apply_gain, superpose
 from spectral_ops.composition import Mixture, Product, Scaled, Sum
 from spectral_ops.eigenvalues import laplacian_eigenvalues
@@ -35,6 +36,7 @@ from spectral_ops.wave import Plate, Wave
 __version__ = "0.1.0"
 
 __all__ = [
+    "Advection",
     "Biharmonic",
     "Bounded",
     "FractionalHeat",

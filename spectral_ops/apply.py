@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from spectral_ops._kernels import SETTINGS, Backend
 from spectral_ops.boundaries import KINDS, Boundaries, one_per_axis
 from spectral_ops.transforms import transform
 
-__all__ = ["apply_gain", "apply_gains", "check_fields", "no_autocast", "superpose"]
+__all__ = ["align", "apply_gain", "apply_gains", "check_fields", "no_autocast", "superpose"]
 
 
 def no_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
@@ -112,16 +112,19 @@ def apply_gains(
     sizes: tuple[int, ...],
     boundary: Boundaries,
     backend: Backend = "auto",
+    *,
+    turn: Callable[[Tensor], Tensor] | None = None,
 ) -> list[Tensor]:
     """For each row of gains the sum of the fields times them; one forward transform per field, an inverse per row.
 
-    Gains are checked here; fields and their ``dims``, none negative, of ``sizes``, were.
+    Gains are checked here; fields and their ``dims``, none negative, of ``sizes``, were. ``turn`` is what happens to a
+    spectrum that no gain does.
     """
     x = fields[0]
     kinds = [KINDS[each] for each in one_per_axis(boundary, len(dims))]
     products = _product_dtype(x)
-    if SETTINGS.fused and backend == SETTINGS.transform == "auto" and len(fields) == len(rows) == 1:
-        gain = _align(rows[0][0], x, dims)
+    if SETTINGS.fused and backend == SETTINGS.transform == "auto" and len(fields) == len(rows) == 1 and not turn:
+        gain = align(rows[0][0], x, dims)
         if _fused.fits(x, gain, dims, products):
             return [_fused.apply(x, gain[0], kinds, products)]
     half = products == torch.float16
@@ -132,15 +135,16 @@ def apply_gains(
     for gains in rows:
         total = None
         for spectrum, gain in zip(spectra, gains, strict=True):
-            term = spectrum * _align(gain, x, dims).to(spectrum.dtype)
+            term = spectrum * align(gain, x, dims).to(spectrum.dtype)
             total = term if total is None else total + term
         assert total is not None
+        total = total if turn is None else turn(total)
         with no_autocast(x.device.type) if half else contextlib.nullcontext():
             results.append(transform(kinds, total, dims, sizes, backend, inverse=True).to(x.dtype))
     return results
 
 
-def _align(gain: Tensor, x: Tensor, dims: tuple[int, ...]) -> Tensor:
+def align(gain: Tensor, x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """View a gain ``([B,] *sizes [, C])`` so that it broadcasts against ``x``."""
     check_floating(gain, "gain")
     k = len(dims)

@@ -1,0 +1,130 @@
+r"""Advection on periodic axes: a shift of the field, which no gain on real modes is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from spectral_ops._checks import check_sizes, normalise_dims
+from spectral_ops.apply import align, apply_gains, check_fields
+from spectral_ops.boundaries import BOUNDARIES, half_waves, one_per_axis
+from spectral_ops.grid import AxisQuantity, Grid, GridOptions, Quantity
+from spectral_ops.heat import Heat
+from spectral_ops.holder import PerAxis
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["Advection"]
+
+
+class Advection(nn.Module):
+    r"""Advection and diffusion on periodic axes, :math:`u_t + c \cdot \nabla u = k \nabla^2 u`.
+
+    The field moves by :math:`c\,t` and is blurred as by :class:`~spectral_ops.Heat` meanwhile: the cosine and the sine
+    of each frequency, with amplitudes a and b, turn into each other,
+
+    .. math::  a' = e^{-k \lambda t} (a \cos\theta - b \sin\theta), \qquad
+               b' = e^{-k \lambda t} (b \cos\theta + a \sin\theta), \qquad
+               \theta = 2 \pi j\, c\,t / N
+
+    for frequency j of an axis of N cells. That is a rotation and no gain, so this is no
+    :class:`~spectral_ops.SpectralOperator` and no part of expressions; it takes one transform pair by itself. Moves by
+    whole cells are exactly ``torch.roll``; between cells the field is its trigonometric interpolation, of whose
+    alternating mode, for even N, only the cosine is kept, as by every FFT. It is also the Fokker-Planck equation of a
+    constant drift c.
+
+    Args:
+        velocity: c, one quantity for each of ``dims`` in their order, in cells per unit of time: for ``(-2, -1)`` down,
+            then to the right. Floats, tensors broadcastable to ``(*sizes, C)`` that do not differ between modes,
+            parameters or modules.
+        diffusivity: k >= 0, one or a tuple of one for each dimension.
+        time: t >= 0, finite.
+        **options: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.SpectralOperator`;
+            ``boundary`` is ``"periodic"`` by default. There may be walls along dimensions of velocity 0, the number.
+
+    Raises:
+        ValueError: There are walls across the velocity, or not as many velocities as dimensions.
+
+    Example:
+        >>> x = torch.randn(2, 3, 32, 48)
+        >>> moved = Advection(velocity=(2.0, -1.0))(x)
+        >>> bool(torch.allclose(moved, x.roll((2, -1), (-2, -1)), atol=1e-4))
+        True
+    """
+
+    def __init__(
+        self,
+        velocity: AxisQuantity,
+        diffusivity: AxisQuantity = 0.0,
+        time: Quantity = 1.0,
+        **options: Unpack[GridOptions],
+    ) -> None:
+        super().__init__()
+        options.setdefault("boundary", "periodic")
+        self.heat = Heat(diffusivity, time, **options)
+        dims, given = self.heat.dims, velocity if isinstance(velocity, (tuple, list)) else (velocity,)
+        if self.heat._endless:
+            raise ValueError("time must be finite, got inf: what moves has no limit")
+        if len(given) != len(dims):
+            raise ValueError(f"velocity must be one quantity for each of the dimensions {dims}, got {velocity!r}")
+        self.velocity = PerAxis("velocity", given, None, False)
+        for axis, wall in enumerate(self._boundaries()):
+            if wall != "periodic" and self._moves(axis):
+                raise ValueError(
+                    f"velocity[{axis}] must be 0 along dimension {dims[axis]}, whose boundary is {wall!r}, got "
+                    f"{given[axis]!r}: nothing moves through walls, and of {BOUNDARIES} only 'periodic' has none"
+                )
+
+    def _boundaries(self) -> tuple[str, ...]:
+        return one_per_axis(self.heat.boundary, len(self.heat.dims))
+
+    def _moves(self, axis: int) -> bool:
+        value = self.velocity[axis]
+        return isinstance(value, (Tensor, nn.Module)) or value != 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The field at the end; ``x`` as for :meth:`SpectralOperator.forward`."""
+        check_fields([x])
+        dims = normalise_dims(self.heat.dims, x.ndim)
+        sizes = check_sizes([x.shape[d] for d in dims], "transformed sizes")
+        grid = Grid(sizes, torch.float64 if x.dtype == torch.float64 else torch.float32, x.device)
+        gain, turns = self.heat._gain_on(grid), self._turns(grid, dims)
+
+        def turn(spectrum: Tensor) -> Tensor:
+            for dim, cos, sin, partners in turns:
+                cos, sin = (align(part, x, dims).to(spectrum.dtype) for part in (cos, sin))
+                spectrum = cos * spectrum + sin * spectrum.index_select(dim, partners)
+            return spectrum
+
+        return apply_gains([x], [[gain]], dims, sizes, self.heat.boundary, turn=turn)[0]
+
+    def _turns(self, grid: Grid, dims: tuple[int, ...]) -> list[tuple[int, Tensor, Tensor, Tensor]]:
+        """For each dimension that moves the factors of a mode and of its partner, and which mode that is."""
+        count, turns = len(dims), []
+        time: Tensor = self.heat._quantity("time", grid)
+        for axis, (n, velocity) in enumerate(zip(grid.sizes, self.velocity(grid), strict=True)):
+            if not self._moves(axis):
+                continue
+            if any(size != 1 for size in velocity.shape[-count - 1 : -1]):
+                raise ValueError(f"velocity[{axis}] must not differ between modes, got shape {tuple(velocity.shape)}")
+            spacing = self.heat.spacing[axis] if isinstance(self.heat.spacing, tuple) else self.heat.spacing
+            order = torch.arange(n, device=grid.device)
+            shape = [-1 if i == axis else 1 for i in range(count + 1)]
+            waves = half_waves("fourier", n, grid.dtype, grid.device) * (math.pi / n / spacing)
+            partners = order - 1 + 2 * (order % 2)  # cosines have odd places, and the sine is the next
+            paired = (partners >= 0) & (partners < n)
+            signs = torch.where(paired, 1 - 2 * (order % 2), 0).to(grid.dtype)
+            angle = waves.view(shape) * velocity * time
+            signs = signs.view(shape)
+            if angle.shape[-1] == 1 and angle.ndim == count + 1:  # the same in all channels, of which there may be none
+                angle, signs = angle.squeeze(-1), signs.squeeze(-1)
+            turns.append((dims[axis], torch.cos(angle), torch.sin(angle) * signs, partners.clamp(0, n - 1)))
+        return turns
+
+    def __repr__(self) -> str:
+        heat = repr(self.heat).removeprefix("Heat(").replace(", boundary='periodic'", "")
+        return f"Advection(velocity={self.velocity!r}, {heat}"
