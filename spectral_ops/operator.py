@@ -56,8 +56,8 @@ class SpectralOperator(QuantityHolder, ABC):
         ValueError: A grid option is none of these.
     """
 
-    #: Whether the gain is made of the eigenvalues of each axis instead of their sum: as a subclass says, or because a
-    #: quantity is given per axis.
+    #: Whether the gain is made of the eigenvalues of each axis instead of their sum. A subclass may say so; a quantity
+    #: that is given per axis does.
     per_axis: bool = False
 
     #: How expressions are built, by the name of the node; :mod:`spectral_ops.composition` puts its classes here.

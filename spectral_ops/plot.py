@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spectral_ops._checks import check_floating, check_sizes
 from spectral_ops.apply import apply_gain
+from spectral_ops.boundaries import one_per_axis
 from spectral_ops.eigenvalues import laplacian_eigenvalues
 from spectral_ops.operator import SpectralOperator
 
@@ -66,7 +67,9 @@ def spectrum(
     pooled: Tensor | None = None,
     axes: Axes | None = None,
 ) -> Axes:
-    """The gain of each mode: n down, m to the right, the mean mode at the top left; red amplifies with its sign.
+    """The gain of each mode: n down, m to the right, the lowest at the top left; red amplifies with its sign.
+
+    A periodic axis has a cosine and a sine of each frequency, as its label says.
 
     Args:
         operator: Over two dimensions.
@@ -82,11 +85,13 @@ def spectrum(
         'gain'
     """
     gain = _gain(operator, sizes, channel, embedding, pooled)
+    walls = one_per_axis(operator.boundary, 2)
+    down, right = (f"{n}: 1, cos, sin, cos, ..." if w == "periodic" else n for n, w in zip("nm", walls, strict=True))
     axes = _axes(axes)
     limit = float(gain.abs().max()) or 1.0
     image = axes.imshow(gain.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
     axes.figure.colorbar(image, ax=axes, shrink=0.8)
-    axes.set(title="gain", xlabel="m", ylabel="n")
+    axes.set(title="gain", xlabel=right, ylabel=down)
     return axes
 
 
@@ -97,15 +102,18 @@ def radial_profile(
     channel: int | None = None,
     embedding: Tensor | None = None,
     pooled: Tensor | None = None,
+    axis: int | None = None,
     axes: Axes | None = None,
     **line: Any,
 ) -> Axes:
     """The gain of every mode against its wave number sqrt(lambda).
 
-    One curve where the gain depends on the eigenvalue alone, a cloud where it was learned mode by mode.
+    One curve where the gain depends on the eigenvalue alone, a cloud where it was learned mode by mode, or where the
+    axes differ: then ``axis`` draws one of them.
 
     Args:
         operator, sizes, channel, embedding, pooled, axes: See :func:`spectrum`.
+        axis: 0 or 1: only the modes that are the lowest along the other axis, against the wave number along this one.
         **line: Passed to matplotlib's ``plot``.
 
     Example:
@@ -113,15 +121,25 @@ def radial_profile(
         >>> axes = plot.radial_profile(Heat(0.5), (32, 32), label="heat")
         >>> len(plot.radial_profile(FractionalHeat(0.5), (32, 32), label="Cauchy", axes=axes).lines)
         2
+        >>> plot.radial_profile(Heat((0.1, 2.0)), (32, 32), axis=1).get_xlabel()
+        'wave number sqrt(lambda) along axis 1'
     """
     gain = _gain(operator, sizes, channel, embedding, pooled)
-    values = laplacian_eigenvalues(
-        sizes, spacing=operator.spacing, laplacian=operator.laplacian, boundary=operator.boundary, dtype=torch.float64
-    )
+    options: dict[str, Any] = {"laplacian": operator.laplacian, "dtype": torch.float64}
+    if axis is None:
+        values = laplacian_eigenvalues(sizes, spacing=operator.spacing, boundary=operator.boundary, **options)
+    elif axis in (0, 1):
+        spacing = operator.spacing[axis] if isinstance(operator.spacing, tuple) else operator.spacing
+        wall = one_per_axis(operator.boundary, 2)[axis]
+        values = laplacian_eigenvalues(gain.shape[axis], spacing=spacing, boundary=wall, **options)
+        gain = gain.select(1 - axis, 0)
+    else:
+        raise ValueError(f"axis must be 0, 1 or None, got {axis!r}")
     order = values.flatten().argsort()
     axes = _axes(axes)
     axes.plot(values.flatten()[order].sqrt().numpy(), gain.flatten()[order].numpy(), **{"marker": ".", "ms": 2, **line})
-    axes.set(xlabel="wave number sqrt(lambda)", ylabel="gain")
+    along = "" if axis is None else f" along axis {axis}"
+    axes.set(xlabel=f"wave number sqrt(lambda){along}", ylabel="gain")
     return axes
 
 
@@ -164,7 +182,7 @@ def kernel(
 
 @torch.no_grad()
 def film(
-    operator: Callable[[float], SpectralOperator],
+    operator: Callable[[float], nn.Module],
     field: Tensor,
     times: Sequence[float],
     *,
@@ -174,7 +192,7 @@ def film(
     """A strip of the field at several times.
 
     Args:
-        operator: From a time to an operator, such as ``lambda t: Heat(0.3, t)``.
+        operator: From a time to an operator, or to any module, such as ``lambda t: Heat(0.3, t)``.
         field: ``(H, W)``, or ``(3, H, W)`` with colours in [0, 1].
         times: One picture each.
         cmap: Colour map of a field without colours.

@@ -14,6 +14,7 @@ PYTHON = (
     "README.md",
     "docs/from-pde-to-code.md",
     "docs/operators.md",
+    "docs/what-is-diagonal.md",
     "docs/openmmlab.md",
     "docs/adapters.md",
     "docs/evaluation-analysis.md",

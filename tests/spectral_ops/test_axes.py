@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.special
 import torch
 from dense_laplacian import apply, matrix_function, minus_laplacian, stencil
 from torch import nn
@@ -148,6 +149,23 @@ def test_energy_of_waves_on_a_torus(draw):
     squared = so.laplacian_eigenvalues((7, 6), **options)
     energy = lambda u, v: (squared * so.rdftn(u) ** 2 + so.rdftn(v) ** 2).sum()  # noqa: E731
     torch.testing.assert_close(energy(*so.Wave(1.0, 3.7, boundary="periodic").step(u, v)), energy(u, v))
+
+
+@pytest.mark.parametrize("nu", [1.5, 2.5])
+def test_white_noise_through_a_gain_has_materns_covariance(nu):
+    unit = torch.zeros(256, 256, dtype=torch.float64)
+    unit[0, 0] = 1
+    values = so.laplacian_eigenvalues((256, 256), boundary="periodic", dtype=torch.float64)
+    gain = (0.2**2 + values) ** (-(nu + 1) / 2)
+    covariance = so.apply_gain(unit, gain.square(), boundary="periodic")
+    r = np.array([1, 2, 5, 10, 20, 40])
+    expected = 2 ** (1 - nu) / scipy.special.gamma(nu) * (0.2 * r) ** nu * scipy.special.kv(nu, 0.2 * r)
+    for found in (covariance[0, r], covariance[r, 0], covariance[-r, 0]):
+        np.testing.assert_allclose(found / covariance[0, 0], expected, atol=2e-3)
+    diagonal = (covariance[10, 10] / covariance[0, 0]).item()
+    r = 0.2 * np.sqrt(200)
+    expected = 2 ** (1 - nu) / scipy.special.gamma(nu) * r**nu * scipy.special.kv(nu, r)
+    assert diagonal == pytest.approx(expected, abs=2e-3)
 
 
 # -- what every mix shares --------------------------------------------------------------------------------------------

@@ -42,6 +42,32 @@ def test_radial_profile_is_the_function_of_the_wave_number():
     np.testing.assert_allclose(x[-1] ** 2, laplacian_eigenvalues((6, 9), spacing=0.5).max(), rtol=1e-6)
 
 
+def test_the_profile_of_one_axis():
+    operator = Heat((0.1, 0.7), spacing=(1.0, 0.5), boundary=("neumann", "periodic"))
+    for axis, k in enumerate((0.1, 0.7)):
+        (line,) = plot.radial_profile(operator, (6, 9), axis=axis).lines
+        x, y = line.get_data()
+        assert len(x) == (6, 9)[axis]
+        np.testing.assert_allclose(y, np.exp(-k * x**2), atol=1e-12)
+    np.testing.assert_allclose(x, 2 * np.pi * np.array([0, 1, 1, 2, 2, 3, 3, 4, 4]) / 9 / 0.5)
+    assert len(plot.radial_profile(operator, (6, 9)).lines[0].get_data()[0]) == 54
+
+
+def test_labels_say_which_axis_is_periodic():
+    axes = plot.spectrum(Heat(0.3, boundary=("dirichlet", "periodic")), (6, 9))
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("n", "m: 1, cos, sin, cos, ...")
+
+
+@pytest.mark.parametrize("boundary", ["periodic", ("dirichlet", "periodic")])
+def test_kernels_between_any_walls(boundary):
+    operator, field = Heat((0.3, 2.0), boundary=boundary), torch.zeros(7, 8, dtype=torch.float64)
+    field[2, 0] = 1
+    response = operator(field)
+    shown = plot.kernel(operator, (7, 8), point=(2, 0)).images[0].get_array()
+    np.testing.assert_allclose(shown, response.sign() * (response.abs() / response.abs().max()).sqrt(), atol=1e-7)
+    assert response[2, 7] > 0.8 * response[2, 1]  # the other side is the neighbour
+
+
 def test_kernel_is_the_response_to_a_unit():
     field = torch.zeros(7, 8, dtype=torch.float64)
     field[2, 5] = 1
@@ -74,6 +100,8 @@ def test_operators_conditioned_on_the_input():
 def test_errors():
     with pytest.raises(ValueError, match="channel must be between 0 and 0, got 99"):
         plot.spectrum(Heat(), (8, 8), channel=99)
+    with pytest.raises(ValueError, match="axis must be 0, 1 or None, got 2"):
+        plot.radial_profile(Heat(), (8, 8), axis=2)
     with pytest.raises(ValueError, match=r"sizes must be \(H, W\): pictures are of operators over two dimensions"):
         plot.spectrum(Heat(dims=-1), (8,))
     with pytest.raises(ValueError, match=r"point must be a cell of the 4 x 5 grid, got \(4, 0\)"):

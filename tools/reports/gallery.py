@@ -16,10 +16,10 @@ import torch
 from matplotlib.figure import Figure
 from skimage import data
 from skimage.transform import resize
-from torch import Tensor
+from torch import Tensor, nn
 
 from reports import pages
-from spectral_ops import Biharmonic, FractionalHeat, Heat, Identity, Plate, Poisson, SpectralOperator, Wave, plot
+from spectral_ops import Advection, Biharmonic, FractionalHeat, Heat, Identity, Plate, Poisson, Wave, plot
 
 
 def photograph(name: str, height: int, width: int) -> Tensor:
@@ -50,7 +50,22 @@ def relatives() -> Figure:
     return figure
 
 
-def pulse_film(operator: Callable[[float], SpectralOperator], *times: float) -> Figure:
+def anisotropy() -> Figure:
+    """Heat and waves at a rate of their own along each axis: kernels, and the gains along either."""
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), layout="constrained")
+    heat = Heat((2.0, 32.0))
+    operators = {"Heat((2, 32))": heat, "Heat((32, 2))": Heat((32.0, 2.0)), "Wave((0.5, 1.5))": Wave((0.5, 1.5), 18.0)}
+    for panel, (name, operator) in zip(axes, operators.items(), strict=False):
+        plot.kernel(operator @ Heat(1.0), (65, 65), axes=panel)
+        panel.set_title(name)
+    for axis, label in enumerate(("down", "to the right")):
+        plot.radial_profile(heat, (65, 65), axis=axis, axes=axes[3], label=f"Heat((2, 32)) {label}")
+    axes[3].set(xlabel="wave number along the axis")
+    axes[3].legend()
+    return figure
+
+
+def pulse_film(operator: Callable[[float], nn.Module], *times: float) -> Figure:
     """What becomes of a narrow Gaussian left of the centre; red is positive."""
     y, x = torch.arange(120)[:, None], torch.arange(160)[None, :]
     pulse = torch.exp(-((y - 60) ** 2 + (x - 53) ** 2) / 18)
@@ -70,6 +85,16 @@ def damped_wave() -> Figure:
 def plate() -> Figure:
     """The same pulse on a plate: short waves run ahead."""
     return pulse_film(lambda t: Plate(1.0, t), 0.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+
+
+def periodic() -> Figure:
+    """The same pulse where left and right meet, between cold walls above and below, which reflect it with its sign."""
+    return pulse_film(lambda t: Wave(1.0, t, boundary=("dirichlet", "periodic")), 0.0, 20.0, 50.0, 80.0, 110.0)
+
+
+def advection() -> Figure:
+    """The same pulse carried to the right, in again at the left, and blurred on its way."""
+    return pulse_film(lambda t: Advection((-0.2, 1.0), 0.15, t), 0.0, 40.0, 80.0, 120.0, 160.0)
 
 
 def blend(source: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -128,7 +153,18 @@ def composition() -> Figure:
     return figure
 
 
-FAMILIES: tuple[Callable[[], Figure], ...] = (heat, relatives, wave, damped_wave, plate, poisson, composition)
+FAMILIES: tuple[Callable[[], Figure], ...] = (
+    heat,
+    relatives,
+    anisotropy,
+    wave,
+    damped_wave,
+    plate,
+    periodic,
+    advection,
+    poisson,
+    composition,
+)
 
 
 def write_gallery(out: Path) -> Path:
