@@ -23,7 +23,7 @@ class Settings:
     Attributes:
         transform: What ``backend="auto"`` of a transform means: ``"matmul"``, ``"fft"``, or by size.
         fft_from: The size from which on ``"auto"`` takes the FFT, per type of device (others never), where torch-dct is
-            installed. The value is measured: tools/benchmark_transforms.py.
+            installed or the axis periodic. The value is measured: tools/benchmark_transforms.py.
         fused: Whether an operator on a GPU is one Triton kernel instead of four products and a multiplication.
         convolved: Whether linears over the channels of maps on the CPU run as convolutions, by oneDNN. By default on
             x86, where that is faster on processors not made by Intel (docs/performance.md).

@@ -249,7 +249,7 @@ def test_expressions_with_isotropic_operators_are_one_transform_pair(draw, count
 # -- graphs -----------------------------------------------------------------------------------------------------------
 
 
-@every
+@pytest.mark.parametrize("name", ["heat", "wave"])
 def test_export_and_compile(name, draw):
     operator = EQUATIONS[name][0]((so.Softplus(0.3, (3,)), nn.Parameter(torch.tensor(1.1))))
     x, dynamic = draw(2, 3, 9, 8, dtype=torch.float32), torch.export.Dim.DYNAMIC

@@ -204,6 +204,9 @@ def test_walls_of_one_kind_are_to_the_bit_what_they_were(boundary, sizes, draw):
     spectrum = torch.matmul(columns, torch.matmul(rows, x.flatten(2)).view(x.shape)) * gain
     expected = torch.matmul(columns.mT, torch.matmul(rows.mT, spectrum.flatten(2)).view(x.shape))
     assert torch.equal(so.Heat(0.3, 1.2, boundary=boundary, dims=(1, 2)).gain(sizes), gain[..., 0])
+    waves, steady = so.Wave(0.7, 1.2, boundary=boundary), so.Poisson(0.4, boundary=boundary)
+    assert torch.equal(waves.gain(sizes), torch.cos(values.float().sqrt() * torch.tensor(0.7) * torch.tensor(1.2)))
+    assert torch.equal(steady.gain(sizes), 1 / (values.float() + torch.tensor(0.4).square()))
     if 33 not in sizes:  # where a side is 1, products of other shapes are taken
         assert torch.equal(so.Heat(0.3, 1.2, boundary=boundary, dims=(1, 2))(x), expected)
 
@@ -215,9 +218,16 @@ def test_second_derivatives(boundary, draw):
     assert torch.autograd.gradcheck(function, inputs) and torch.autograd.gradgradcheck(function, inputs)
 
 
-@pytest.mark.parametrize("boundary", [("periodic", "dirichlet"), ("neumann", "periodic")], ids="-".join)
-def test_export_compile_and_function_transforms(boundary, draw):
-    operator = so.Heat(nn.Parameter(torch.tensor([0.3, 0.2, 0.5])), boundary=boundary)
+@mixes
+def test_the_fft_of_each_axis(boundary, draw):
+    operator, x = so.Wave(0.7, 1.2, boundary=boundary), draw(2, 3, 8, 7)
+    expected = operator(x)
+    with so.use_kernels(transform="fft"):
+        torch.testing.assert_close(operator(x), expected)
+
+
+def test_export_compile_and_function_transforms(draw):
+    operator = so.Heat(nn.Parameter(torch.tensor([0.3, 0.2, 0.5])), boundary=("periodic", "dirichlet"))
     x, dynamic = draw(2, 3, 9, 8, dtype=torch.float32), torch.export.Dim.DYNAMIC
     program = torch.export.export(operator, (x,), dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},)).module()
     compiled = torch.compile(operator, fullgraph=True, dynamic=True, backend="aot_eager")
@@ -231,7 +241,9 @@ def test_export_compile_and_function_transforms(boundary, draw):
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_tracing(draw):
     operator, x = so.Heat(0.3, boundary=("periodic", "dirichlet")), draw(2, 3, 9, 8, dtype=torch.float32)
-    torch.testing.assert_close(torch.jit.trace(operator, x)(x), operator(x))
+    traced, other = torch.jit.trace(operator, x), draw(1, 3, 6, 13, dtype=torch.float32)
+    torch.testing.assert_close(traced(x), operator(x))
+    torch.testing.assert_close(traced(other), operator(other))
 
 
 def test_three_axes_and_any_order_of_dims(draw, count_products):
