@@ -4,12 +4,15 @@ from backbones.remote_sensing.frequency import frequency_bands
 from backbones.remote_sensing.guidance import BilinearMap, GuidedMixer
 from backbones.remote_sensing.modalities import OPTICAL, SAR, UNITS, ModalitySpec, specs_in
 from backbones.remote_sensing.network import RSVHeat
+from backbones.remote_sensing.pairs import paired_files
+from backbones.remote_sensing.reading import BandFile, read_bands, read_header, read_modality, read_pair
 from backbones.remote_sensing.stems import ModalityStem, ModalityStems
 
 __all__ = [
     "OPTICAL",
     "SAR",
     "UNITS",
+    "BandFile",
     "BilinearMap",
     "GuidedMixer",
     "ModalitySpec",
@@ -17,5 +20,10 @@ __all__ = [
     "ModalityStems",
     "RSVHeat",
     "frequency_bands",
+    "paired_files",
+    "read_bands",
+    "read_header",
+    "read_modality",
+    "read_pair",
     "specs_in",
 ]

@@ -10,12 +10,13 @@ import numpy as np
 from files.data_set import make_data_set
 from files.paths import DATA
 
+from backbones.remote_sensing.reading import need_tifffile
 from rs_scenes.boxes import coco_instances, dota_text
 from rs_scenes.changes import draw_pair
 from rs_scenes.objects import Target
 from rs_scenes.plan import SCENE_CLASSES
-from rs_scenes.reading import need_tifffile, write_bands
 from rs_scenes.scene import draw_scene
+from rs_scenes.writing import write_bands
 
 DEFAULT_OUT = DATA / "rs_scenes"
 SPLITS = ("train", "val", "test")
