@@ -9,8 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from mmengine.registry import TRANSFORMS
 
-from backbones.openmmlab.band_files import read_modality
-from backbones.remote_sensing import ModalitySpec
+from backbones.remote_sensing import ModalitySpec, read_modality
 
 __all__ = ["LoadModalities", "LoadPair"]
 

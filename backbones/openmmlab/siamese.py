@@ -50,11 +50,6 @@ class Siamese(nn.Module):
         if hasattr(self.backbone, "init_weights"):
             self.backbone.init_weights()
 
-    def no_weight_decay(self) -> set[str]:
-        """Names of the backbone's parameters that are not decayed."""
-        names = self.backbone.no_weight_decay() if hasattr(self.backbone, "no_weight_decay") else ()
-        return {f"backbone.{name}" for name in names}
-
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         if x.ndim != 4 or x.shape[1] % 2:
             raise ValueError(f"pairs must have shape (B, 2 C, H, W), two images of C channels, got {tuple(x.shape)}")
