@@ -1,5 +1,6 @@
 """RS-vHeat: a spectral network for remote sensing, whose images come from several sensors."""
 
+from backbones.remote_sensing.classified import ModalityFolder
 from backbones.remote_sensing.frequency import frequency_bands
 from backbones.remote_sensing.guidance import BilinearMap, GuidedMixer
 from backbones.remote_sensing.modalities import OPTICAL, SAR, UNITS, ModalitySpec, specs_in
@@ -15,6 +16,7 @@ __all__ = [
     "BandFile",
     "BilinearMap",
     "GuidedMixer",
+    "ModalityFolder",
     "ModalitySpec",
     "ModalityStem",
     "ModalityStems",
