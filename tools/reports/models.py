@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import backbones
 from backbones.operators import DIFFUSIVITIES
 from backbones.remote_sensing import OPTICAL
-from reports.remote_sensing import decoded
+from reports.remote_sensing import decoded, work
 from reports.tables import markdown
 
 IMAGE = 224
@@ -89,6 +89,7 @@ def published() -> str:
 
 TABLES = {
     **{"sizes": sizes, "hivit": hivit, "rs_vheat": rs_vheat, "rs_vheat_tasks": decoded},
+    "rs_vheat_work": work,
     **{"diffusivities": diffusivities, "published": published},
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 import torch
+from benchmarks.remote_sensing import CONTENDERS, SIZES
 from files.paths import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
@@ -104,3 +105,17 @@ def decoded() -> str:
         told = " / ".join(f"{value} {unit}" for value, unit in ((parameters, "M"), (work, "G")) if value)
         cells.append((title, f"{size} px", f"{numbers / 1e6:.1f} M", f"{macs / 1e9:.1f}", told or "-"))
     return markdown(["", "image", "parameters", "GMACs", "published"], cells)
+
+
+def work() -> str:
+    """GMACs of the networks that tools/benchmark.py --groups remote-sensing measures."""
+    rows = []
+    for title, create in CONTENDERS.items():
+        counted = []
+        for size in SIZES:
+            with torch.device("meta"):
+                net = create(size)
+            counted.append((_numbers(net), _macs(net, _image(size))))
+        title = "RS-vHeat-B" if title == "ours" else title.removeprefix("ours, ")
+        rows.append((title, *(f"{macs / 1e9:.1f}" for _, macs in counted), f"{counted[-1][0] / 1e6:.1f} M"))
+    return markdown(["", *(f"GMACs, {size} px" for size in SIZES), f"parameters for {SIZES[-1]} px"], rows)

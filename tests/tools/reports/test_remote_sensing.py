@@ -17,6 +17,18 @@ def test_the_published_numbers_are_decoded():
     assert 1 - macs / seven == pytest.approx(0.017, abs=0.001) and 1 - macs / growing > 0.24
 
 
+def test_work_of_windows_and_of_attention_grows_as_it_must():
+    rows = {
+        cells[0]: cells for cells in ([c.strip() for c in row.split("|")[1:-1]] for row in tool.work().splitlines())
+    }
+    heat, seven, growing, vit = (
+        [float(cell) for cell in rows[name][1:3]]
+        for name in ("RS-vHeat-B", "Swin-B, windows of 7", "Swin-B, growing windows", "ViT-B/16")
+    )
+    assert 3.8 < seven[1] / seven[0] < 4.1 < growing[1] / growing[0] < vit[1] / vit[0]  # four times the pixels
+    assert heat[1] < seven[1] < growing[1] < vit[1]
+
+
 def test_every_published_number_stands_in_the_table():
     rows = [line.split(" | ") for line in tool.decoded().splitlines()[2:]]
     told = [row[-1].strip(" |") for row in rows]
