@@ -19,7 +19,7 @@ from torch import distributed, nn
 from torch.utils.data import DataLoader, DistributedSampler
 
 from backbones import HiViT, SpectralNet, load_checkpoint, read_checkpoint, read_weights
-from backbones.remote_sensing import ModalityFolder
+from backbones.remote_sensing import ModalityFolder, ModalitySpec
 from backbones.training.stopping import leave_signals_to_the_parent
 from backbones.weights.containers import NamesOf, find_weights
 
@@ -29,8 +29,10 @@ def open_folder(args: argparse.Namespace, split: str) -> Any:
     folder = args.data_dir / split
     if not folder.is_dir():
         raise ValueError(f"--data-dir: no such folder: {folder}")
-    if "modalities" in args.model_kwargs:
-        return ModalityFolder(folder, args.model_kwargs["modalities"])
+    specs = [ModalitySpec.of(given) for given in args.model_kwargs.get("modalities", ())]
+    colours = len(specs) == 1 and specs[0].unit == "uint8" and len(specs[0].bands) == 3
+    if specs and not (colours and not (folder / specs[0].name).is_dir()):  # those may be a plain folder of pictures
+        return ModalityFolder(folder, specs)
     try:
         return create_dataset("", root=str(folder), split=split, search_split=False)
     except RuntimeError as error:  # it holds no images

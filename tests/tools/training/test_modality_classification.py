@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 import train_classifier as tool
 from mmengine.config import Config
@@ -54,6 +56,18 @@ def test_values_reach_the_network_in_their_units(command, rs_scenes):
     sar = dataset.modalities[1]
     (file,) = (rs_scenes / "classes/val/sar/coast").iterdir()
     assert np.allclose(images[1, 3:], read_modality(file, sar), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # timm leaves it to the garbage collector
+def test_a_plain_folder_of_pictures_keeps_timms_augmentation(root, rs_scenes, tmp_path):
+    for file in (rs_scenes / "classes").glob("*/optical/*/*.tif"):
+        split, _, name = file.parts[-4:-1]
+        (tmp_path / split / name).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / split / name / f"{file.stem}.png"), tifffile.imread(file)[..., ::-1])
+    specs = ["--modalities", str(root / "configs/rs_vheat/modalities_optical.json"), "--model", "rs_vheat_nano"]
+    command = ["--data-dir", str(tmp_path), "--out", str(tmp_path / "out"), *specs, *PLAIN, "--epochs", "1"]
+    (found,) = tool.main([*command, "--auto-augment", "rand-m9-mstd0.5-inc1", "--re-prob", "0.2"])
+    assert np.isfinite(found["loss"])
 
 
 def test_bad_input(command, rs_scenes, tmp_path, capsys):
