@@ -1,4 +1,4 @@
-# UPerNet with RS-vHeat-N on the synthetic scenes: land cover from optical pictures alone. About ten minutes on two CPU
+# UPerNet with RS-vHeat-N on the synthetic scenes: land cover from optical pictures alone. About five minutes on two CPU
 # cores.
 _base_ = "upernet_rs-vheat-n_rs-scenes.py"
 modalities = [_base_.optical]

@@ -1,5 +1,5 @@
 # UPerNet with RS-vHeat-N on the synthetic scenes: land cover from SAR-like pictures alone, to which clouds are nothing.
-# About ten minutes on two CPU cores.
+# About five minutes on two CPU cores.
 _base_ = "upernet_rs-vheat-n_rs-scenes.py"
 modalities = [_base_.sar]
 load = dict(type="LoadModalities", modalities=modalities)

@@ -1,5 +1,5 @@
 # UPerNet with a Siamese RS-vHeat-N on the synthetic pairs: change of land cover from optical and SAR-like pictures of
-# two dates. About forty minutes on two CPU cores.
+# two dates. About ten minutes on two CPU cores.
 _base_ = [
     "../_base_/upernet_rs-vheat-n.py",
     "../_base_/datasets/rs_scenes_changes.py",
