@@ -8,6 +8,7 @@ import pytest
 import torch
 from in_process import own_readers
 from training.openmmlab import build_runner, load_config
+from training.testing import augment
 
 #: Metrics of the test, by config.
 TASKS = {
@@ -46,6 +47,18 @@ def test_a_task_trains_and_is_tested(runner, name, metrics, tmp_path):
     found = run.test()
     assert metrics <= set(found) and all(0 <= found[metric] <= 100 for metric in metrics)
     assert (tmp_path / "work/iter_2.pth").is_file()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_both_test_sets_are_augmented(runner):
+    plain = runner("upernet_rs-vheat-n_rs-scenes")
+    config = plain.cfg.copy()
+    augment(config)
+    config.model.module.test_cfg = {"mode": "whole"}
+    several = build_runner(config)
+    several.model.module.load_state_dict(plain.model.state_dict())
+    one, other = plain.test(), several.test()
+    assert one.keys() == other.keys() and one != other
 
 
 @pytest.mark.filterwarnings("ignore")
