@@ -20,9 +20,13 @@ RS_VHEAT_MODELS = tuple(f"rs_vheat_{arch}" for arch in ARCHS)
 
 
 def _input(modalities: Any) -> dict[str, Any]:
-    """What timm is told of packed images: they are normalised inside of the network, so nothing is left to do."""
-    channels = sum(len(ModalitySpec.of(given).bands) for given in modalities)
-    return {"input_size": (channels, 224, 224), "mean": (0.0,) * channels, "std": (1.0,) * channels}
+    """What timm is told of packed images: they are normalised inside of the network, so nothing is left to do.
+
+    But that timm's transforms make 0 to 1 of bytes, which the network takes as they are.
+    """
+    specs = [ModalitySpec.of(given) for given in modalities]
+    std = [1 / 255 if spec.unit == "uint8" else 1.0 for spec in specs for _ in spec.bands]
+    return {"input_size": (len(std), 224, 224), "mean": (0.0,) * len(std), "std": tuple(std)}
 
 
 default_cfgs = generate_default_cfgs(

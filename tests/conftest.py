@@ -54,3 +54,13 @@ def tree_crowns(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "tree_crowns"
     assert make_tree_crowns(out)
     return out
+
+
+@pytest.fixture(scope="session")
+def rs_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten, five and five synthetic remote-sensing scenes, and as many pairs, of 128 px."""
+    from rs_scenes.data_set import make_rs_scenes
+
+    out = tmp_path_factory.mktemp("data") / "rs_scenes"
+    assert make_rs_scenes(out, size=128, train=10, val=5, test=5, seed=3)
+    return out

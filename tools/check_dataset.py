@@ -4,8 +4,9 @@
 
 It sees what the config sees: its classes, data_root and prefixes, and the steps that load label maps. It checks COCO's
 boxes and masks and mmseg's label maps, and names what it does not check. Images are checked by their headers and ends,
-with --thorough by decoding all; label maps are always decoded. Each finding comes with a count, three examples and the
-cure (docs/data.md has them all). The exit code is 1 where something is broken, and 0 where there are mere warnings.
+with --thorough by decoding all; label maps, and images of several modalities, are always decoded. Each finding comes
+with a count, three examples and the cure (docs/data.md has them all). The exit code is 1 where something is broken, and
+0 where there are mere warnings.
 """
 
 from __future__ import annotations

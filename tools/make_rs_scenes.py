@@ -11,7 +11,7 @@ OUT/SPLIT/{optical,optical_clear,optical_cloudy}/*.tif (red, green, blue, 8 bits
 OUT/SPLIT/sar/*.tif (VV and VH in dB, float32),
 OUT/SPLIT_labels/*.png (0 water, 1 forest, 2 crop, 3 grass, 4 bare, 5 road, 6 building),
 OUT/SPLIT.json (COCO instances of ships and aircraft, oriented boxes in the field "rotated"), OUT/SPLIT_dota/*.txt,
-OUT/SPLIT_classes/{airfield,coast,farmland,town,woodland}/*.png (the pictures of "optical"), OUT/SPLIT_scenes.json,
+OUT/classes/SPLIT/{optical,sar}/{airfield,coast,farmland,town,woodland}/*.tif (the same files), OUT/SPLIT_scenes.json,
 OUT/SPLIT_changes/{optical,sar}_{before,after}/*.tif with labels/*.png (1 where the cover differs) and
 labels_{before,after}/*.png, and OUT/meta.json (the arguments, written last).
 """

@@ -2,6 +2,8 @@
 
     python tools/train_classifier.py --data-dir FOLDER --model vheat_tiny    (FOLDER/{train,val}/CLASS/*.jpg)
     python tools/train_classifier.py --dataset digits                        (a few minutes on two cores)
+    python tools/train_classifier.py --data-dir FOLDER --model rs_vheat_tiny --modalities FILE.json ...
+        (FOLDER/{train,val}/MODALITY/CLASS/*.tif; docs/remote-sensing-tasks.md)
     torchrun --nproc_per_node 8 tools/train_classifier.py ...                (--batch-size is that of one process)
 
 SIGTERM and SIGUSR1 save everything at the next update and end the run with exit code 143; a second one ends it at once.

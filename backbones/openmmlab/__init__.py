@@ -14,8 +14,10 @@ from backbones.openmmlab.corruptions import CORRUPTIONS, CommonCorruption
 from backbones.openmmlab.hooks import FiniteGradientsHook, ProgressHook, StopHook
 from backbones.openmmlab.itpn import ITPN, DenseHiViT
 from backbones.openmmlab.itpn_pretraining import ITPNFeaturePretraining, ITPNPretraining
+from backbones.openmmlab.label_metrics import ChangeMetric, GroupedIoU
 from backbones.openmmlab.label_values import MapLabels
 from backbones.openmmlab.layer_decay import LayerDecayConstructor
+from backbones.openmmlab.modality_loading import LoadModalities, LoadPair
 from backbones.openmmlab.networks import DenseSpectralNet
 from backbones.openmmlab.precision import BFloat16OptimWrapper
 from backbones.openmmlab.pretraining import (
@@ -29,20 +31,25 @@ from backbones.openmmlab.pretraining_pictures import ReconstructionHook
 from backbones.openmmlab.remote_sensing import RSVHeat
 from backbones.openmmlab.runner import SafeRunner
 from backbones.openmmlab.safe_reading import read_safely
+from backbones.openmmlab.siamese import Siamese
 from backbones.openmmlab.timm_networks import TimmBackbone
 
 __all__ = [
     "CORRUPTIONS",
     "ITPN",
     "BFloat16OptimWrapper",
+    "ChangeMetric",
     "CommonCorruption",
     "DenseHiViT",
     "DenseSpectralNet",
     "FiniteGradientsHook",
+    "GroupedIoU",
     "ITPNFeaturePretraining",
     "ITPNPretraining",
     "ImageFolder",
     "LayerDecayConstructor",
+    "LoadModalities",
+    "LoadPair",
     "MapLabels",
     "MaskedPretraining",
     "PretrainingDataPreprocessor",
@@ -53,6 +60,7 @@ __all__ = [
     "ReconstructionHook",
     "SafeCheckpointHook",
     "SafeRunner",
+    "Siamese",
     "StopHook",
     "TimmBackbone",
     "read_safely",

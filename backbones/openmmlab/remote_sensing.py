@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.registry import MODELS
+from torch import Tensor
 
 from backbones.openmmlab.dense import Dense
 from backbones.operators import OperatorSpec
@@ -25,6 +26,8 @@ class RSVHeat(Dense, network.RSVHeat):
         arch: ``"nano"``, ``"tiny"``, ``"small"``, ``"base"``, or a dict as of
             :class:`~backbones.remote_sensing.RSVHeat`.
         modalities: Dicts of the arguments of :class:`~backbones.remote_sensing.ModalitySpec`.
+        inputs: The names of the modalities whose bands packed images hold; all by default. A network of several
+            modalities can so be tested, or trained further, with some of them.
         out_indices: Stages to return, ascending; the output of stage i passes a LayerNorm of its own.
         img_size: Image size the learned maps are stored for; inputs of other size work.
         fusion, modality_dropout, drop_path_rate, operator: See :class:`~backbones.remote_sensing.RSVHeat`.
@@ -33,8 +36,8 @@ class RSVHeat(Dense, network.RSVHeat):
         init_cfg: As of :class:`~backbones.openmmlab.DenseSpectralNet`.
 
     Returns:
-        For images ``(B, all bands, H, W)``, or a dict of some modalities, a tuple of maps ``(B, C_i, H_i, W_i)``, one
-        for each entry of ``out_indices``, contiguous in that order; ``out_channels`` are the C_i.
+        For images ``(B, all bands of inputs, H, W)``, or a dict of some modalities, a tuple of maps ``(B, C_i, H_i,
+        W_i)``, one for each entry of ``out_indices``, contiguous in that order; ``out_channels`` are the C_i.
 
     Raises:
         TypeError, ValueError: An argument or images do not fit.
@@ -52,6 +55,7 @@ class RSVHeat(Dense, network.RSVHeat):
         arch: str | dict[str, Any] = "base",
         *,
         modalities: Sequence[ModalitySpec | Mapping[str, Any]] = (OPTICAL, SAR),
+        inputs: Sequence[str] | None = None,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         img_size: int | tuple[int, int] = 224,
         fusion: network.Fusion = "mean",
@@ -73,6 +77,26 @@ class RSVHeat(Dense, network.RSVHeat):
         )
         self.make_dense(out_indices, frozen_stages=frozen_stages, init_cfg=init_cfg)
         self.set_grad_checkpointing(with_cp)
+        names = [spec.name for spec in self.modalities]
+        given = names if inputs is None else [inputs] if isinstance(inputs, str) else list(inputs)
+        if not given or len(set(given)) < len(given) or not set(given) <= set(names):
+            raise ValueError(f"inputs must be some of the modalities {names}, got {inputs!r}")
+        self.inputs = tuple(name for name in names if name in given)
+
+    def forward(self, x: Tensor | Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        if isinstance(x, Tensor) and len(self.inputs) < len(self.modalities):
+            x = self._split(x)
+        return super().forward(x)
+
+    def _split(self, x: Tensor) -> dict[str, Tensor]:
+        """Packed images of some modalities by their names."""
+        widths = [len(spec.bands) for spec in self.modalities if spec.name in self.inputs]
+        if x.ndim != 4 or x.shape[1] != sum(widths):
+            raise ValueError(
+                f"packed images of {', '.join(self.inputs)} must have shape (B, {sum(widths)}, H, W), got "
+                f"{tuple(x.shape)}"
+            )
+        return dict(zip(self.inputs, x.split(widths, 1), strict=True))
 
     @property
     def out_channels(self) -> list[int]:

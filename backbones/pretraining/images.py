@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import RandomResizedCrop
 
+from backbones.image_files import files_below
 from spectral_ops.scalars import as_float, as_int
 
 __all__ = ["ImageFolder"]
@@ -84,7 +85,7 @@ class ImageFolder(Dataset[Tensor]):
         if share is None or not 0 <= share < 1:
             raise ValueError(f"held_out must be a share in [0, 1), got {held_out!r}")
         self.data_root = Path(data_root)
-        self.paths = _images_below(self.data_root)
+        self.paths = files_below(self.data_root, EXTENSIONS)
         if share:
             self.paths = self._part(share)
         _check_headers(self.paths)
@@ -136,24 +137,6 @@ def _read(path: Path) -> Image.Image:
             return image.convert("RGB")
     except Exception as error:  # damaged files fail anywhere, with any exception
         raise ValueError(f"{path} cannot be read as an image: {error}. Mend or remove it") from error
-
-
-def _images_below(folder: Path) -> list[Path]:
-    """The images of a folder, sorted."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"data_root is no folder: {folder}")
-    found, seen = [], set()
-    for here, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:  # a link to a folder above it, or a second one to the same
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(here, n) for n in files if n.lower().endswith(EXTENSIONS) and not n.startswith(".")]
-    if not found:
-        raise FileNotFoundError(f"data_root has no images ({', '.join(EXTENSIONS)}): {folder}")
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def _check_headers(paths: Sequence[Path]) -> None:

@@ -9,6 +9,7 @@ from benchmarks.case import STAGES, Group
 from benchmarks.networks import blocks, networks, relatives, training
 from benchmarks.operators import linear, operator_step, spectral_part, transforms
 from benchmarks.pretraining import itpn_pretraining, spectral_pretraining
+from benchmarks.remote_sensing import SIZES, large_images
 
 
 def groups(device: torch.device) -> dict[str, Group]:
@@ -52,6 +53,14 @@ def groups(device: torch.device) -> dict[str, Group]:
             "Masked pre-training, forward and backward", [spectral_pretraining(batch), itpn_pretraining(batch)]
         ),
         "relatives": Group("Relatives, inference", [relatives(batch)]),
+        "remote-sensing": Group(
+            "RS-vHeat-B on large images, inference",
+            [
+                large_images(side, 8 if gpu else 1, amp)
+                for amp in ((False, True) if gpu else (False,))
+                for side in SIZES
+            ],
+        ),
         "adapter-step": Group("Adapters, training step", [adapter_step(128 if gpu else 8)]),
         "adapter-inference": Group("Adapters, inference", [adapter_inference(b) for b in batches]),
     }

@@ -27,6 +27,13 @@ KINDS = {
     "image-cmyk": Kind(False, "CMYK, whose colours change in loading", "convert it to RGB"),
     "image-palette": Kind(False, "a palette, which not every way of loading resolves", "convert it to RGB"),
     "image-rotated": Kind(False, "EXIF turns the image in loading, its annotation perhaps not", "turn the pixels"),
+    "partner-missing": Kind(
+        True, "a place has no file, or several, of a modality or a date", "add it, or take its partners out"
+    ),
+    "bands-unfit": Kind(
+        True, "files that are not of the modality, by bands, unit or values, or of one size", "write them again, or "
+        "correct modalities and bands in the config",
+    ),
     "size-differs": Kind(True, "an image has another size than its annotation", "annotate the image that is there"),
     "entry-incomplete": Kind(True, "an entry lacks what mmdet reads, or holds another type", "complete it"),
     "id-repeated": Kind(True, "an id stands twice, and one entry hides the other", "give every entry its own id"),

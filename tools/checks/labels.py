@@ -30,7 +30,7 @@ def list_pairs(view: View, findings: Findings) -> list[dict[str, Any]]:
     """The images of a split with their label maps, as the framework lists them; missing folders are found."""
     dataset = view.dataset
     prefixes = dataset.data_prefix
-    places = [Path(prefixes[key]) for key in ("img_path", "seg_map_path") if prefixes.get(key)]
+    places = [Path(prefixes[key]) for key in ("img_path", "seg_map_path", "img_path2") if prefixes.get(key)]
     missing = [place for place in (*places, *filter(None, [dataset.ann_file and Path(dataset.ann_file)]))
                if not place.exists()]  # fmt: skip
     for place in missing:
@@ -38,7 +38,7 @@ def list_pairs(view: View, findings: Findings) -> list[dict[str, Any]]:
     if missing:
         return []
     pairs = dataset.load_data_list()
-    if not dataset.ann_file and len(places) == 2:
+    if not dataset.ann_file and prefixes.get("seg_map_path"):
         known = {Path(pair["seg_map_path"]) for pair in pairs}
         for file in sorted(places[1].rglob(f"*{dataset.seg_map_suffix}")):
             if file not in known:

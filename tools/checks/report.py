@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from checks.bands import check_bands
 from checks.coco import check_coco
 from checks.findings import KINDS, Finding, Findings
-from checks.images import check_images
+from checks.images import Header, check_images
 from checks.labels import check_labels, list_pairs, pictures
 from checks.settings import check_settings
 from checks.splits import check_splits
@@ -123,13 +124,18 @@ def check_config(config: Config, splits: Sequence[str], thorough: bool = False) 
 
 
 def _check(view: View, findings: Findings, executor: Executor, thorough: bool) -> tuple[list[Path], Counter[str]]:
+    def headers_of(infos: Iterable[dict[str, Any]] = ()) -> list[Header]:
+        if not view.loads_bands:
+            return list(check_images(view, images, findings, executor, thorough))
+        given = infos or ({"img_path": str(image.path), "size": image.size} for image in images)
+        return list(check_bands(view, list(given), findings, executor))
+
     if view.kind == "coco":
         images, counts = check_coco(view, findings)
-        for _ in check_images(view, images, findings, executor, thorough):
-            pass
+        headers_of()
     else:
         pairs = list_pairs(view, findings)
         images = pictures(pairs)
-        headers = list(check_images(view, images, findings, executor, thorough))
+        headers = headers_of(pairs)
         counts = check_labels(view, pairs, headers, findings, executor)
     return [image.path for image in images], counts

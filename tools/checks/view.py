@@ -31,6 +31,11 @@ class View:
         return tuple(self.dataset.metainfo.get("classes") or ())
 
     @property
+    def loads_bands(self) -> bool:
+        """Whether images are of several modalities, or pairs."""
+        return bool(self.pipeline) and self.pipeline[0]["type"].rpartition(".")[2] in ("LoadModalities", "LoadPair")
+
+    @property
     def turns_images(self) -> bool:
         """Whether loading turns images as their EXIF data say."""
         loads = [step for step in self.pipeline if step["type"].endswith("LoadImageFromFile")]
@@ -88,4 +93,4 @@ def _kind(dataset: Any) -> str | None:
 
     if owner("load_data_list") == "CocoDataset" == owner("parse_data_info"):
         return "coco"
-    return "labels" if owner("load_data_list") == "BaseSegDataset" else None
+    return "labels" if owner("load_data_list") in ("BaseSegDataset", "BaseCDDataset") else None

@@ -41,7 +41,8 @@ class Contender:
             raise ValueError(f"{self.where}: {error}") from None
 
     def _prepare(self) -> None:
-        scope, sizes = self.ready.config.default_scope, (self.ready.training_size, self.ready.input_size)
+        scope, channels = self.ready.config.default_scope, self.ready.channels
+        sizes = (self.ready.training_size, self.ready.input_size)
         self.base = copy.deepcopy(self.ready.config)
         if self.entry.config is not None:
             own = read_config(self.entry.config[self.ready.task.name], {})
@@ -52,10 +53,11 @@ class Contender:
                     self.base[key] = own[key]
             backbone = own.model.backbone.to_dict()
         else:
-            backbone = copy.deepcopy(self.entry.backbone)
+            of_task = self.ready.config.model.backbone.to_dict()
+            backbone = of_task if self.entry.backbone == "task" else copy.deepcopy(self.entry.backbone)
         self.backbone = without_checkpoint(backbone) if self.entry.checkpoint else backbone
-        _, theirs = probe(without_checkpoint(self.ready.config.model.backbone.to_dict()), sizes, scope)
-        self.net, ours = probe(without_checkpoint(backbone), sizes, scope)
+        _, theirs = probe(without_checkpoint(self.ready.config.model.backbone.to_dict()), sizes, scope, channels)
+        self.net, ours = probe(without_checkpoint(backbone), sizes, scope, channels)
         channels, strides = zip(*ours, strict=True)
         levels = strides if self.entry.config is not None else tuple(stride for _, stride in theirs)
         self.maps = Maps(channels, strides, levels, linear_layers(self.net))
@@ -158,6 +160,8 @@ class Contender:
         data = config.test_dataloader.dataset
         while "dataset" in data:
             data = data.dataset
+        if "datasets" in data:
+            config.test_dataloader.dataset = data = ConfigDict(copy.deepcopy(self.ready.settings(loader)))
         data.update(changed)
         config.test_cfg = {"type": "TestLoop"}
         config.update(runner_type="SafeRunner", custom_hooks=None, load_from=None, resume=False)

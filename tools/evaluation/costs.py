@@ -28,17 +28,20 @@ def model_costs(contender: Contender, protocol: str, seed: int) -> dict[str, Any
     trained, total = parameters(model)
     of_backbone, whole_backbone = parameters(model.backbone)
     height, width = contender.ready.input_size
+    macs = stage_costs(model.backbone, (height, width), contender.ready.channels)[-1].macs
     return {
         **{"trained": trained, "parameters": total, "backbone_trained": of_backbone, "backbone": whole_backbone},
-        **{"macs": stage_costs(model.backbone, (height, width))[-1].macs, "size": [height, width]},
+        **{"macs": macs, "size": [height, width]},
     }
 
 
 @torch.no_grad()
-def speeds(nets: dict[str, nn.Module], size: tuple[int, int], rounds: int = 15, batch: int = 8) -> dict[str, float]:
+def speeds(
+    nets: dict[str, nn.Module], size: tuple[int, int], channels: int = 3, rounds: int = 15, batch: int = 8
+) -> dict[str, float]:
     """Images per second of backbones in inference, which take turns; from the median of the rounds, after one aside."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    images = torch.randn(batch, 3, *size, device=device)
+    images = torch.zeros(batch, channels, *size, device=device)  # of which any modality can be
     seconds: dict[str, list[float]] = {name: [] for name in nets}
     for net in nets.values():
         net.eval().to(device)

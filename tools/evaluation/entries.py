@@ -15,6 +15,8 @@ from evaluation.protocols import PROTOCOLS
 
 #: What an entry can take from its checkpoint.
 PARTS = ("backbone", "neck")
+#: What a task can be compared by.
+METRICS = ("box AP", "mask AP", "mIoU", "F1")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class Task:
         choose: What learning rates are chosen by: a share or a number of the training images, held out, or ``"val"``,
             the images of the config's ``val_dataloader``. Only needed where there is a choice.
         test: The loader that is tested, ``"test"`` or ``"val"``.
-        metric: What is compared: box AP, mask AP or mIoU; None is box AP or mIoU.
+        metric: What is compared: box AP, mask AP, mIoU, or F1 of the second of two classes; None is box AP or mIoU.
+        part: Of a test set that joins several, the number of the one that is tested.
+        trained_by: Another task whose trainings are taken, which must be the same but for what is tested.
     """
 
     name: str
@@ -38,6 +42,8 @@ class Task:
     choose: float | str | None = None
     test: str = "test"
     metric: str | None = None
+    part: int | None = None
+    trained_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Entry:
     """A network to compare.
 
     Attributes:
-        backbone: Takes the place of the task's; any registered one.
+        backbone: Takes the place of the task's; any registered one, or ``"task"`` for the task's own.
         config: Instead of it, a config for each task whose whole model, optimizer and hooks are taken.
         checkpoint: Weights, with ``{task}`` and ``{seed}`` in the path where they differ.
         loads: What of the checkpoint is taken: ``"backbone"``, ``"neck"`` or both.
@@ -56,7 +62,7 @@ class Entry:
     """
 
     name: str
-    backbone: dict[str, Any] | None
+    backbone: dict[str, Any] | str | None
     config: dict[str, Path] | None
     checkpoint: str | None
     protocols: tuple[str, ...]
@@ -88,7 +94,9 @@ class Study:
         """What may not change in a folder once there are runs in it, in plain values."""
         tasks = {name: {**asdict(task), "config": str(task.config)} for name, task in self.tasks.items()}
         for task in tasks.values():
-            del task["metric"]
+            for name in ("metric", "part", "trained_by"):  # the first is free, the others are new
+                if name == "metric" or task[name] is None:
+                    del task[name]
         entries = {
             name: {
                 "backbone": entry.backbone,
@@ -129,6 +137,11 @@ def _study(content: Any, file: Path) -> Study:
         name: _entry(name, entry, content, tuple(tasks), file.parent)
         for name, entry in mapping(content["entries"], "entries").items()
     }
+    for name, task in tasks.items():
+        if task.trained_by is not None:
+            of = one_of(task.trained_by, f"tasks.{name}.trained_by", [other for other in tasks if other != name])
+            if tasks[of].trained_by is not None:
+                raise ValueError(f"tasks.{name}.trained_by: {of} is itself trained by {tasks[of].trained_by}")
     title = content.get("title", file.stem)
     if not isinstance(title, str) or not title:
         raise ValueError(f"title must be a text, got {title!r}")
@@ -147,7 +160,8 @@ def _study(content: Any, file: Path) -> Study:
 def _task(name: str, value: Any, folder: Path) -> Task:
     where = f"tasks.{name}"
     value = mapping(value, where)
-    keys(value, where, ("config", "cfg_options", "iterations", "choose", "test", "metric"), ("config",))
+    known = ("config", "cfg_options", "iterations", "choose", "test", "metric", "part", "trained_by")
+    keys(value, where, known, ("config",))
     options = value.get("cfg_options") or {}
     if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
         raise ValueError(f"{where}.cfg_options must be a mapping of dotted names, got {options!r}")
@@ -169,7 +183,9 @@ def _task(name: str, value: Any, folder: Path) -> Task:
         else whole_number(value["iterations"], f"{where}.iterations", 1),
         choose=choose,
         test=one_of(value.get("test", "test"), f"{where}.test", ("test", "val")),
-        metric=metric if metric is None else one_of(metric, f"{where}.metric", ("box AP", "mask AP", "mIoU")),
+        metric=metric if metric is None else one_of(metric, f"{where}.metric", METRICS),
+        part=None if value.get("part") is None else whole_number(value["part"], f"{where}.part"),
+        trained_by=value.get("trained_by"),
     )
 
 
@@ -180,8 +196,11 @@ def _entry(name: str, value: Any, content: dict[str, Any], tasks: tuple[str, ...
     if ("backbone" in value) == ("config" in value):
         raise ValueError(f"{where} needs either backbone or config")
     backbone, config = value.get("backbone"), value.get("config")
-    if "backbone" in value and (not isinstance(backbone, dict) or not isinstance(backbone.get("type"), str)):
-        raise ValueError(f"{where}.backbone must be a mapping with a type, such as {{type: VHeat}}, got {backbone!r}")
+    typed = isinstance(backbone, dict) and isinstance(backbone.get("type"), str)
+    if "backbone" in value and not typed and backbone != "task":
+        raise ValueError(
+            f"{where}.backbone must be a mapping with a type, such as {{type: VHeat}}, or task, got {backbone!r}"
+        )
     takes = distinct(value.get("tasks", tasks), f"{where}.tasks", lambda item, at: one_of(item, at, tasks))
     if "config" in value:
         keys(mapping(config, f"{where}.config"), f"{where}.config", tasks)
@@ -218,7 +237,9 @@ def _entry(name: str, value: Any, content: dict[str, Any], tasks: tuple[str, ...
     return Entry(name, backbone, config, checkpoint, protocols, rates, adapters, takes, loads)
 
 
-def _starts_trained(backbone: dict[str, Any]) -> bool:
+def _starts_trained(backbone: dict[str, Any] | str) -> bool:
+    if isinstance(backbone, str):
+        return False
     return bool(backbone.get("init_cfg") or (backbone.get("options") or {}).get("pretrained"))
 
 

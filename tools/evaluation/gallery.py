@@ -18,6 +18,8 @@ from analysis.matching import match, read_scenes
 from analysis.per_image import image_scores, worst_first
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from mmengine.registry import TRANSFORMS
+from prediction.bands import Bands
 from reports.pictures import panel
 
 from evaluation.metrics import annotation_file, results_files, segmentation_truth
@@ -59,7 +61,7 @@ def _detections(ready: ReadyTask, settings: dict[str, Any], place: Path, count: 
     folder = Path(settings.get("data_root") or "", (settings.get("data_prefix") or {}).get("img", ""))
     figure, axes = _grid(2, len(worst))
     for column, score in zip(axes.T, worst, strict=True):
-        image, scene = _read(folder / names[score.image]), by_id[score.image]
+        image, scene = _read(folder / names[score.image], settings), by_id[score.image]
         truth = [a["bbox"] for a in drawn if a["image_id"] == score.image]
         detected = sorted((r for r in found if r["image_id"] == score.image), key=lambda r: -r["score"])
         partner, ignored = match(scene)
@@ -100,7 +102,7 @@ def _segmentations(ready: ReadyTask, settings: dict[str, Any], place: Path, coun
     for path, truth, shift in segmentation_truth(ready, settings):
         if path not in kept:
             continue
-        column, image = axes[:, kept[path]], _read(path)
+        column, image = axes[:, kept[path]], _read(path, settings)
         guess = read_labels(place / "labels" / f"{path.stem}.png") - shift
         panel(column[0], image, f"{path.name[-_NAME:]}\nmIoU {scored[kept[path]][0]:.0f} %")
         for ax, labels, title in zip(column[1:3], (truth, guess), ("truth", "prediction"), strict=True):
@@ -117,8 +119,12 @@ def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
     return plt.subplots(rows, columns, figsize=(2.0 * max(columns, 2), 2.1 * rows), layout="constrained", squeeze=False)
 
 
-def _read(path: Path) -> np.ndarray:
-    """As the frameworks read it, as RGB."""
+def _read(path: Path, settings: dict[str, Any]) -> np.ndarray:
+    """As the frameworks read it, as RGB; a picture of some bands where the pipeline loads those of modalities."""
+    step = (settings.get("pipeline") or [{"type": ""}])[0]
+    step = step.get("before", step)  # of a pair
+    if (bands := Bands.of(step)) is not None:
+        return bands.picture(TRANSFORMS.build(step)({"img_path": str(path)})["img"])[..., ::-1]
     return mmcv.imread(str(path), channel_order="rgb")
 
 

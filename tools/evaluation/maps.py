@@ -42,7 +42,7 @@ class Maps:
 
 @torch.no_grad()
 def probe(
-    backbone: dict[str, Any], sizes: Sequence[tuple[int, int]], scope: str
+    backbone: dict[str, Any], sizes: Sequence[tuple[int, int]], scope: str, channels: int = 3
 ) -> tuple[nn.Module, list[tuple[int, int]]]:
     """Build a backbone, and run it on images of some sizes: channels and stride of each map.
 
@@ -59,7 +59,7 @@ def probe(
     found: list[tuple[int, int]] = []
     for height, width in dict.fromkeys(sizes):
         try:
-            maps = net.eval()(torch.zeros(1, backbone.get("in_chans", 3), height, width))
+            maps = net.eval()(torch.zeros(1, channels, height, width))
             found = [(m.shape[1], stride_of(height, m.shape[2])) for m in maps]
         except Exception as error:
             raise ValueError(f"the backbone cannot take images of {height} x {width} px: {_short(error)}") from error

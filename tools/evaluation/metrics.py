@@ -45,7 +45,8 @@ def measure(ready: ReadyTask, settings: dict[str, Any], place: Path) -> dict[str
         found = metrics_of(
             image_confusions(segmentation_pairs(ready, settings, place), len(ready.classes)).sum(0), ready.classes
         )
-        return {**{n: found[n] for n in ("mIoU", "mAcc", "aAcc")}, "classes": {"IoU": found["IoU"]}}
+        of_two = {"F1": f1_of_iou(found["IoU"][ready.classes[1]])} if len(ready.classes) == 2 else {}
+        return {**{n: found[n] for n in ("mIoU", "mAcc", "aAcc")}, **of_two, "classes": {"IoU": found["IoU"]}}
     metrics: dict[str, Any] = {"classes": {}}
     for kind, path in results_files(place).items():
         evaluation = evaluate(annotation_file(settings), path, kind, classes=ready.classes)
@@ -54,6 +55,16 @@ def measure(ready: ReadyTask, settings: dict[str, Any], place: Path) -> dict[str
         of_class = {name: values["AP"] for name, values in evaluation.per_class().items()}
         metrics["classes"][f"{KINDS[kind]} AP"] = {name: of_class[name] for name in ready.classes}
     return metrics
+
+
+def f1_of_iou(iou: float) -> float:
+    r"""F1 of a class in percent, which follows from its IoU: :math:`2 J / (1 + J)`.
+
+    Example:
+        >>> f1_of_iou(25.0)
+        40.0
+    """
+    return 200 * iou / (100 + iou)
 
 
 def main_metric(metrics: dict[str, Any], name: str) -> float:

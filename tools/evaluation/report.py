@@ -98,7 +98,7 @@ def all_costs(study: RunningStudy, rows: Sequence[Row]) -> dict[str, Any]:
         for task in study.tasks:
             nets = {entry: c.net for (t, entry), c in study.contenders.items() if t == task}
             if not nets.keys() <= kept["speeds"].get(task, {}).keys():
-                kept["speeds"][task] = speeds(nets, study.tasks[task].input_size)
+                kept["speeds"][task] = speeds(nets, study.tasks[task].input_size, study.tasks[task].channels)
     if json.dumps(kept) != before:
         write_json(path, kept)
     return kept

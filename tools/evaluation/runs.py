@@ -81,7 +81,15 @@ class Runs:
 
     def place(self, case: Case, rate: float) -> Path:
         """The folder of a training."""
-        parts = (case.task, case.entry, case.protocol, f"share{case.share:g}", f"seed{case.seed}", f"rate{rate:g}")
+        task = self.contenders[case.task, case.entry].ready.task
+        parts = (
+            task.trained_by or case.task,
+            case.entry,
+            case.protocol,
+            f"share{case.share:g}",
+            f"seed{case.seed}",
+            f"rate{rate:g}",
+        )
         return self.folder.joinpath("runs", *parts)
 
     # --- training -----------------------------------------------------------------------------------------------

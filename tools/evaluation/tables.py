@@ -18,7 +18,7 @@ from evaluation.results import Difference, Row, name_of
 #: Columns of the results, where there is something to show.
 COLUMNS = (
     *("box AP", "box AP50", "box AP small", "box AP medium", "box AP large"),
-    *("mask AP", "mask AP50", "mask AP small", "mask AP medium", "mask AP large", "mIoU", "mAcc", "aAcc"),
+    *("mask AP", "mask AP50", "mask AP small", "mask AP medium", "mask AP large", "mIoU", "F1", "mAcc", "aAcc"),
 )
 
 

@@ -47,7 +47,7 @@ class ReadyTask:
             raise ValueError(f"{where}.config: default_scope must be one of {', '.join(KINDS)}, got {scope!r}")
         self.kind, standard = KINDS[scope]
         self.metric = self.task.metric or standard
-        if (self.metric == "mIoU") != (self.kind == "segmentation"):
+        if (self.metric in ("mIoU", "F1")) != (self.kind == "segmentation"):
             raise ValueError(f"{where}.metric: {self.metric} is no metric of {self.kind}")
 
     @property
@@ -91,8 +91,12 @@ class ReadyTask:
         found = (self.config.get(f"{split}_dataloader") or {}).get("dataset")
         while found and "dataset" in found:
             found = found["dataset"]
+        if found and "datasets" in found and split == self.task.test and self.task.part is not None:
+            if self.task.part >= len(found["datasets"]):
+                raise ValueError(f"tasks.{self.task.name}.part must be below {len(found['datasets'])}")
+            found = found["datasets"][self.task.part]
         if not found or "datasets" in found:
-            what = "is put together from several data sets" if found else "is missing"
+            what = "is put together from several data sets: say which with part" if found else "is missing"
             raise ValueError(f"tasks.{self.task.name}: {split}_dataloader.dataset {what}")
         return found
 
@@ -128,6 +132,11 @@ class ReadyTask:
     def training_size(self) -> tuple[int, int]:
         """The same of an image that trains, which may be cropped or padded."""
         return self._prepared(self.data_set("train")[0], training=True)
+
+    @cached_property
+    def channels(self) -> int:
+        """Of images, as the network gets them."""
+        return self.tested[0]["inputs"].shape[0]
 
     def _prepared(self, sample: dict[str, Any], training: bool) -> tuple[int, int]:
         init_default_scope(self.config.default_scope)
@@ -184,7 +193,9 @@ class ReadyTask:
             return "val", {}
         source = self.settings("train")
         taken = {
-            key: source[key] for key in ("data_root", "data_prefix", "img_suffix", "seg_map_suffix") if key in source
+            key: source[key]
+            for key in ("data_root", "data_prefix", "img_suffix", "img_suffix2", "seg_map_suffix")
+            if key in source
         }
         return self.task.test, {**taken, "indices": None, **self._listed("train", self.images[1], "choose")}
 
@@ -196,7 +207,7 @@ class ReadyTask:
     def _listed(self, split: str, names: list[str], stem: str) -> dict[str, Any]:
         """Write down images, as annotations of these alone or as a list of names, and read the data from there."""
         suffix = ".txt" if self.kind == "segmentation" else ".json"
-        path = self.folder / "splits" / self.task.name / f"{stem}{suffix}"
+        path = self.folder / "splits" / (self.task.trained_by or self.task.name) / f"{stem}{suffix}"
         if path not in self._written:
             with locked(path.with_suffix(".lock"), wait=True):
                 text = "".join(f"{name}\n" for name in names)

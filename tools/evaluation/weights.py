@@ -18,11 +18,14 @@ from backbones.openmmlab.dense import Dense
 from backbones.openmmlab.safe_reading import NUMPY
 from backbones.weights.reading import read_checkpoint
 
+#: Backbones around another one.
+_WRAPPERS = ("AdaptedBackbone", "Siamese")
+
 
 def without_checkpoint(backbone: dict[str, Any]) -> dict[str, Any]:
     """A backbone's config that starts from random weights."""
     found = copy.deepcopy(backbone)
-    inner = found["backbone"] if found["type"] == "AdaptedBackbone" else found
+    inner = found["backbone"] if found["type"] in _WRAPPERS else found
     inner.pop("init_cfg", None)
     if inner["type"] == "TimmBackbone":
         options = inner.get("options") or {}
@@ -33,7 +36,7 @@ def without_checkpoint(backbone: dict[str, Any]) -> dict[str, Any]:
 def with_checkpoint(backbone: dict[str, Any], path: Path) -> dict[str, Any]:
     """A backbone's config that starts from the weights of a file."""
     found = without_checkpoint(backbone)
-    inner = found["backbone"] if found["type"] == "AdaptedBackbone" else found
+    inner = found["backbone"] if found["type"] in _WRAPPERS else found
     if inner["type"] == "TimmBackbone" and not _of_a_model(path):
         inner["options"] |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
     else:
@@ -83,7 +86,7 @@ def load_backbone(backbone: dict[str, Any], path: Path, scope: str) -> nn.Module
         net = _built(config, seed=0)
     except Exception as error:  # whatever its author raises
         raise ValueError(f"checkpoint {path} does not fit: {' '.join(str(error).split())[:400]}") from error
-    if isinstance(net, Dense):
+    if isinstance(net, Dense) or isinstance(getattr(net, "backbone", None), Dense):
         return net
     if isinstance(net, TimmBackbone):  # timm leaves out what does not fit, where it returns maps
         others = dict(_built(config, seed=1).named_parameters())

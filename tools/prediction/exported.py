@@ -53,6 +53,7 @@ class ExportedPredictor:
         self.classes = tuple(self._meta["classes"])
         self.palette = colours(self._meta["palette"], len(self.classes))
         self.load = LoadImageFromFile()
+        self.bands = None
         self.iou: float = self._meta.get("iou_threshold", 0.5)
         self.threshold: float = self._meta.get("threshold", 0.5)
         self._names = [output.name for output in self._session.get_outputs()]

@@ -105,10 +105,10 @@ def class_count(model: nn.Module) -> int:
 
 
 def last_dataset(config: Config) -> dict[str, Any]:
-    """The innermost data set of a config's ``test_dataloader``; empty where there is none."""
+    """The innermost data set of a config's ``test_dataloader``, the first of several; empty where there is none."""
     dataset = (config.get("test_dataloader") or {}).get("dataset") or {}
-    while "dataset" in dataset:
-        dataset = dataset["dataset"]
+    while "dataset" in dataset or dataset.get("datasets"):
+        dataset = dataset["dataset"] if "dataset" in dataset else dataset["datasets"][0]
     return dataset
 
 
@@ -127,6 +127,11 @@ def image_pipeline(config: Config) -> Sequence[dict[str, Any]]:
         ValueError: The config has none, or they do not begin with loading an image.
     """
     pipeline = last_dataset(config).get("pipeline") or config.get("test_pipeline") or []
-    if not pipeline or not pipeline[0]["type"].rpartition(".")[2].startswith("LoadImage"):
+    first = pipeline[0]["type"].rpartition(".")[2] if pipeline else ""
+    if first == "LoadPair":
+        raise ValueError(
+            "the config is for pairs of images: tools/test.py CONFIG CHECKPOINT --show-dir DIR draws changes"
+        )
+    if not first.startswith("LoadImage") and first != "LoadModalities":
         raise ValueError("the config's test pipeline must begin with a transform that loads an image")
     return [step for step in pipeline if "Annotations" not in step["type"] and "MapLabels" not in step["type"]]

@@ -13,6 +13,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from torch import Tensor
 
+from prediction.bands import Bands
 from prediction.drawing import Colour
 from prediction.instances import Instances, from_framework
 from prediction.models import Trained, image_pipeline, load_trained
@@ -31,6 +32,8 @@ class Predictor(Protocol):
     palette: list[Colour]
     #: Reads an image as the training did.
     load: Load
+    #: Of images that are no pictures of three colours.
+    bands: Bands | None
     #: Threshold of the non-maximum suppression that merges tiles.
     iou: float
     #: Of a segmentor with one output: above it lies class 1.
@@ -62,7 +65,7 @@ class CheckpointPredictor:
         self.task, self.classes, self.palette = trained.task, trained.classes, trained.palette
         self._model = trained.model.to(get_device())
         load, *rest = image_pipeline(config)
-        self.load, self._prepare = Compose([load]), Compose(rest)
+        self.load, self._prepare, self.bands = Compose([load]), Compose(rest), Bands.of(load)
         self.iou = _iou_threshold(self._model.test_cfg) or DEFAULT_IOU
         self.threshold = getattr(getattr(self._model, "decode_head", None), "threshold", None) or 0.5
 

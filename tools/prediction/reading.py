@@ -18,17 +18,17 @@ class Unreadable(ValueError):
     """A file that is no whole image or video; the message says what is wrong with it."""
 
 
-def read_image(path: Path, load: Load) -> np.ndarray:
+def read_image(path: Path, load: Load, channels: int = 3) -> np.ndarray:
     """An image by the config's own loading transform, so that it is what the training saw.
 
     With the usual one, OpenCV's ``IMREAD_COLOR``: turned as its EXIF orientation says (JPEG, PNG, TIFF), grey and
     palette images as colours, alpha left out, CMYK converted, 16 bits divided by 256.
 
     Returns:
-        ``(H, W, 3)``, blue first with the usual transform.
+        ``(H, W, channels)``, blue first with the usual transform.
 
     Raises:
-        Unreadable: It is no image, or not a whole one, or has no three channels.
+        Unreadable: It is no image, or not a whole one, or has not as many channels.
     """
     try:
         _check_whole(path)
@@ -38,8 +38,8 @@ def read_image(path: Path, load: Load) -> np.ndarray:
     except Exception as error:  # whatever a decoder raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Unreadable("no image can be read from it" if path.name in reason else reason) from None
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise Unreadable(f"three channels are needed, it has the shape {image.shape}")
+    if image.ndim != 3 or image.shape[2] != channels:
+        raise Unreadable(f"{channels} channels are needed, it has the shape {image.shape}")
     return image
 
 

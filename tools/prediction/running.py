@@ -74,13 +74,16 @@ def run(
             print(f"{source.file_name}{'' if frame is None else f' frame {frame}'}: {said}", flush=True)
 
     def images(some: Sequence[Source]) -> Iterator[Picture]:
+        channels = 3 if predictor.bands is None else predictor.bands.count
         for source in some:
             try:
-                yield source, read_image(source.path, predictor.load), None
+                yield source, read_image(source.path, predictor.load, channels), None
             except Unreadable as error:
                 skip(source, error)
 
     def frames(source: Source) -> Iterator[Picture]:
+        if predictor.bands is not None:
+            raise Unreadable("videos are of three colours, and the model wants other bands")
         video = Video(source.path)
         results.begin_video(source, video.rate)
         for number, frame in enumerate(video):

@@ -75,6 +75,8 @@ class Results:
     def add(self, source: Source, image: np.ndarray, found: Instances | np.ndarray, frame: int | None = None) -> str:
         """Write what was found in an image, objects or labels, and say it in a few words."""
         height, width = image.shape[:2]
+        if self.predictor.bands is not None:
+            image = self.predictor.bands.picture(image)
         record = {"id": len(self.images) + 1, "file_name": source.file_name, "height": height, "width": width}
         name = source.name
         if frame is not None:

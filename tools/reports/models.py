@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import backbones
 from backbones.operators import DIFFUSIVITIES
 from backbones.remote_sensing import OPTICAL
+from reports.remote_sensing import decoded, work
 from reports.tables import markdown
 
 IMAGE = 224
@@ -87,7 +88,11 @@ def published() -> str:
     return markdown(columns, rows)
 
 
-TABLES = {"sizes": sizes, "hivit": hivit, "rs_vheat": rs_vheat, "diffusivities": diffusivities, "published": published}
+TABLES = {
+    **{"sizes": sizes, "hivit": hivit, "rs_vheat": rs_vheat, "rs_vheat_tasks": decoded},
+    "rs_vheat_work": work,
+    **{"diffusivities": diffusivities, "published": published},
+}
 
 
 def updated(text: str) -> str:

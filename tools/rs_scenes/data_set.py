@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -10,17 +13,19 @@ import numpy as np
 from files.data_set import make_data_set
 from files.paths import DATA
 
+from backbones.remote_sensing.reading import need_tifffile
 from rs_scenes.boxes import coco_instances, dota_text
 from rs_scenes.changes import draw_pair
 from rs_scenes.objects import Target
 from rs_scenes.plan import SCENE_CLASSES
-from rs_scenes.reading import need_tifffile, write_bands
 from rs_scenes.scene import draw_scene
+from rs_scenes.writing import write_bands
 
 DEFAULT_OUT = DATA / "rs_scenes"
 SPLITS = ("train", "val", "test")
 #: What a split's pictures of one date, and of two, lie in.
 MODALITIES = ("optical", "optical_clear", "optical_cloudy", "sar")
+CLASS_MODALITIES = ("optical", "sar")
 PAIR_MODALITIES = ("optical_before", "optical_after", "sar_before", "sar_after")
 SCENE, PAIR = 0, 1
 
@@ -40,11 +45,18 @@ def clouded(index: int) -> bool:
     return index // len(SCENE_CLASSES) % 2 == 1
 
 
+def _link(file: Path, folder: Path) -> None:
+    try:
+        os.link(file, folder / file.name)
+    except OSError:  # no links on this disk
+        shutil.copyfile(file, folder / file.name)
+
+
 def _write_scenes(out: Path, split: str, count: int, size: int, seed: int) -> None:
     for folder in (*(f"{split}/{m}" for m in MODALITIES), f"{split}_labels", f"{split}_dota"):
         (out / folder).mkdir(parents=True)
-    for name in SCENE_CLASSES:
-        (out / f"{split}_classes" / name).mkdir(parents=True)
+    for name, modality in itertools.product(SCENE_CLASSES, CLASS_MODALITIES):
+        (out / "classes" / split / modality / name).mkdir(parents=True)
     annotated: list[tuple[str, tuple[Target, ...]]] = []
     records = []
     for index in range(count):
@@ -55,7 +67,8 @@ def _write_scenes(out: Path, split: str, count: int, size: int, seed: int) -> No
         for modality, picture in zip(MODALITIES, pictures, strict=True):
             write_bands(out / split / modality / f"{stem}.tif", picture)
         cv2.imwrite(str(out / f"{split}_labels" / f"{stem}.png"), scene.layout.labels)
-        cv2.imwrite(str(out / f"{split}_classes" / scene.scene_class / f"{stem}.png"), optical[..., ::-1])
+        for modality in CLASS_MODALITIES:
+            _link(out / split / modality / f"{stem}.tif", out / "classes" / split / modality / scene.scene_class)
         (out / f"{split}_dota" / f"{stem}.txt").write_text(dota_text(scene.targets))
         annotated.append((f"{stem}.tif", scene.targets))
         cover = round(scene.cover, 4)
@@ -101,7 +114,7 @@ def make_rs_scenes(
         raise ValueError(f"seed must be >= 0, got {seed=}")
     need_tifffile()
     # Other names than in the records of other data sets, which must not be taken for an older form of this one.
-    meta = {"synthetic": "optical and SAR-like scenes", "side": size, "scenes": counts, "seed": seed, "version": 1}
+    meta = {"synthetic": "optical and SAR-like scenes", "side": size, "scenes": counts, "seed": seed, "version": 2}
 
     def fill(folder: Path) -> None:
         for split, count in counts.items():

@@ -13,26 +13,41 @@ from typing import Any
 import timm
 import torch
 from timm.data import create_dataset, create_loader, resolve_data_config
+from timm.data.distributed_sampler import OrderedDistributedSampler
+from timm.data.loader import PrefetchLoader
 from torch import distributed, nn
+from torch.utils.data import DataLoader, DistributedSampler
 
 from backbones import HiViT, SpectralNet, load_checkpoint, read_checkpoint, read_weights
+from backbones.remote_sensing import ModalityFolder, ModalitySpec
 from backbones.training.stopping import leave_signals_to_the_parent
 from backbones.weights.containers import NamesOf, find_weights
 
 
 def open_folder(args: argparse.Namespace, split: str) -> Any:
-    """The images of a split as a timm dataset."""
+    """The images of a split as a timm dataset, or of several modalities where the network has been told which."""
     folder = args.data_dir / split
     if not folder.is_dir():
         raise ValueError(f"--data-dir: no such folder: {folder}")
+    specs = [ModalitySpec.of(given) for given in args.model_kwargs.get("modalities", ())]
+    colours = len(specs) == 1 and specs[0].unit == "uint8" and len(specs[0].bands) == 3
+    if specs and not (colours and not (folder / specs[0].name).is_dir()):  # those may be a plain folder of pictures
+        return ModalityFolder(folder, specs)
     try:
         return create_dataset("", root=str(folder), split=split, search_split=False)
     except RuntimeError as error:  # it holds no images
         raise ValueError(f"--data-dir: {error}") from None
 
 
+def class_numbers(dataset: Any) -> dict[str, int]:
+    """The number of each class of a data set of :func:`open_folder`."""
+    return getattr(dataset, "reader", dataset).class_to_idx
+
+
 def make_loader(args: argparse.Namespace, dataset: Any, net: nn.Module, training: bool, size: int | None = None) -> Any:
     """timm's loader of a dataset, with the augmentation of the recipe or the evaluation's resize and crop."""
+    if isinstance(dataset, ModalityFolder):
+        return _modality_loader(args, dataset, training, size or args.img_size)
     config = resolve_data_config({"img_size": size or args.img_size, "crop_pct": args.crop_pct}, model=net)
     augmentation: dict[str, Any] = {}
     if training:
@@ -58,6 +73,34 @@ def make_loader(args: argparse.Namespace, dataset: Any, net: nn.Module, training
     if not training:  # else Batches does it
         leave_signals_to_the_parent(loader.loader)
     return loader
+
+
+def _modality_loader(args: argparse.Namespace, dataset: ModalityFolder, training: bool, size: int) -> Any:
+    """timm's loader around torch's, for images that are no pictures of bytes and stay in their units."""
+    for name, off in (("auto_augment", "''"), ("color_jitter", 0), ("re_prob", 0)):
+        if training and getattr(args, name):
+            raise ValueError(f"--{name.replace('_', '-')} is for pictures of three bytes: give {off} with modalities")
+    if training:
+        dataset.prepare(size, scale=tuple(args.scale), hflip=args.hflip)
+    else:
+        dataset.prepare(size, crop=args.crop_pct)
+    sampler = None
+    if args.distributed:
+        sampler = DistributedSampler(dataset) if training else OrderedDistributedSampler(dataset)
+    inner = DataLoader(
+        dataset,
+        batch_size=args.batch_size,
+        sampler=sampler,
+        shuffle=training and sampler is None,
+        drop_last=training,
+        num_workers=args.workers,
+        pin_memory=args.device.startswith("cuda"),
+    )
+    count = sum(len(spec.bands) for spec in dataset.modalities)
+    if not training:  # else Batches does it
+        leave_signals_to_the_parent(inner)
+    # Its mean and std are of bytes: these change nothing.
+    return PrefetchLoader(inner, (0.0,) * count, (1 / 255,) * count, count, torch.device(args.device))
 
 
 def create_network(args: argparse.Namespace, num_classes: int) -> nn.Module:

@@ -15,7 +15,15 @@ from torch import Tensor, distributed, nn
 
 from backbones.training.files import remove_parts
 from backbones.training.stopping import Stop, StopRequest
-from training.classification import autocast, check_classes, create_network, evaluate, make_loader, open_folder
+from training.classification import (
+    autocast,
+    check_classes,
+    class_numbers,
+    create_network,
+    evaluate,
+    make_loader,
+    open_folder,
+)
 from training.run_state import RunState
 from training.updates import LIMIT
 
@@ -154,8 +162,9 @@ def train_or_evaluate(args: argparse.Namespace) -> list[dict[str, float]]:
             distributed.barrier()
         if args.evaluate:
             dataset = open_folder(args, "val")
-            check_classes(args.evaluate, list(dataset.reader.class_to_idx))
-            net = create_network(args, len(dataset.reader.class_to_idx))
+            classes = list(class_numbers(dataset))
+            check_classes(args.evaluate, classes)
+            net = create_network(args, len(classes))
             if args.rank == 0:
                 print(f"measuring {args.evaluate} at {args.img_size} px", file=sys.stderr)
             found = [evaluate(net, make_loader(args, dataset, net, False), args)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from scenes.digits import DEFAULT_OUT
 from timm.utils import ParseKwargs
 
 import backbones  # noqa: F401 (registers its networks with timm)
+from backbones.remote_sensing import ModalitySpec
 from training.classification import saved_settings
 
 #: What --dataset digits changes in the defaults: digits have a left and a right, and the run is short.
@@ -38,6 +40,16 @@ def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], An
 
     read.__name__ = kind.__name__
     return read
+
+
+def _specs(text: str) -> list[dict[str, Any]]:
+    """The specs of modalities in a JSON file."""
+    path = existing_file(text)
+    try:
+        content = json.loads(path.read_text())
+        return [ModalitySpec.of(each).to_dict() for each in content]
+    except (TypeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path} is no list of modalities: {error}") from None
 
 
 def _of_file(parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:
@@ -65,6 +77,12 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
     add("--out", type=any_path, default=RUNS / "classifier", help="default %(default)s")
     add("--model", default="vheat_tiny", help="any timm name; default %(default)s")
     add("--model-kwargs", nargs="+", action=ParseKwargs, default={}, metavar="K=V", help="e.g. embed_resize=pad")
+    add(
+        "--modalities",
+        type=_specs,
+        metavar="FILE.json",
+        help="specs of RS-vHeat's modalities; --data-dir then has train/ and val/MODALITY/CLASS",
+    )
     add("--img-size", type=count, default=224)
     add("--drop-path", type=share, default=0.1, help="published: tiny 0.1, small 0.3, base 0.5")
     add(
@@ -108,6 +126,8 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
         args = parser.parse_args(argv)
     except ValueError:  # of timm's ParseKwargs
         parser.error("--model-kwargs: give KEY=VALUE")
+    if args.modalities:
+        args.model_kwargs = {**args.model_kwargs, "modalities": args.modalities}
     try:
         torch.device(args.device)
     except RuntimeError as error:

@@ -19,7 +19,7 @@ from torch import nn
 from backbones import read_checkpoint
 from training.advice import advice
 from training.batches import Batches
-from training.classification import create_network, make_loader, open_folder
+from training.classification import class_numbers, create_network, make_loader, open_folder
 from training.run_files import RunFiles
 from training.updates import Updates
 
@@ -42,12 +42,12 @@ class RunState:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         dataset, val = open_folder(args, "train"), open_folder(args, "val")
-        classes, others = (set(d.reader.class_to_idx) for d in (dataset, val))
+        classes, others = (set(class_numbers(d)) for d in (dataset, val))
         if classes != others:
             raise ValueError(f"--data-dir: train and val differ in the classes {sorted(classes ^ others)[:5]}")
         args.num_classes = len(classes)
         random_seed(args.seed)
-        self.class_names = list(dataset.reader.class_to_idx)
+        self.class_names = list(class_numbers(dataset))
         self.net = create_network(args, args.num_classes)
         self.batches = Batches(make_loader(args, dataset, self.net, True), args)
         self.val = make_loader(args, val, self.net, False)

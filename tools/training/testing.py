@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -39,8 +40,17 @@ def augment(config: Config) -> None:
         raise ValueError(f"--tta needs {' and '.join(missing)} in the config")
     if (config.model.get("roi_head") or {}).get("mask_head") or config.model.get("mask_head"):
         raise ValueError("--tta is for boxes and segmentation: mmdet merges no masks of instances")
-    config.model = ConfigDict(**config.tta_model, module=config.model)
-    dataset = config.test_dataloader.dataset
-    while "dataset" in dataset:
-        dataset = dataset.dataset
-    dataset.pipeline = config.tta_pipeline
+    # The model's own preprocessor, in whose place mmengine would put that of the config's top level, as bases have it.
+    own = config.model.get("data_preprocessor")
+    config.model = ConfigDict(**config.tta_model, module=config.model, data_preprocessor=own)
+    for dataset in _leaves(config.test_dataloader.dataset):
+        dataset.pipeline = config.tta_pipeline
+
+
+def _leaves(dataset: ConfigDict) -> Iterator[ConfigDict]:
+    """The data sets inside those that wrap or join them."""
+    inner = [dataset.dataset] if "dataset" in dataset else dataset.get("datasets") or []
+    if not inner:
+        yield dataset
+    for each in inner:
+        yield from _leaves(each)

@@ -62,3 +62,21 @@ def test_unknown_arguments():
         _build(in_chans=4)
     with pytest.raises(TypeError, match="a modality must be"):
         _build(modalities=["sar"])
+
+
+@torch.no_grad()
+def test_packed_images_of_some_modalities():
+    net = _build().eval()
+    for parameter in net.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    some = _build(inputs=["sar"]).eval()
+    some.load_state_dict(net.state_dict())
+    image = torch.randn(2, 1, 64, 96)
+    for found, expected in zip(some(image), net({"sar": image}), strict=True):
+        assert torch.equal(found, expected)
+    with pytest.raises(ValueError, match=r"packed images of sar must have shape \(B, 1, H, W\), got \(2, 4, 64, 96\)"):
+        some(torch.randn(2, 4, 64, 96))
+    for inputs in (["radar"], [], ["sar", "sar"]):
+        with pytest.raises(ValueError, match=r"inputs must be some of the modalities \['optical', 'sar'\]"):
+            _build(inputs=inputs)
+    assert _build(inputs=["sar", "optical"]).inputs == ("optical", "sar")

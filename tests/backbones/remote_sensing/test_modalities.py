@@ -184,6 +184,8 @@ def test_through_timm(tmp_path):
     options = {"arch": ARCH, "modalities": [OPTICAL, RADAR], "img_size": 64, "num_classes": 3}
     net = timm.create_model("rs_vheat_nano", **options).eval()
     assert net.pretrained_cfg["input_size"] == (5, 224, 224) and net.in_chans == 5
+    # timm's transforms make 0 to 1 of bytes, and these give them back.
+    assert net.pretrained_cfg["mean"] == (0.0,) * 5 and net.pretrained_cfg["std"] == (1 / 255,) * 3 + (1.0,) * 2
     torch.save(net.state_dict(), tmp_path / "x.pth")
     overlay = {"file": str(tmp_path / "x.pth")}
     again = timm.create_model("rs_vheat_nano", pretrained=True, pretrained_cfg_overlay=overlay, **options).eval()

@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+from benchmarks import remote_sensing
 from benchmarks.groups import groups
 from benchmarks.measuring import relative_error
 from benchmarks.networks import blocks
@@ -63,3 +64,11 @@ def test_steps_of_pretraining_run(case):
     assert len(runs) == 3
     for run in runs.values():
         run()
+
+
+def test_large_images_are_measured_with_their_memory(monkeypatch):
+    for title in set(remote_sensing.CONTENDERS) - {"ours", "Swin-B, growing windows"}:
+        monkeypatch.delitem(remote_sensing.CONTENDERS, title)
+    found = measure(remote_sensing.large_images(128), CPU, rounds=1, seconds=0.0)
+    assert set(found) == {"ours", "Swin-B, growing windows"}
+    assert all(figure["milliseconds"] > 0 and figure["peak_mib"] > 1 for figure in found.values())

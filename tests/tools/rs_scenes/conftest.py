@@ -1,10 +1,9 @@
-"""Places of one cover, and a small data set."""
+"""Places of one cover."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from rs_scenes.data_set import make_rs_scenes
 from rs_scenes.layout import Layout
 from rs_scenes.plan import draw_plan
 
@@ -22,11 +21,3 @@ def level_place():
         return Layout(replace(plan, height=level, roof=np.full_like(plan.roof, roof)), labels, level, level > 0)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def rs_scenes(tmp_path_factory):
-    """Ten, five and five scenes of 128 px."""
-    out = tmp_path_factory.mktemp("data") / "rs_scenes"
-    assert make_rs_scenes(out, size=128, train=10, val=5, test=5, seed=3)
-    return out

@@ -13,9 +13,10 @@ from rs_scenes.cover import NAMES
 from rs_scenes.data_set import MODALITIES, PAIR_MODALITIES, SCENE, SPLITS, generator, make_rs_scenes
 from rs_scenes.objects import KINDS
 from rs_scenes.plan import SCENE_CLASSES
-from rs_scenes.reading import names_of_pairs, read_bands
 from rs_scenes.scene import draw_scene
 from scenes.digits import write_digits
+
+from backbones.remote_sensing import paired_files, read_bands
 
 COUNTS = {"train": 10, "val": 5, "test": 5}
 make = partial(make_rs_scenes, size=128, val=5, test=5)
@@ -30,12 +31,16 @@ def labels_of(path):
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
 
 
+def bands_of(path):
+    return np.moveaxis(read_bands(path)[0], 0, -1)
+
+
 def test_the_same_seed_gives_the_same_files_and_more_scenes_begin_with_them(rs_scenes, tmp_path):
     make(tmp_path / "fewer", train=5, seed=3)
     fewer, more = digest(tmp_path / "fewer"), digest(rs_scenes)
     of_scenes = {name for name in fewer if "/" in name}
     of_splits = {f"{split}{end}.json" for split in ("val", "test") for end in ("", "_scenes")}
-    assert len(of_scenes) == 15 * 14 and {n: fewer[n] for n in of_scenes | of_splits}.items() <= more.items()
+    assert len(of_scenes) == 15 * 15 and {n: fewer[n] for n in of_scenes | of_splits}.items() <= more.items()
     assert fewer["train.json"] != more["train.json"]
 
 
@@ -54,18 +59,18 @@ def test_splits_and_pictures_share_nothing(rs_scenes):
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_modalities_have_equal_names_and_sizes(split, rs_scenes):
-    names = tuple(f"{i:05d}.tif" for i in range(COUNTS[split]))
-    assert names_of_pairs(rs_scenes / split, MODALITIES) == names
-    assert names_of_pairs(rs_scenes / f"{split}_changes", PAIR_MODALITIES) == names
+    stems = [f"{i:05d}" for i in range(COUNTS[split])]
+    assert list(paired_files(rs_scenes / split, MODALITIES)) == stems
+    assert list(paired_files(rs_scenes / f"{split}_changes", PAIR_MODALITIES)) == stems
     records = json.loads((rs_scenes / f"{split}_scenes.json").read_text())
-    for name, record in zip(names, records, strict=True):
-        optical, clear, cloudy, sar = (read_bands(rs_scenes / split / m / name) for m in MODALITIES)
+    for stem, record in zip(stems, records, strict=True):
+        optical, clear, cloudy, sar = (bands_of(rs_scenes / split / m / f"{stem}.tif") for m in MODALITIES)
         assert optical.shape == clear.shape == cloudy.shape == (128, 128, 3) and optical.dtype == np.uint8
         assert sar.shape == (128, 128, 2) and sar.dtype == np.float32
         np.testing.assert_array_equal(optical, cloudy if record["clouded"] else clear)
         assert 0.05 < record["cloud_cover"] < 0.55
         assert cloudy.mean() > clear.mean()
-        labels = labels_of(rs_scenes / f"{split}_labels" / name.replace("tif", "png"))
+        labels = labels_of(rs_scenes / f"{split}_labels" / f"{stem}.png")
         assert labels.shape == (128, 128) and labels.dtype == np.uint8 and labels.max() < len(NAMES)
     assert sum(r["clouded"] for r in records) == len(records) // 10 * 5
 
@@ -75,8 +80,8 @@ def test_pictures_show_what_the_labels_say(rs_scenes):
     for index in range(5):
         labels = labels_of(rs_scenes / f"train_labels/{index:05d}.png")
         if 300 < (labels == 0).sum() < labels.size - 300:
-            vv = read_bands(rs_scenes / f"train/sar/{index:05d}.tif")[..., 0]
-            red = read_bands(rs_scenes / f"train/optical_clear/{index:05d}.tif")[..., 0]
+            vv = bands_of(rs_scenes / f"train/sar/{index:05d}.tif")[..., 0]
+            red = bands_of(rs_scenes / f"train/optical_clear/{index:05d}.tif")[..., 0]
             assert np.median(vv[labels == 0]) < np.median(vv[labels > 0]) - 2
             assert np.median(red[labels == 0]) < np.median(red[labels > 0]) - 10
 
@@ -111,15 +116,16 @@ def test_change_maps_are_the_difference_of_label_maps(split, rs_scenes):
         np.testing.assert_array_equal(change, before != after)
 
 
-def test_folders_of_classes_hold_the_optical_pictures(rs_scenes):
+@pytest.mark.parametrize("modality", ["optical", "sar"])
+def test_folders_of_classes_hold_the_same_files(modality, rs_scenes):
     for split in SPLITS:
-        folders = sorted((rs_scenes / f"{split}_classes").iterdir())
+        folders = sorted((rs_scenes / "classes" / split / modality).iterdir())
         assert [f.name for f in folders] == sorted(SCENE_CLASSES)
         assert all(len(list(f.iterdir())) == COUNTS[split] // 5 for f in folders)
         for record in json.loads((rs_scenes / f"{split}_scenes.json").read_text()):
-            picture = cv2.imread(str(rs_scenes / f"{split}_classes" / record["class"] / f"{record['file']}.png"))
-            optical = read_bands(rs_scenes / split / "optical" / f"{record['file']}.tif")
-            np.testing.assert_array_equal(picture[..., ::-1], optical)
+            name = f"{record['file']}.tif"
+            of_class = rs_scenes / "classes" / split / modality / record["class"] / name
+            assert of_class.read_bytes() == (rs_scenes / split / modality / name).read_bytes()
 
 
 def test_mmdet_reads_it(rs_scenes):
@@ -138,7 +144,7 @@ def test_mmdet_reads_it(rs_scenes):
     annotations, boxes = json.loads((rs_scenes / "train.json").read_text())["annotations"], 0
     for index in range(len(data)):
         sample = data[index]
-        optical = read_bands(rs_scenes / f"train/optical/{index:05d}.tif")
+        optical = bands_of(rs_scenes / f"train/optical/{index:05d}.tif")
         np.testing.assert_array_equal(sample["img"], optical[..., ::-1])
         boxes += len(sample["gt_bboxes"])
         areas = sum(a["area"] for a in annotations if a["image_id"] == sample["img_id"])
@@ -169,7 +175,7 @@ def test_mmseg_reads_it(modality, load, rs_scenes):
     )
     assert len(data) == 5
     for index in range(5):
-        picture = read_bands(rs_scenes / f"val/{modality}/{index:05d}.tif")
+        picture = bands_of(rs_scenes / f"val/{modality}/{index:05d}.tif")
         np.testing.assert_array_equal(data[index]["img"], picture if modality == "sar" else picture[..., ::-1])
         np.testing.assert_array_equal(data[index]["gt_seg_map"], labels_of(rs_scenes / f"val_labels/{index:05d}.png"))
 

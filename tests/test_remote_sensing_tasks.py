@@ -1,0 +1,73 @@
+"""The tasks of remote sensing by their configs: trained and tested on tiny synthetic scenes."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+import pytest
+import torch
+from in_process import own_readers
+from training.openmmlab import build_runner, load_config
+from training.testing import augment
+
+#: Metrics of the test, by config.
+TASKS = {
+    "upernet_rs-vheat-n_rs-scenes": {"clear/mIoU", "cloudy/mIoU"},
+    "upernet_rs-vheat-n_rs-scenes-optical": {"clear/mIoU", "cloudy/mIoU"},
+    "upernet_rs-vheat-n_rs-scenes-sar": {"mIoU"},
+    "upernet_siamese-rs-vheat-n_rs-scenes": {"change/F1", "change/IoU"},
+    "faster-rcnn_rs-vheat-n_fpn_rs-scenes": {"coco/bbox_mAP_50"},
+}
+FEW = {"train_cfg.max_iters": 2, "train_cfg.val_interval": 9, "train_dataloader.batch_size": 2}
+
+
+@pytest.fixture
+def runner(root, rs_scenes, tmp_path):
+    """Makes the runner of a config."""
+    with own_readers() as patch:
+        patch.setenv("LOCAL_RANK", "0")
+
+        def make(name, **options):
+            given = {"cfg_options": {"data_root": str(rs_scenes), **FEW, **options}, "work_dir": tmp_path / "work"}
+            args = Namespace(config=root / f"configs/rs_vheat/{name}.py", **given, launcher="none", local_rank=0)
+            return build_runner(load_config(ArgumentParser(), args, "train", "val", "test"))
+
+        yield make
+
+
+@pytest.mark.filterwarnings("ignore")  # of the frameworks
+@pytest.mark.parametrize(("name", "metrics"), TASKS.items())
+def test_a_task_trains_and_is_tested(runner, name, metrics, tmp_path):
+    run = runner(name)
+    before = {key: value.clone() for key, value in run.model.backbone.state_dict().items()}
+    run.train()
+    changed = {key for key, value in run.model.backbone.state_dict().items() if not torch.equal(value, before[key])}
+    modalities = {key.split("stem.")[1].split(".")[0] for key in changed if "stem." in key}
+    assert modalities == {name.rpartition("-")[2]} & {"optical", "sar"} or modalities == {"optical", "sar"}
+    found = run.test()
+    assert metrics <= set(found) and all(0 <= found[metric] <= 100 for metric in metrics)
+    assert (tmp_path / "work/iter_2.pth").is_file()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_both_test_sets_are_augmented(runner):
+    plain = runner("upernet_rs-vheat-n_rs-scenes")
+    config = plain.cfg.copy()
+    augment(config)
+    config.model.module.test_cfg = {"mode": "whole"}
+    several = build_runner(config)
+    several.model.module.load_state_dict(plain.model.state_dict())
+    one, other = plain.test(), several.test()
+    assert one.keys() == other.keys() and one != other
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_of_both_modalities_is_tested_with_one(runner):
+    both = runner("upernet_rs-vheat-n_rs-scenes")
+    optical = both.cfg.optical.to_dict()
+    step = {"type": "LoadModalities", "modalities": [optical], "folders": None}
+    options = {f"test_dataloader.dataset.datasets.{i}.pipeline.0": step for i in range(2)}
+    one = runner("upernet_rs-vheat-n_rs-scenes", **options, **{"model.backbone.inputs": ["optical"]})
+    one.model.load_state_dict(both.model.state_dict())
+    assert set(one.model.backbone.stem) == {"optical", "sar"}
+    assert {"clear/mIoU", "cloudy/mIoU"} <= set(one.test())
