@@ -33,7 +33,7 @@ def paired_files(
             there.
 
     Returns:
-        By name, sorted: the paths by modality.
+        The paths by modality, for each name, sorted.
 
     Raises:
         FileNotFoundError: A folder is not there or empty, or a file has no partner.

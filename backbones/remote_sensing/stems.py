@@ -83,7 +83,11 @@ class ModalityStem(Stem):
         if visible is not None:  # hidden pixels may be anything
             mean = x.new_tensor(self.spec.mean).reshape(-1, 1, 1)
             x = torch.where(visible, x, mean)
-        return super().forward(self.spec.normalised(_checked_values(x, self.spec)), visible)
+        return self.embedded(self.spec.normalised(_checked_values(x, self.spec)), visible)
+
+    def embedded(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """The map of images that are normalised already, bands of frequencies for example."""
+        return super().forward(x, visible)
 
     def extra_repr(self) -> str:
         return f"bands={self.spec.bands}, unit={self.spec.unit!r}"
