@@ -34,6 +34,8 @@ LOSSES = ("contrast", "spatial", "spectral")
 _STRIDES = (16, 32)
 #: How slowly the spread of features that is logged and watched follows that of a batch.
 _INERTIA = 0.9
+#: From which share of the updates on.
+_WATCHED = 0.3
 
 
 class FrequencyPretraining(Course, nn.Module):
@@ -57,7 +59,9 @@ class FrequencyPretraining(Course, nn.Module):
             named have 1.
         lowpass: By modality, the radius :math:`\rho` above which nothing is scored: speckle cannot be predicted.
         slope, rho0: Of the weight of modes, see :func:`spectral_weight`.
-        alarm: Share of the highest spread of features so far, below which they have collapsed; 0 for no alarm.
+        alarm: Share of the highest spread of features so far, below which they have collapsed; 0 for no alarm. Where
+            :meth:`schedule` was called it is watched from 30 % of the updates on: the spread of a network that is well
+            falls at first, too.
         data_preprocessor: See :class:`~backbones.pretraining.MaskedPretraining`; images stay in their units.
 
     Attributes:
@@ -152,8 +156,8 @@ class FrequencyPretraining(Course, nn.Module):
             TeacherCollapse: The features of all images have become alike.
         """
         super().after_update()
-        spread = float(self.spread)
-        if self.alarm and spread < self.alarm * (best := float(self.highest_spread)):
+        spread, watched = float(self.spread), _WATCHED * (self.total_steps or 0) <= int(self.steps)
+        if self.alarm and watched and spread < self.alarm * (best := float(self.highest_spread)):
             raise TeacherCollapse(int(self.steps), spread, best, self.alarm, features=True)
 
     def forward(self, images: network.Images) -> Tensor:
@@ -198,7 +202,8 @@ class FrequencyPretraining(Course, nn.Module):
     @torch.no_grad()
     def measured_whole(self, images: Tensor) -> dict[str, Tensor]:
         """``"retrieval"`` and ``"spread"`` of whole images, as the network sees them afterwards."""
-        everything = FrequencyHiding(clean=1.0)(len(images), images.shape[2:]).to(images.device)
+        source = torch.Generator().manual_seed(0)  # nothing of the training's numbers is used up
+        everything = FrequencyHiding(clean=1.0)(len(images), images.shape[2:], generator=source).to(images.device)
         there, _, maps, encoded = self._encoded(images, everything)
         return self._compared(self._features(maps[-1], encoded, there), there, everything)[1]
 

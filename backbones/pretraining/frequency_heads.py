@@ -53,6 +53,9 @@ class ImageHead(nn.Module):
 
         y = \mathrm{shuffle}_{16}\big(\mathrm{Conv}_{1}\,\mathrm{Conv}_{3}(F_3 + \mathrm{up}(\mathrm{Conv}_1 F_4))\big)
 
+    It starts at 0, the mean image: from random pixels a network learns first to say nothing of its images, by an offset
+    that drowns their features.
+
     Args:
         levels: The two maps.
         bands: Of the images.
@@ -64,6 +67,8 @@ class ImageHead(nn.Module):
         self.lateral = nn.Conv2d(fourth.channels, third.channels, 1)
         self.mix = nn.Conv2d(third.channels, third.channels, 3, padding=1)
         self.pixels = nn.Conv2d(third.channels, bands * third.stride**2, 1)
+        nn.init.zeros_(self.pixels.weight)
+        nn.init.zeros_(self.pixels.bias)
         self.stride = third.stride
 
     def forward(self, third: Tensor, fourth: Tensor, size: Sequence[int]) -> Tensor:

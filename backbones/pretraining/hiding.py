@@ -21,6 +21,8 @@ Hide = Literal["bands", "sectors", "units", "nothing"]
 
 #: Number of views of an image: the lower band and the upper one.
 SLOTS = 2
+#: Shares of the modes that a lower band has, and that sectors hide.
+BANDS, SECTORS = (0.02, 0.15), (0.2, 0.3)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class FrequencyHiding:
             ``"sectors"``: random wedges of rings; both bands are seen without them. ``"nothing"``: both bands are seen
             whole, as in the paper. ``"units"``: squares of pixels, as in SimMIM; the image is not split.
         share: Range of the share of the modes that the lower band has, or that the sectors hide; drawn for each image.
+            By default (0.02, 0.15) for the bands, the published split at most, beyond which natural images are mostly
+            noise; and (0.2, 0.3) for sectors.
         clean: Probability that an image is seen whole, and nothing of it scored unless all is.
         constant: ``"low"``: the constant mode is in the lower band; ``"both"``: in both, as published.
         score: ``"hidden"``: what is hidden counts; ``"all"``: everything, as in the paper.
@@ -86,7 +90,7 @@ class FrequencyHiding:
         self,
         hide: Hide = "bands",
         *,
-        share: Sequence[float] = (0.2, 0.3),
+        share: Sequence[float] | None = None,
         clean: float = 0.25,
         constant: ConstantMode = "low",
         score: Literal["hidden", "all"] = "hidden",
@@ -101,6 +105,8 @@ class FrequencyHiding:
             raise ValueError(f"score must be 'hidden' or 'all', and 'all' where nothing is hidden, got {score!r}")
         if as_float(clean) is None or not 0 <= clean <= 1:
             raise ValueError(f"clean must be a probability, got {clean!r}")
+        if share is None:
+            share = SECTORS if hide == "sectors" else BANDS
         ends = tuple(map(as_float, share)) if isinstance(share, Sequence) else ()
         if len(ends) != 2 or None in ends or not 0 < ends[0] <= ends[1] < 1:
             raise ValueError(f"share must be two ascending numbers between 0 and 1, got {share!r}")

@@ -58,6 +58,7 @@ class PairFolder(Dataset[Tensor]):
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
         >>> from PIL import Image
         >>> from backbones.remote_sensing import OPTICAL, SAR
         >>> folder = Path(tempfile.mkdtemp())

@@ -27,7 +27,7 @@ val_dataloader = dict(batch_size=32, num_workers=0, persistent_workers=False, da
 max_iters = 2000
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=500)
 val_cfg = dict(type="ValLoop")
-optim_wrapper = dict(optimizer=dict(lr=1.5e-3, betas=(0.9, 0.95)), clip_grad=dict(max_norm=5.0))
+optim_wrapper = dict(optimizer=dict(lr=5e-4, betas=(0.9, 0.95)), clip_grad=dict(max_norm=5.0))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=200),
     dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=200, end=max_iters),
