@@ -22,7 +22,20 @@ def _checked_values(images: Tensor, spec: ModalitySpec) -> Tensor:
     return images
 
 
+def _checked_packed(images: Tensor, specs: tuple[ModalitySpec, ...]) -> Tensor:
+    """Packed images, if they have the channels of these modalities. One node of a torch.fx graph."""
+    count = sum(len(spec.bands) for spec in specs)
+    if images.ndim != 4 or images.shape[1] != count:
+        bands = "; ".join(f"{spec.name}: {', '.join(spec.bands)}" for spec in specs)
+        raise ValueError(
+            f"packed images must have shape (B, {count}, H, W), the bands of all modalities ({bands}), got "
+            f"{tuple(images.shape)}; give some of them as a dict of modality to images"
+        )
+    return images
+
+
 fx.wrap("_checked_values")
+fx.wrap("_checked_packed")
 
 
 class ModalityStem(Stem):
@@ -149,14 +162,8 @@ class ModalityStems(nn.ModuleDict):
         return images
 
     def _split(self, images: Tensor) -> dict[str, Tensor]:
-        widths = [len(spec.bands) for spec in self.specs]
-        if images.ndim != 4 or images.shape[1] != sum(widths):
-            bands = "; ".join(f"{spec.name}: {', '.join(spec.bands)}" for spec in self.specs)
-            raise ValueError(
-                f"packed images must have shape (B, {sum(widths)}, H, W), the bands of all modalities ({bands}), got "
-                f"{tuple(images.shape)}; give some of them as a dict of modality to images"
-            )
-        return dict(zip(self, images.split(widths, 1), strict=True))
+        parts = _checked_packed(images, self.specs).split([len(spec.bands) for spec in self.specs], 1)
+        return {name: parts[i] for i, name in enumerate(self)}
 
     def forward(self, images: Mapping[str, Tensor], visible: Mapping[str, Tensor] | None = None) -> Tensor:
         """The maps of all images, one modality behind the other: ``(modalities * B, H/4, W/4, C)``.

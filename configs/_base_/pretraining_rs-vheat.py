@@ -4,7 +4,7 @@ _base_ = "datasets/pair_folder.py"
 model = dict(
     type="FrequencyPretraining",
     backbone=dict(type="RSVHeat", arch="base", modalities=_base_.modalities, img_size=224, out_indices=(2, 3)),
-    hiding=dict(type="FrequencyHiding", hide="bands", share=(0.02, 0.15), clean=0.25),
+    hiding=dict(type="FrequencyHiding", hide="bands", clean=0.25),
     contrast="infonce",
     weights=dict(contrast=0.1, spatial=1.0, spectral=1.0),
 )
