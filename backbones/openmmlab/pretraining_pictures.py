@@ -60,7 +60,7 @@ class ReconstructionHook(Hook):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # torch.manual_seed would set those of GPUs, too
             self._inputs = torch.stack([data[i]["inputs"] for i in range(min(self.images, len(data)))]).float()
-            self._mask = model.mask(len(self._inputs), self._inputs.shape[2:])
+            self._mask = model.shown_mask(len(self._inputs), self._inputs.shape[2:])
         self.interval = self.interval or max(1, runner.train_loop.max_iters // 10)
         if runner.iter == 0:
             self._draw(runner)

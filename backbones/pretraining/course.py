@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +110,10 @@ class Course:
         elif mask is None:
             mask = self.mask(len(images), images.shape[2:])
         return check_mask(mask, shape).to(images.device)
+
+    def shown_mask(self, batch: int, size: Sequence[int]) -> Any:
+        """A mask that :meth:`columns` takes, drawn as those of the training."""
+        return self.mask(batch, size)
 
     def columns(self, images: Tensor, mask: Tensor) -> list[Tensor]:
         """Pictures ``(B, C, H, W)``, 0..255, of images on that scale: they, what is seen of them, and it with the rest.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -380,6 +381,12 @@ class FrequencyPretraining(Course, nn.Module):
                 full[key][there[name]] = x
             found[name] = full
         return found
+
+    def shown_mask(self, batch: int, size: Sequence[int]) -> Views:
+        """Views of which something is hidden of each image."""
+        hiding = copy.copy(self.mask)
+        hiding.clean = 0.0
+        return hiding(batch, size)
 
     def columns(self, images: Tensor, views: Views) -> list[Tensor]:
         """Pictures ``(B, 3, H, W)``, 0..255: for each modality the image, what is seen, and it with the rest predicted,

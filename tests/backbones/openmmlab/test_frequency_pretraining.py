@@ -117,6 +117,8 @@ def test_a_resumed_run_is_the_unbroken_one(hide, folder, tmp_path):
     assert shown.shape == (2 * 64 + 4, 10 * 64 + 9 * 4, 3)  # five pictures of each modality
     first = np.asarray(Image.open(broken / "reconstructions" / "iter_0.png"))
     assert np.array_equal(first[:, :132], shown[:, :132]) and not np.array_equal(first[:, 136:200], shown[:, 136:200])
+    hidden = first[:, 204:268].astype(int) - 128  # of each image something
+    assert abs(hidden[:64]).max() > 2 and abs(hidden[68:]).max() > 2
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `scheduler")
