@@ -21,13 +21,17 @@ RS_VHEAT_MODELS = tuple(f"rs_vheat_{arch}" for arch in ARCHS)
 
 def _input(modalities: Any) -> dict[str, Any]:
     """What timm is told of packed images: they are normalised inside of the network, so nothing is left to do."""
-    channels = sum(len(ModalitySpec.of(given).bands) for given in modalities)
-    return {"input_size": (channels, 224, 224), "mean": (0.0,) * channels, "std": (1.0,) * channels}
+    specs = [ModalitySpec.of(given) for given in modalities]
+    channels = sum(len(spec.bands) for spec in specs)
+    first = tuple(f"stem.{spec.name}.conv1" for spec in specs)
+    return {
+        "input_size": (channels, 224, 224), "mean": (0.0,) * channels, "std": (1.0,) * channels, "first_conv": first
+    }  # fmt: skip
 
 
 default_cfgs = generate_default_cfgs(
     {
-        name: pretrained_cfg(name, "arXiv:2411.17984", **_input((OPTICAL, SAR)), num_classes=0, first_conv=None)
+        name: pretrained_cfg(name, "arXiv:2411.17984", **_input((OPTICAL, SAR)), num_classes=0)
         for name in RS_VHEAT_MODELS
     }
 )
