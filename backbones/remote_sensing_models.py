@@ -25,13 +25,14 @@ def _input(modalities: Any) -> dict[str, Any]:
     But that timm's transforms make 0 to 1 of bytes, which the network takes as they are.
     """
     specs = [ModalitySpec.of(given) for given in modalities]
-    std = [1 / 255 if spec.unit == "uint8" else 1.0 for spec in specs for _ in spec.bands]
-    return {"input_size": (len(std), 224, 224), "mean": (0.0,) * len(std), "std": tuple(std)}
+    std = tuple(1 / 255 if spec.unit == "uint8" else 1.0 for spec in specs for _ in spec.bands)
+    first = tuple(f"stem.{spec.name}.conv1" for spec in specs)
+    return {"input_size": (len(std), 224, 224), "mean": (0.0,) * len(std), "std": std, "first_conv": first}
 
 
 default_cfgs = generate_default_cfgs(
     {
-        name: pretrained_cfg(name, "arXiv:2411.17984", **_input((OPTICAL, SAR)), num_classes=0, first_conv=None)
+        name: pretrained_cfg(name, "arXiv:2411.17984", **_input((OPTICAL, SAR)), num_classes=0)
         for name in RS_VHEAT_MODELS
     }
 )

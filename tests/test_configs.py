@@ -25,7 +25,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "configs"
 LEFT_OUT = {"_base_", "rotated"}
 ALL = sorted(p.relative_to(FOLDER).as_posix() for p in FOLDER.rglob("*.py") if not LEFT_OUT & set(p.parts))
 #: Those that train without labels have no detector, no truth and nothing to draw.
-PRETRAINING = [name for name in ALL if name.startswith("itpn/") and "benchmarks" not in name]
+PRETRAINING = [n for n in ALL if n.startswith(("itpn/", "rs_vheat/pretraining/")) and "benchmarks" not in n]
 CONFIGS = [name for name in ALL if name not in PRETRAINING]
 #: Configs that train in minutes on a CPU, by folder or name; the others target published figures.
 SMALL = ("digit_scenes", "tree_crowns", "bccd", "camvid", "digit-scenes", "rs-scenes")
@@ -151,8 +151,14 @@ def test_config_builds(name, data, monkeypatch):
 @pytest.mark.filterwarnings("ignore:.*OneDL")
 @pytest.mark.parametrize("name", PRETRAINING)
 def test_pretraining_config_builds(name, tmp_path, monkeypatch):
+    (tmp_path / "optical").mkdir()
     for i in range(8):
-        cv2.imwrite(str(tmp_path / f"{i}.png"), np.random.default_rng(i).integers(0, 255, (60, 80, 3), np.uint8))
+        noise = np.random.default_rng(i).integers(0, 255, (230, 240, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f"optical/{i}.png"), noise)
+        if "rs_vheat" in name:
+            bands = Config.fromfile(FOLDER / name).modalities[1].bands
+            (tmp_path / "sar").mkdir(exist_ok=True)
+            np.save(tmp_path / f"sar/{i}.npy", -noise.astype(np.float32)[..., : len(bands)].transpose(2, 0, 1) / 10)
     config = Config.fromfile(FOLDER / name)
     init_default_scope(config.default_scope)
     if "clip" in name:
@@ -175,7 +181,8 @@ def test_pretraining_config_builds(name, tmp_path, monkeypatch):
         batch = next(iter(Runner.build_dataloader(settings)))
         if "large" not in name:
             size = config.model.get("img_size", config.model.get("backbone", {}).get("img_size"))
-            assert model.data_preprocessor(batch, False)["inputs"].shape[1:] == (3, size, size)
+            channels = getattr(model, "in_chans", 3)
+            assert model.data_preprocessor(batch, False)["inputs"].shape[1:] == (channels, size, size)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -25,8 +25,11 @@ import timm
 from files.arguments import existing_folder
 
 import backbones
+from backbones.remote_sensing import ModalitySpec
 
 TESTS = "tests/test_models.py"
+#: Modalities without a unit.
+PLAIN = [ModalitySpec(name, bands, None, 0.0, 1.0) for name, bands in (("optical", ["R", "G", "B"]), ("sar", ["VV"]))]
 
 
 class OnlyThese:
@@ -36,6 +39,14 @@ class OnlyThese:
         self.names = set(names)
         self.original = timm.list_models
         timm.list_models = timm.models.list_models = self.list_models
+        self.create = timm.create_model
+        timm.create_model = timm.models.create_model = self.create_model
+
+    def create_model(self, model_name: str, *args: Any, **options: Any) -> Any:
+        """timm's function; networks that check the unit of their images take timm's random numbers as they are."""
+        if model_name in backbones.RS_VHEAT_MODELS:
+            options.setdefault("modalities", PLAIN)
+        return self.create(model_name, *args, **options)
 
     def list_models(self, filter: Any = "", module: Any = "", **options: Any) -> list[str]:
         """timm's function; ``module``, by which its tests pick the files of networks with a feature, is passed over."""
@@ -80,7 +91,7 @@ def run(source: Path, patterns: list[str], arguments: list[str]) -> int:
     if not (source / TESTS).is_file():
         raise SystemExit(f"{source} holds no {TESTS}: it must be a source distribution or a checkout of timm")
     every = [f"{family}_{arch}" for family in backbones.FAMILIES for arch in backbones.ARCHS]
-    every += backbones.HIVIT_MODELS
+    every += (*backbones.HIVIT_MODELS, *backbones.RS_VHEAT_MODELS)
     names = [name for name in every if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
     if not names:
         raise SystemExit(f"--models: none of {', '.join(every)} matches {' '.join(patterns)}")

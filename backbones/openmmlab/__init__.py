@@ -11,6 +11,7 @@ mmdet and mmseg look names up in the root registry too, so one registration serv
 from backbones.openmmlab import networks
 from backbones.openmmlab.checkpoints import SafeCheckpointHook
 from backbones.openmmlab.corruptions import CORRUPTIONS, CommonCorruption
+from backbones.openmmlab.frequency_pretraining import FrequencyPretraining, PairFolder
 from backbones.openmmlab.hooks import FiniteGradientsHook, ProgressHook, StopHook
 from backbones.openmmlab.itpn import ITPN, DenseHiViT
 from backbones.openmmlab.itpn_pretraining import ITPNFeaturePretraining, ITPNPretraining
@@ -43,6 +44,7 @@ __all__ = [
     "DenseHiViT",
     "DenseSpectralNet",
     "FiniteGradientsHook",
+    "FrequencyPretraining",
     "GroupedIoU",
     "ITPNFeaturePretraining",
     "ITPNPretraining",
@@ -52,6 +54,7 @@ __all__ = [
     "LoadPair",
     "MapLabels",
     "MaskedPretraining",
+    "PairFolder",
     "PretrainingDataPreprocessor",
     "PretrainingHook",
     "PretrainingLoss",

@@ -117,6 +117,7 @@ class Modes:
             mask = self.mask(len(inputs), inputs.shape[2:], generator=torch.Generator().manual_seed(0))
         units = self._hidden_units(inputs, None, mask)
         losses = {f"loss_{name}": loss for name, loss in self._losses(inputs, units).items()}
+        losses |= self._measured(inputs, mode)
         if mode == "loss":
             return losses
         values = {name: float(loss.detach()) for name, loss in losses.items()}
@@ -124,6 +125,10 @@ class Modes:
         for sample in samples:
             sample.set_field(dict(values), "losses", dtype=dict)
         return samples
+
+    def _measured(self, inputs: Tensor, mode: str) -> dict[str, Tensor]:
+        """What else is logged of a batch, once its losses are computed."""
+        return {}
 
 
 def _mask_of(samples: Sequence[BaseDataElement] | None) -> Tensor | None:
@@ -219,7 +224,7 @@ class ImageFolder(pretraining.ImageFolder):
 
 @METRICS.register_module()
 class PretrainingLoss(BaseMetric):
-    """The losses of a pre-training on images that it does not train on, and their sum, ``loss``."""
+    """What a pre-training makes of images that it does not train on: its losses, their sum ``loss``, and the rest."""
 
     default_prefix = "pretraining"
 
@@ -229,8 +234,12 @@ class PretrainingLoss(BaseMetric):
 
     def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
         """Their means over images."""
-        means = {name: sum(each[name] for each in results) / len(results) for name in results[0]}
-        return {**means, "loss": sum(means.values())}
+        names = dict.fromkeys(name for each in results for name in each)
+        means = {}
+        for name in names:  # of some, batches without pairs know nothing
+            known = [each[name] for each in results if name in each]
+            means[name] = sum(known) / len(known)
+        return {**means, "loss": sum(value for name, value in means.items() if name.startswith("loss"))}
 
 
 @HOOKS.register_module()

@@ -15,14 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from backbones.openmmlab.pretraining import unwrapped
-from backbones.pretraining.masks import hidden_pixels
 from backbones.training.files import write_whole
 from spectral_ops.scalars import as_int
 
 __all__ = ["ReconstructionHook"]
 
-#: Of a hidden unit in a picture, of 255.
-_GREY = 127.0
 #: Between the images of a picture, in pixels.
 _GAP = 4
 
@@ -55,7 +52,7 @@ class ReconstructionHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Take the images, unless the model restores none."""
         model = unwrapped(runner.model)
-        if not is_main_process() or not hasattr(model, "reconstruct"):
+        if not is_main_process() or not hasattr(model, "columns"):
             return
         loop = runner.train_loop if runner.val_loop is None else runner.val_loop
         data = loop.dataloader.dataset
@@ -63,7 +60,7 @@ class ReconstructionHook(Hook):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # torch.manual_seed would set those of GPUs, too
             self._inputs = torch.stack([data[i]["inputs"] for i in range(min(self.images, len(data)))]).float()
-            self._mask = model.mask(len(self._inputs), self._inputs.shape[2:])
+            self._mask = model.shown_mask(len(self._inputs), self._inputs.shape[2:])
         self.interval = self.interval or max(1, runner.train_loop.max_iters // 10)
         if runner.iter == 0:
             self._draw(runner)
@@ -86,15 +83,14 @@ class ReconstructionHook(Hook):
         inputs = self._inputs
         assert inputs is not None
         try:
-            restored = model.reconstruct(inputs.to(device), mask=self._mask.to(device)).float().cpu()
+            columns = model.columns(inputs.to(device), self._mask.to(device))
         except ValueError as error:  # no target that an image can be restored from
             runner.logger.info(f"ReconstructionHook draws nothing: {error}")
             self._inputs = None
             return
-        seen = torch.where(hidden_pixels(self._mask.cpu(), model.mask.unit), _GREY, inputs)
         path = Path(runner.work_dir) / "reconstructions" / f"iter_{runner.iter if step is None else step}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = Image.fromarray(_side_by_side([inputs, seen, restored]))
+        picture = Image.fromarray(_side_by_side([column.float().cpu() for column in columns]))
         write_whole(path, lambda part: picture.save(part, format="PNG"))
 
 

@@ -3,13 +3,18 @@
 Nothing here needs OpenMMLab; :mod:`backbones.openmmlab` registers it there.
 """
 
+from backbones.pretraining.frequency import FrequencyPretraining
+from backbones.pretraining.frequency_heads import ImageHead, ViewFusion
+from backbones.pretraining.frequency_losses import ContrastHead, scored_error, spectral_weight
 from backbones.pretraining.generator import TargetGenerator
 from backbones.pretraining.heads import PretrainingHead
+from backbones.pretraining.hiding import FrequencyHiding, Views, random_sectors
 from backbones.pretraining.images import ImageFolder
 from backbones.pretraining.itpn import ITPNOutput, ITPNPretraining
 from backbones.pretraining.itpn_features import ITPNFeaturePretraining
 from backbones.pretraining.masks import BlockUnits, Mask, RandomUnits, hidden_pixels, kept_units, mask_from_keep
 from backbones.pretraining.model import MaskedPretraining, Normalise
+from backbones.pretraining.pairs import PairFolder
 from backbones.pretraining.published import publish
 from backbones.pretraining.students import Level, masked_maps
 from backbones.pretraining.targets import Dct, Hog, Pixels, UnitTarget, images_from_units, units
@@ -24,25 +29,32 @@ from backbones.pretraining.teacher import (
 
 __all__ = [
     "BlockUnits",
+    "ContrastHead",
     "Dct",
     "Features",
+    "FrequencyHiding",
+    "FrequencyPretraining",
     "FrozenTeacher",
     "Hog",
     "ITPNFeaturePretraining",
     "ITPNOutput",
     "ITPNPretraining",
     "ImageFolder",
+    "ImageHead",
     "Level",
     "Mask",
     "MaskedPretraining",
     "MovingAverage",
     "Normalise",
+    "PairFolder",
     "Pixels",
     "PretrainingHead",
     "RandomUnits",
     "TargetGenerator",
     "TeacherCollapse",
     "UnitTarget",
+    "ViewFusion",
+    "Views",
     "hidden_pixels",
     "images_from_units",
     "kept_units",
@@ -50,6 +62,9 @@ __all__ = [
     "masked_maps",
     "momentum_at",
     "publish",
+    "random_sectors",
+    "scored_error",
+    "spectral_weight",
     "units",
     "warm_up_at",
 ]

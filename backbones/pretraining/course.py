@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from backbones.pretraining.teacher import Features
 from spectral_ops.scalars import as_int
 
 __all__ = ["Course", "masked_mse"]
+
+#: Of a hidden unit in a picture, of 255.
+_GREY = 127.0
 
 
 class Course:
@@ -106,6 +110,23 @@ class Course:
         elif mask is None:
             mask = self.mask(len(images), images.shape[2:])
         return check_mask(mask, shape).to(images.device)
+
+    def shown_mask(self, batch: int, size: Sequence[int]) -> Any:
+        """A mask that :meth:`columns` takes, drawn as those of the training."""
+        return self.mask(batch, size)
+
+    def columns(self, images: Tensor, mask: Tensor) -> list[Tensor]:
+        """Pictures ``(B, C, H, W)``, 0..255, of images on that scale: they, what is seen of them, and it with the rest.
+
+        Args:
+            images: As the data preprocessor takes them.
+            mask: Bool, ``(B, h, w)``.
+
+        Raises:
+            ValueError: There is no target that images can be restored from.
+        """
+        seen = torch.where(hidden_pixels(mask, self.mask.unit), _GREY, images.float())
+        return [images, seen, self.reconstruct(images, mask=mask)]
 
     def _picture(self, target: UnitTarget, predicted: Tensor, images: Tensor, units: Tensor) -> Tensor | None:
         """Images with their hidden units as predicted, as they were before the data preprocessor if it can ``undo``.

@@ -71,37 +71,22 @@ class ImageFolder(Dataset[Tensor]):
         train: bool = True,
         held_out: float = 0.0,
     ) -> None:
-        given = f"got {size!r}"
-        self.size = as_int(size)
-        if self.size is None or self.size < 1:
-            raise ValueError(f"size must be a positive int, {given}")
-        for name, pair, highest in (("scale", scale, 1.0), ("ratio", ratio, float("inf"))):
-            if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= highest:
-                raise ValueError(f"{name} must be two ascending numbers above 0, scale up to 1, got {tuple(pair)}")
+        self.size = checked_crop(size, scale, ratio)
         if as_float(flip) is None or not 0 <= flip <= 1:
             raise ValueError(f"flip must be a probability, got {flip!r}")
         self.scale, self.ratio, self.flip, self.train = list(scale), list(ratio), flip, train
-        share = as_float(held_out)
-        if share is None or not 0 <= share < 1:
-            raise ValueError(f"held_out must be a share in [0, 1), got {held_out!r}")
         self.data_root = Path(data_root)
-        self.paths = files_below(self.data_root, EXTENSIONS)
-        if share:
-            self.paths = self._part(share)
+        self.paths = self._part(files_below(self.data_root, EXTENSIONS), held_out)
         _check_headers(self.paths)
 
-    def _part(self, share: float) -> list[Path]:
+    def _part(self, paths: list[Path], share: float) -> list[Path]:
         """The images that train, or those that are held out."""
-        if len(self.paths) < 2:
-            _check_headers(self.paths)
-            raise ValueError(
-                f"held_out={share} of {len(self.paths)} images in {self.data_root} leaves none to "
-                f"{'train' if self.train else 'hold out'}: more images are needed"
-            )
-        places = {path: _place(path.relative_to(self.data_root)) for path in self.paths}
-        count = sum(place < share for place in places.values())
-        held = set(sorted(places, key=places.__getitem__)[: min(max(count, 1), len(places) - 1)])
-        return [path for path in self.paths if (path in held) != self.train]
+        by_name = {path.relative_to(self.data_root).as_posix(): path for path in paths}
+        if share and len(paths) < 2:
+            _check_headers(paths)
+        return [
+            by_name[name] for name in held_out_part(list(by_name), share, self.train, f"images in {self.data_root}")
+        ]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -120,9 +105,52 @@ class ImageFolder(Dataset[Tensor]):
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def _place(path: Path) -> float:
-    """A number in [0, 1) that depends on a path alone."""
-    return int.from_bytes(hashlib.sha256(path.as_posix().encode()).digest()[:4], "big") / 2**32
+def checked_crop(size: int, scale: Sequence[float], ratio: Sequence[float]) -> int:
+    """The size of a crop, if all that is said of it fits.
+
+    Raises:
+        ValueError: It does not.
+    """
+    side = as_int(size)
+    if side is None or side < 1:
+        raise ValueError(f"size must be a positive int, got {size!r}")
+    for name, pair, highest in (("scale", scale, 1.0), ("ratio", ratio, float("inf"))):
+        if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= highest:
+            raise ValueError(f"{name} must be two ascending numbers above 0, scale up to 1, got {tuple(pair)}")
+    return side
+
+
+def held_out_part(names: Sequence[str], held_out: float, train: bool, what: str) -> list[str]:
+    """The names that train, or those that are held out, as :class:`ImageFolder` splits them.
+
+    Args:
+        names: Of images, which alone decide.
+        held_out: Share that is held out; 0 for all names in both.
+        train: Which part.
+        what: They are, for errors.
+
+    Raises:
+        ValueError: It is no share, or nothing would be left.
+    """
+    share = as_float(held_out)
+    if share is None or not 0 <= share < 1:
+        raise ValueError(f"held_out must be a share in [0, 1), got {held_out!r}")
+    if not share:
+        return list(names)
+    if len(names) < 2:
+        raise ValueError(
+            f"held_out={share} of {len(names)} {what} leaves none to {'train' if train else 'hold out'}: more images "
+            f"are needed"
+        )
+    places = {name: _place(name) for name in names}
+    count = sum(place < share for place in places.values())
+    held = set(sorted(places, key=places.__getitem__)[: min(max(count, 1), len(places) - 1)])
+    return [name for name in names if (name in held) != train]
+
+
+def _place(name: str) -> float:
+    """A number in [0, 1) that depends on a name alone."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
 
 
 def _read(path: Path) -> Image.Image:

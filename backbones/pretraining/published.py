@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from backbones.network import SpectralNet
+from backbones.pretraining.frequency import FrequencyPretraining
 from backbones.pretraining.itpn import MaskedITPN
 from backbones.pretraining.model import MaskedPretraining
 from backbones.training.files import write_checkpoint
@@ -24,7 +25,7 @@ __all__ = ["publish", "published_tensors"]
 _UNTRAINED = ("norm.", "head.")
 
 
-def published_tensors(model: MaskedPretraining | MaskedITPN) -> dict[str, Tensor]:
+def published_tensors(model: MaskedPretraining | FrequencyPretraining | MaskedITPN) -> dict[str, Tensor]:
     """The tensors of a published file: ``backbone.*`` and ``neck.*``, as a detector or segmentor calls them.
 
     The norms of the levels are those of the backbone's dense outputs, ``backbone.out_norms.*``. Head, tokens and
@@ -36,7 +37,9 @@ def published_tensors(model: MaskedPretraining | MaskedITPN) -> dict[str, Tensor
     state = model.backbone.state_dict()
     if isinstance(model.backbone, SpectralNet):
         state = {name: tensor for name, tensor in state.items() if not name.startswith(_UNTRAINED)}
-    norms = model.head.norms.state_dict()
+    norms = (model.norms if isinstance(model, FrequencyPretraining) else model.head.norms).state_dict()
+    if isinstance(model, FrequencyPretraining) and model.backbone.fusion == "concat":
+        norms = {}  # of maps before they are fused
     tensors = {f"backbone.{name}": tensor for name, tensor in state.items()}
     tensors |= {f"backbone.out_norms.{name}": tensor for name, tensor in norms.items()}
     if model.neck is not None:
@@ -64,8 +67,8 @@ def publish(
     commands of this project do.
 
     Args:
-        model: A :class:`MaskedPretraining`, :class:`ITPNPretraining` or :class:`ITPNFeaturePretraining`, also inside a
-            data-parallel wrapper.
+        model: A :class:`MaskedPretraining`, :class:`FrequencyPretraining`, :class:`ITPNPretraining` or
+            :class:`ITPNFeaturePretraining`, also inside a data-parallel wrapper.
         path: The file, ``*.safetensors``; it is there whole or not at all.
         source: What it was trained on, and how, in a few words.
         neck_config: Of the neck, as in a config; by default what the model was built with, if that is known. iTPN's
@@ -80,7 +83,7 @@ def publish(
         OSError: It cannot be written.
     """
     model = getattr(model, "module", model)
-    if not isinstance(model, (MaskedPretraining, MaskedITPN)):
+    if not isinstance(model, (MaskedPretraining, FrequencyPretraining, MaskedITPN)):
         raise TypeError(f"model must be a model of masked pre-training, got {type(model).__name__}")
     if isinstance(model, MaskedITPN) and neck_config is not None:
         raise ValueError("neck_config must be None for iTPN, whose pyramid is a part of its backbone")
@@ -100,24 +103,23 @@ def _itpn_facts(model: MaskedITPN) -> dict[str, Any]:
     return {"holds": holds, "network": describe(model.network_tensors()), **model.facts()}
 
 
-def _facts(model: MaskedPretraining, neck_config: Mapping[str, Any] | None) -> dict[str, Any]:
+def _facts(model: MaskedPretraining | FrequencyPretraining, neck_config: Mapping[str, Any] | None) -> dict[str, Any]:
     backbone, neck = model.backbone, model.neck
     state = backbone.state_dict()
     found = outline(state)
-    config = neck_config or getattr(model, "neck_config", None)
+    holds = "backbone and neck" if neck is not None else "backbone"
     facts: dict[str, Any] = {
-        "holds": "backbone and neck of a masked pre-training"
-        if neck is not None
-        else "backbone of a masked pre-training",
+        "holds": f"{holds} of a {'frequency' if isinstance(model, FrequencyPretraining) else 'masked'} pre-training",
         "network": describe(state) if found else type(backbone).__name__,
         "neck": type(neck).__name__ if neck is not None else None,
-        "neck_config": config,
-        "unit": model.mask.unit,
-        "ratio": model.mask.ratio,
-        "fill": model.fill,
-        "targets": model.target_generator.weights,
+        "neck_config": neck_config or getattr(model, "neck_config", None),
         "steps": int(model.steps),
     }
+    if isinstance(model, FrequencyPretraining):
+        facts |= model.facts()
+    else:
+        facts |= {"unit": model.mask.unit, "ratio": model.mask.ratio, "fill": model.fill}
+        facts["targets"] = model.target_generator.weights
     if found is not None:
         facts["family"] = " or ".join(families_of(state)) or None
         facts |= {"dims": found.dims, "depths": found.depths, "arch": found.size, "img_size": backbone.img_size}

@@ -19,20 +19,25 @@ __all__ = ["Features", "FrozenTeacher", "MovingAverage", "TeacherCollapse", "mom
 
 
 class TeacherCollapse(RuntimeError):
-    """The targets of a moving average have become the same at all positions.
+    """The targets of a moving average have become the same at all positions, or a network's features of all images.
 
     Attributes:
         updates: After how many updates.
-        spread: Mean spread of the targets over positions.
-        start: What it was when they first counted fully.
+        spread: Mean spread of the targets over positions, or of the features over images.
+        start: What it was when they first counted fully, or at best.
     """
 
-    def __init__(self, updates: int, spread: float, start: float, limit: float) -> None:
+    def __init__(self, updates: int, spread: float, start: float, limit: float, *, features: bool = False) -> None:
         self.updates, self.spread, self.start = updates, spread, start
+        if features:
+            what, when = "network has collapsed", "it was at best"
+            of, advice = "features over images", "the weight of the contrast, or take contrast='infonce'"
+        else:
+            what, when = "teacher has collapsed", "when they first counted fully"
+            of, advice = "targets over positions", "the weight of the features, or raise the momentum"
         super().__init__(
-            f"the teacher has collapsed after {updates} updates: the mean spread of its targets over positions is "
-            f"{spread:.4g}, below {limit:g} of the {start:.4g} when they first counted fully. Lower the learning rate "
-            f"or the weight of the features, or raise the momentum"
+            f"the {what} after {updates} updates: the mean spread of its {of} is {spread:.4g}, below {limit:g} of the "
+            f"{start:.4g} {when}. Lower the learning rate or {advice}"
         )
 
 

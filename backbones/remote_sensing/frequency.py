@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from spectral_ops import dctn, idctn
 
-__all__ = ["BandRule", "ConstantMode", "Padding", "frequency_bands", "squared_radius"]
+__all__ = ["BandRule", "ConstantMode", "Padding", "frequency_bands", "modes_below", "squared_radius"]
 
 BandRule = Literal["radius", "area"]
 ConstantMode = Literal["low", "both"]
@@ -110,13 +110,31 @@ def _published(sizes: tuple[int, int], device: torch.device) -> Tensor:
     return (rows[:, None] + columns) / (sizes[0] ** 2 + sizes[1] ** 2)
 
 
+def _radii_of_shares(radius: Tensor, shares: Sequence[float]) -> list[float]:
+    """The squared radii below which these shares of the modes are."""
+    ordered = radius.flatten().sort().values
+    return [ordered[min(round(share * len(ordered)), len(ordered) - 1)].item() for share in shares]
+
+
+def modes_below(radius: Tensor, shares: Tensor) -> Tensor:
+    """The lowest band of each of several splits by share of modes, as :func:`frequency_bands` makes it.
+
+    Args:
+        radius: Of :func:`squared_radius`, ``(H, W)``.
+        shares: ``(N,)``.
+
+    Returns:
+        Bool, ``(N, H, W)``; the constant mode is always in.
+    """
+    bounds = torch.tensor(_radii_of_shares(radius, shares.tolist()), dtype=radius.dtype)
+    below = radius < bounds[:, None, None]
+    below[:, 0, 0] = True
+    return below
+
+
 def _masks(radius: Tensor, edges: Sequence[float], rule: BandRule, *, both: bool) -> list[Tensor]:
     """Which modes each band has."""
-    if rule == "radius":
-        bounds = [edge**2 for edge in edges]
-    else:
-        ordered = radius.flatten().sort().values
-        bounds = [ordered[min(round(edge * len(ordered)), len(ordered) - 1)].item() for edge in edges]
+    bounds = [edge**2 for edge in edges] if rule == "radius" else _radii_of_shares(radius, edges)
     masks = []
     for low, high in itertools.pairwise([None, *bounds, None]):
         mask = torch.ones_like(radius, dtype=torch.bool)

@@ -167,7 +167,8 @@ class RSVHeat(SpectralNet):
             each = [stage_masks(images[name], visible[name], len(self.stages)) for name in images]
             masks = [torch.cat(stage) for stage in zip(*each, strict=True)]
             features = self.forward_maps(self.stem(images, visible), last, masks)
-        parts = [feature.chunk(len(images)) for feature in features]
+        count = len(images)
+        parts = [feature.unflatten(0, (count, feature.shape[0] // count)) for feature in features]
         return {name: [part[i] for part in parts] for i, name in enumerate(images)}
 
     def forward_stages(

@@ -22,7 +22,20 @@ def _checked_values(images: Tensor, spec: ModalitySpec) -> Tensor:
     return images
 
 
+def _checked_packed(images: Tensor, specs: tuple[ModalitySpec, ...]) -> Tensor:
+    """Packed images, if they have the channels of these modalities. One node of a torch.fx graph."""
+    count = sum(len(spec.bands) for spec in specs)
+    if images.ndim != 4 or images.shape[1] != count:
+        bands = "; ".join(f"{spec.name}: {', '.join(spec.bands)}" for spec in specs)
+        raise ValueError(
+            f"packed images must have shape (B, {count}, H, W), the bands of all modalities ({bands}), got "
+            f"{tuple(images.shape)}; give some of them as a dict of modality to images"
+        )
+    return images
+
+
 fx.wrap("_checked_values")
+fx.wrap("_checked_packed")
 
 
 class ModalityStem(Stem):
@@ -83,7 +96,11 @@ class ModalityStem(Stem):
         if visible is not None:  # hidden pixels may be anything
             mean = x.new_tensor(self.spec.mean).reshape(-1, 1, 1)
             x = torch.where(visible, x, mean)
-        return super().forward(self.spec.normalised(_checked_values(x, self.spec)), visible)
+        return self.embedded(self.spec.normalised(_checked_values(x, self.spec)), visible)
+
+    def embedded(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """The map of images that are normalised already, bands of frequencies for example."""
+        return super().forward(x, visible)
 
     def extra_repr(self) -> str:
         return f"bands={self.spec.bands}, unit={self.spec.unit!r}"
@@ -145,14 +162,8 @@ class ModalityStems(nn.ModuleDict):
         return images
 
     def _split(self, images: Tensor) -> dict[str, Tensor]:
-        widths = [len(spec.bands) for spec in self.specs]
-        if images.ndim != 4 or images.shape[1] != sum(widths):
-            bands = "; ".join(f"{spec.name}: {', '.join(spec.bands)}" for spec in self.specs)
-            raise ValueError(
-                f"packed images must have shape (B, {sum(widths)}, H, W), the bands of all modalities ({bands}), got "
-                f"{tuple(images.shape)}; give some of them as a dict of modality to images"
-            )
-        return dict(zip(self, images.split(widths, 1), strict=True))
+        parts = _checked_packed(images, self.specs).split([len(spec.bands) for spec in self.specs], 1)
+        return {name: parts[i] for i, name in enumerate(self)}
 
     def forward(self, images: Mapping[str, Tensor], visible: Mapping[str, Tensor] | None = None) -> Tensor:
         """The maps of all images, one modality behind the other: ``(modalities * B, H/4, W/4, C)``.

@@ -36,11 +36,22 @@ def draw_images(folder, count=11):
 
 
 def runner(
-    folder, data, *, iters=6, resume=False, hooks=(), accumulate=1, lr=1e-3, validate=False, launcher="none", **options
+    folder,
+    data,
+    *,
+    iters=6,
+    resume=False,
+    hooks=(),
+    accumulate=1,
+    lr=1e-3,
+    validate=False,
+    launcher="none",
+    images=None,
+    **options,
 ):
     torch.manual_seed(0)
     loader = {"batch_size": 4, "num_workers": 0, "collate_fn": {"type": "pseudo_collate"}}
-    images = {"type": "ImageFolder", "data_root": str(data), "size": 64}
+    images = images or {"type": "ImageFolder", "data_root": str(data), "size": 64}
     validation = {
         "val_dataloader": {
             **loader,
@@ -51,7 +62,7 @@ def runner(
         "val_evaluator": {"type": "PretrainingLoss"},
     }
     return SafeRunner(
-        model=config(**options),
+        model=options if "type" in options else config(**options),
         work_dir=str(folder),
         train_dataloader={**loader, "dataset": images, "sampler": {"type": "InfiniteSampler", "shuffle": True}},
         train_cfg={"by_epoch": False, "max_iters": iters, "val_interval": 3 if validate else 1000},

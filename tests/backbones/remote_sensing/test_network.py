@@ -6,6 +6,8 @@ import copy
 
 import pytest
 import torch
+from timm.models import create_feature_extractor
+from torch.export import Dim, export
 
 from backbones import SpectralNet, heat_operator, spectral_blocks
 from backbones.remote_sensing import OPTICAL, SAR, BilinearMap, GuidedMixer, ModalitySpec, RSVHeat
@@ -220,3 +222,24 @@ def test_other_operators():
     net = RSVHeat(ARCH, modalities=[OPTICAL, spec], img_size=64, operator=["wave", "wave", "heat", "heat"])
     assert net.stages[0].embedding is None and net.stages[2].embedding is not None
     assert net({"dem": torch.full((1, 1, 64, 64), 310.0)}).shape == (1, 20)
+
+
+def test_fx_graph_of_packed_images(make):
+    net = make(num_classes=5)
+    graph = create_feature_extractor(net, ["stages.2.blocks.0", "head.fc"])
+    for size in ((64, 96), (32, 50)):
+        x = torch.randn(2, 4, *size, dtype=torch.float64)
+        torch.testing.assert_close(graph(x)["head.fc"], net(x))
+    with pytest.raises(ValueError, match=r"packed images must have shape \(B, 4, H, W\)"):
+        graph(x[:, :3])
+
+
+@torch.no_grad()
+def test_export_with_any_batch_and_size(make):
+    net = make(num_classes=5)
+    batch, height, width = (Dim(n, min=2, max=9) for n in "bhw")
+    x = torch.randn(2, 4, 64, 96, dtype=torch.float64)
+    packed = export(net, (x,), dynamic_shapes=({0: batch, 2: 32 * height, 3: 32 * width},)).module()
+    for shape in ((3, 4, 96, 64), (2, 4, 64, 160)):
+        x = torch.randn(*shape, dtype=torch.float64)
+        torch.testing.assert_close(packed(x), net(x))
