@@ -129,11 +129,13 @@ class Advection(nn.Module):
             spacing = self.heat.spacing[axis] if isinstance(self.heat.spacing, tuple) else self.heat.spacing
             order = torch.arange(n, device=grid.device)
             shape = [-1 if i == axis else 1 for i in range(count + 1)]
-            waves = half_waves("fourier", n, grid.dtype, grid.device) * (math.pi / n / spacing)
+            waves = half_waves("fourier", n, grid.dtype, grid.device) * (math.pi / n)
+            # Once round is nowhere, and what is left is exact where the angle of a long way is not.
+            cells = torch.remainder(velocity * time / spacing, torch.full((), n, dtype=grid.dtype, device=grid.device))
             partners = order - 1 + 2 * (order % 2)  # cosines have odd places, and the sine is the next
             paired = (partners >= 0) & (partners < n)
             signs = torch.where(paired, 1 - 2 * (order % 2), 0).to(grid.dtype)
-            angle = waves.view(shape) * velocity * time
+            angle = waves.view(shape) * cells
             cos, sin = (drop_channel(part, count) for part in (torch.cos(angle), torch.sin(angle) * signs.view(shape)))
             turns.append((dims[axis], cos, sin, partners.clamp(0, n - 1)))
         return gain, turns

@@ -49,6 +49,13 @@ def test_moves_by_whole_cells_are_rolls(shape, cells, draw):
     torch.testing.assert_close(so.Advection(cells, 0.3)(x), blurred, rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("cells", [10_000_001.0, -3_000_005.0])
+def test_far_is_as_exact_as_near(cells, draw):
+    x = draw(2, 9, 8, dtype=torch.float32)
+    found = so.Advection((cells / 4, 0.0), time=4.0, spacing=(1.0, 0.5))(x)
+    torch.testing.assert_close(found, x.roll(int(cells), -2), rtol=0, atol=2e-6)
+
+
 def test_moves_between_cells_are_numpys(draw):
     x = draw(2, 7, 5)
     torch.testing.assert_close(so.Advection((0.3, -1.7))(x), shifted(x, (0.3, -1.7)), rtol=0, atol=1e-13)
