@@ -73,9 +73,12 @@ def heat_operator(channels: int, diffusivity: str | float = "embedding", per_axi
 
     Raises:
         ValueError: ``diffusivity`` is none of these, or not learned by each block and ``per_axis`` is true.
+        TypeError: ``per_axis`` is no bool.
     """
     if isinstance(diffusivity, str) and diffusivity not in DIFFUSIVITIES:
         raise ValueError(f"diffusivity must be one of {tuple(DIFFUSIVITIES)} or a number, got {diffusivity!r}")
+    if not isinstance(per_axis, bool):
+        raise TypeError(f"per_axis must be a bool, got {per_axis!r}")
     if per_axis:
         if diffusivity not in ("embedding", "channel"):
             raise ValueError(f"per_axis takes a diffusivity of 'embedding' or 'channel', got {diffusivity!r}")

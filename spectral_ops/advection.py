@@ -3,17 +3,19 @@ r"""Advection on periodic axes: a shift of the field, which no gain on real mode
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from spectral_ops._checks import check_sizes, normalise_dims
-from spectral_ops.apply import align, apply_gains, check_fields
+from spectral_ops.apply import align, apply_gains, check_fields, no_autocast
 from spectral_ops.boundaries import BOUNDARIES, half_waves, one_per_axis
 from spectral_ops.grid import AxisQuantity, Grid, GridOptions, Quantity
 from spectral_ops.heat import Heat
 from spectral_ops.holder import PerAxis
+from spectral_ops.operator import drop_channel, pool
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -39,15 +41,16 @@ class Advection(nn.Module):
 
     Args:
         velocity: c, one quantity for each of ``dims`` in their order, in cells per unit of time: for ``(-2, -1)`` down,
-            then to the right. Floats, tensors broadcastable to ``(*sizes, C)`` that do not differ between modes,
-            parameters or modules.
+            then to the right. Floats, tensors broadcastable to ``(*sizes, C)``, parameters or modules, also such as
+            predict it from the input's mean. No quantity may differ between modes.
         diffusivity: k >= 0, one or a tuple of one for each dimension.
         time: t >= 0, finite.
         **options: ``dims``, ``laplacian``, ``boundary``, ``spacing`` of :class:`~spectral_ops.SpectralOperator`;
             ``boundary`` is ``"periodic"`` by default. There may be walls along dimensions of velocity 0, the number.
 
     Raises:
-        ValueError: There are walls across the velocity, or not as many velocities as dimensions.
+        ValueError: There are walls across the velocity, not as many velocities as dimensions, or a quantity that
+            differs between modes, as all that is predicted from a spectral embedding.
 
     Example:
         >>> x = torch.randn(2, 3, 32, 48)
@@ -72,6 +75,10 @@ class Advection(nn.Module):
         if len(given) != len(dims):
             raise ValueError(f"velocity must be one quantity for each of the dimensions {dims}, got {velocity!r}")
         self.velocity = PerAxis("velocity", given, None, False)
+        for name, module in self.named_modules():
+            if getattr(module, "needs_embedding", False):
+                label = re.sub(r"\.(\d+)", r"[\1]", name.removeprefix("heat."))
+                raise ValueError(f"{label} must not differ between modes, got {module!r}, which needs an embedding")
         for axis, wall in enumerate(self._boundaries()):
             if wall != "periodic" and self._moves(axis):
                 raise ValueError(
@@ -91,8 +98,10 @@ class Advection(nn.Module):
         check_fields([x])
         dims = normalise_dims(self.heat.dims, x.ndim)
         sizes = check_sizes([x.shape[d] for d in dims], "transformed sizes")
-        grid = Grid(sizes, torch.float64 if x.dtype == torch.float64 else torch.float32, x.device)
-        gain, turns = self.heat._gain_on(grid), self._turns(grid, dims)
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        grid = Grid(sizes, dtype, x.device, pooled=lambda: pool(x, dims))
+        with no_autocast(x.device.type):
+            gain, turns = self._rates(grid, dims)
 
         def turn(spectrum: Tensor) -> Tensor:
             for dim, cos, sin, partners in turns:
@@ -102,29 +111,37 @@ class Advection(nn.Module):
 
         return apply_gains([x], [[gain]], dims, sizes, self.heat.boundary, turn=turn)[0]
 
-    def _turns(self, grid: Grid, dims: tuple[int, ...]) -> list[tuple[int, Tensor, Tensor, Tensor]]:
-        """For each dimension that moves the factors of a mode and of its partner, and which mode that is."""
+    def _rates(self, grid: Grid, dims: tuple[int, ...]) -> tuple[Tensor, list[tuple[int, Tensor, Tensor, Tensor]]]:
+        """The gain, and for each dimension that moves the factors of a mode and of its partner, and which that is."""
         count, turns = len(dims), []
-        time: Tensor = self.heat._quantity("time", grid)
-        for axis, (n, velocity) in enumerate(zip(grid.sizes, self.velocity(grid), strict=True)):
+        eigenvalues, quantities = self.heat._evaluate(grid)
+        quantities["velocity"] = self.velocity(grid)
+        for name, value in quantities.items():
+            for axis, each in enumerate(value) if isinstance(value, tuple) else [(None, value)]:
+                if any(size != 1 for size in each.shape[-count - 1 : -1]):
+                    label = name if axis is None else f"{name}[{axis}]"
+                    raise ValueError(f"{label} must not differ between modes, got shape {tuple(each.shape)}")
+        velocities, time = quantities.pop("velocity"), quantities["time"]
+        gain = drop_channel(self.heat.multiplier(eigenvalues, **quantities), count)
+        for axis, (n, velocity) in enumerate(zip(grid.sizes, velocities, strict=True)):
             if not self._moves(axis):
                 continue
-            if any(size != 1 for size in velocity.shape[-count - 1 : -1]):
-                raise ValueError(f"velocity[{axis}] must not differ between modes, got shape {tuple(velocity.shape)}")
             spacing = self.heat.spacing[axis] if isinstance(self.heat.spacing, tuple) else self.heat.spacing
             order = torch.arange(n, device=grid.device)
             shape = [-1 if i == axis else 1 for i in range(count + 1)]
-            waves = half_waves("fourier", n, grid.dtype, grid.device) * (math.pi / n / spacing)
+            waves = half_waves("fourier", n, grid.dtype, grid.device) * (math.pi / n)
+            # Once round is nowhere, and what is left is exact where the angle of a long way is not.
+            cells = torch.remainder(velocity * time / spacing, torch.full((), n, dtype=grid.dtype, device=grid.device))
             partners = order - 1 + 2 * (order % 2)  # cosines have odd places, and the sine is the next
             paired = (partners >= 0) & (partners < n)
             signs = torch.where(paired, 1 - 2 * (order % 2), 0).to(grid.dtype)
-            angle = waves.view(shape) * velocity * time
-            signs = signs.view(shape)
-            if angle.shape[-1] == 1 and angle.ndim == count + 1:  # the same in all channels, of which there may be none
-                angle, signs = angle.squeeze(-1), signs.squeeze(-1)
-            turns.append((dims[axis], torch.cos(angle), torch.sin(angle) * signs, partners.clamp(0, n - 1)))
-        return turns
+            angle = waves.view(shape) * cells
+            cos, sin = (drop_channel(part, count) for part in (torch.cos(angle), torch.sin(angle) * signs.view(shape)))
+            turns.append((dims[axis], cos, sin, partners.clamp(0, n - 1)))
+        return gain, turns
 
     def __repr__(self) -> str:
         heat = repr(self.heat).removeprefix("Heat(").replace(", boundary='periodic'", "")
+        if self.heat.boundary == "neumann":  # what Heat does not say, for it is its default
+            heat = f"{heat.removesuffix(')')}, boundary='neumann')"
         return f"Advection(velocity={self.velocity!r}, {heat}"

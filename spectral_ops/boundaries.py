@@ -22,6 +22,10 @@ KINDS: dict[Boundary, Kind] = {"neumann": "cosine", "dirichlet": "sine", "period
 _Entry = TypeVar("_Entry")
 
 
+def _known(boundary: object) -> bool:
+    return isinstance(boundary, str) and boundary in BOUNDARIES  # an array cannot be asked the second
+
+
 def one_per_axis(boundary: Boundaries, count: int) -> tuple[Boundary, ...]:
     """The boundary of each of ``count`` axes.
 
@@ -33,13 +37,13 @@ def one_per_axis(boundary: Boundaries, count: int) -> tuple[Boundary, ...]:
         (('neumann', 'neumann'), ('periodic', 'dirichlet'))
     """
     if isinstance(boundary, str) or not isinstance(boundary, Sequence):
-        if boundary not in BOUNDARIES:
+        if not _known(boundary):
             raise ValueError(f"boundary must be one of {BOUNDARIES}, or one of them per axis, got {boundary!r}")
         return (boundary,) * count
     if len(boundary) != count:
         raise ValueError(f"boundary must be one of {BOUNDARIES}, or one per axis, {count} in all, got {boundary!r}")
     for axis, each in enumerate(boundary):
-        if each not in BOUNDARIES:
+        if not _known(each):
             raise ValueError(f"boundary[{axis}] must be one of {BOUNDARIES}, got {each!r}")
     return tuple(boundary)  # type: ignore[arg-type]
 

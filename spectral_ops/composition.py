@@ -38,10 +38,10 @@ class _Expression(SpectralOperator):
 
 
 def _difference(one: SpectralOperator, other: SpectralOperator) -> str:
-    """On which dimensions their walls are not the same."""
-    count = len(one.dims)
-    if count != len(other.dims):
+    """On which of the dimensions that they share their walls are not the same."""
+    if one.dims != other.dims:
         return ""
+    count = len(one.dims)
     walls = zip(one.dims, *(one_per_axis(each.boundary, count) for each in (one, other)), strict=True)
     return "".join(f"; boundary of dimension {d}: {a!r} and {b!r}" for d, a, b in walls if a != b)
 

@@ -82,9 +82,9 @@ def laplacian_eigenvalues(
     except (TypeError, ValueError):
         raise TypeError(f"spacing must be one number or one per axis, got {spacing!r}") from None
     if len(spacings) != len(sizes):
-        raise ValueError(f"spacing must be one number or one per axis of sizes={sizes}, got {spacings}")
-    for h in spacings:
-        check_quantity("spacing", h, 0.0, strict=True)
+        raise ValueError(f"spacing must be one number or one per axis, {len(sizes)} in all, got {spacings}")
+    for axis, h in enumerate(spacings):
+        check_quantity(f"spacing[{axis}]" if isinstance(spacing, Sequence) else "spacing", h, 0.0, strict=True)
     if laplacian not in LAPLACIANS:
         raise ValueError(f"laplacian must be one of {LAPLACIANS}, got {laplacian!r}")
     boundaries = one_per_axis(boundary, len(sizes))

@@ -31,10 +31,7 @@ class QuantityHolder(nn.Module):
         """Keep a quantity as the attribute ``name``; see :meth:`~spectral_ops.SpectralOperator.add_quantity`."""
         label = self._label(name)
         if not isinstance(value, (Tensor, nn.Module)):
-            number = as_float(value)
-            if number is None:
-                raise TypeError(f"{label} must be a float, a tensor, an nn.Parameter or an nn.Module, got {value!r}")
-            value = number
+            value = _number(label, value)
         if isinstance(value, Tensor):
             check_floating(value, label)
         if not isinstance(value, nn.Module):
@@ -62,10 +59,18 @@ class QuantityHolder(nn.Module):
             value = value(grid)
         elif not isinstance(value, Tensor):
             bounds = self._bounds[name]  # checked again: it may have been assigned to since it was declared
+            value = _number(self._label(name), value)
             check_quantity(self._label(name), value, bounds.minimum, endless=bounds.endless)
             return torch.full((), value, dtype=grid.dtype, device=grid.device)
         quantity: Tensor = value.to(grid.dtype)
         return quantity
+
+
+def _number(label: str, value: Any) -> float:
+    number = as_float(value)
+    if number is None:
+        raise TypeError(f"{label} must be a float, a tensor, an nn.Parameter or an nn.Module, got {value!r}")
+    return number
 
 
 class PerAxis(QuantityHolder):

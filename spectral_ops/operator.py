@@ -216,7 +216,7 @@ class SpectralOperator(QuantityHolder, ABC):
         with no_autocast(grid.device.type):
             gain = self.raw_gain(grid)
         check_floating(gain, f"the result of {type(self).__name__}.raw_gain")
-        return gain.squeeze(-1) if gain.shape[-1] == 1 and gain.ndim == len(grid.sizes) + 1 else gain
+        return drop_channel(gain, len(grid.sizes))
 
     def forward(self, x: Tensor, *, embedding: Tensor | None = None, pooled: Pooled = None) -> Tensor:
         """Apply the operator over ``dims``.
@@ -262,7 +262,7 @@ class SpectralOperator(QuantityHolder, ABC):
         if not self.input_conditioned:
             return None
         if given is None:
-            return _pool(x, dims)
+            return pool(x, dims)
         return given if isinstance(given, Tensor) else given()
 
     # -- algebra ----------------------------------------------------------------------------------------------------
@@ -322,7 +322,12 @@ def _check_embedding(embedding: Tensor | None, sizes: tuple[int, ...]) -> None:
         raise ValueError(f"embedding must have shape (*{sizes}, C), got {tuple(embedding.shape)}")
 
 
-def _pool(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+def drop_channel(gain: Tensor, count: int) -> Tensor:
+    """A gain on ``count`` axes without its channel where all are alike, for there may be none in the field."""
+    return gain.squeeze(-1) if gain.shape[-1] == 1 and gain.ndim == count + 1 else gain
+
+
+def pool(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """The mean over every dimension but the channel and, where there is one, the batch."""
     others = [d for d in range(x.ndim) if d not in dims]
     if not others:

@@ -203,6 +203,8 @@ def test_per_axis_where_nothing_is_learned_by_the_block(diffusivity):
         ValueError, match=rf"per_axis takes a diffusivity of 'embedding' or 'channel', got {diffusivity!r}"
     ):
         backbones.heat_operator(8, diffusivity, per_axis=True)
+    with pytest.raises(TypeError, match="per_axis must be a bool, got 'no'"):
+        backbones.heat_operator(8, per_axis="no")
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,13 @@ def test_moves_by_whole_cells_are_rolls(shape, cells, draw):
     torch.testing.assert_close(so.Advection(cells, 0.3)(x), blurred, rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("cells", [10_000_001.0, -3_000_005.0])
+def test_far_is_as_exact_as_near(cells, draw):
+    x = draw(2, 9, 8, dtype=torch.float32)
+    found = so.Advection((cells / 4, 0.0), time=4.0, spacing=(1.0, 0.5))(x)
+    torch.testing.assert_close(found, x.roll(int(cells), -2), rtol=0, atol=2e-6)
+
+
 def test_moves_between_cells_are_numpys(draw):
     x = draw(2, 7, 5)
     torch.testing.assert_close(so.Advection((0.3, -1.7))(x), shifted(x, (0.3, -1.7)), rtol=0, atol=1e-13)
@@ -132,6 +139,31 @@ def test_it_is_no_gain(draw):
     assert not torch.allclose(moved(modes(x)), modes(moved(x)))
 
 
+class Wind(nn.Module):
+    """A velocity per channel, predicted from the input's mean."""
+
+    needs_input = True
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, grid):
+        return self.linear(grid.pooled.to(grid.dtype))[:, None, None]
+
+
+def test_each_sample_by_what_it_predicts_also_under_autocast(draw):
+    x, advection = draw(2, 3, 8, 5, dtype=torch.float32), so.Advection((Wind(), 0.5), 0.1)
+    velocity = advection.velocity[0].linear(x.mean((-2, -1)))
+    expected = torch.stack([so.Advection((v, 0.5), 0.1)(one) for v, one in zip(velocity, x, strict=True)])
+    torch.testing.assert_close(advection(x), expected)
+    seen = []
+    advection.velocity[0].register_forward_hook(lambda module, inputs, result: seen.append(result[:, 0, 0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        advection(x)
+    torch.testing.assert_close(seen[0], velocity)  # in float32, as every gain
+
+
 # -- learning, dtypes, graphs -----------------------------------------------------------------------------------------
 
 
@@ -180,6 +212,8 @@ def test_names_copies_and_products(draw, count_products):
     assert repr(advection) == (
         "Advection(velocity=(Parameter[3], 0.5), diffusivity=Softplus(shape=()), time=1, dims=(1, 2))"
     )
+    walled = "Advection(velocity=(0, 0), diffusivity=0, time=1, boundary='neumann')"
+    assert repr(so.Advection((0, 0), boundary="neumann")) == walled
     assert count_products(lambda: so.Advection((0.3, 0.7), 0.1)(draw(2, 3, 8, 9, dtype=torch.float32))) == 4
 
 
@@ -204,6 +238,14 @@ def test_names_copies_and_products(draw, count_products):
         (lambda: so.Advection((1.0, 0.0), time=math.inf), ValueError, "time must be finite, got inf"),
         (lambda: so.Advection((torch.ones(4, 4, 1), 0.0))(torch.ones(4, 4)), ValueError,
          r"velocity\[0\] must not differ between modes, got shape \(4, 4, 1\)"),
+        (lambda: so.Advection((1.0, 0.0), time=torch.ones(4, 1, 1))(torch.ones(4, 4)), ValueError,
+         r"time must not differ between modes, got shape \(4, 1, 1\)"),
+        (lambda: so.Advection((1.0, 0.0), (0.1, torch.ones(4, 1)))(torch.ones(4, 4)), ValueError,
+         r"diffusivity\[1\] must not differ between modes, got shape \(4, 1\)"),
+        (lambda: so.Advection((0.0, so.FromEmbedding(3))), ValueError,
+         r"velocity\[1\] must not differ between modes, got FromEmbedding"),
+        (lambda: so.Advection((1.0, 0.0), so.SoftplusEmbedding()), ValueError,
+         r"diffusivity must not differ between modes, got SoftplusEmbedding\(\), which needs an embedding"),
         (lambda: so.Advection((1.0, 0.0)) @ so.Heat(boundary="periodic"), TypeError, "unsupported operand type"),
         (lambda: so.Heat(boundary="periodic") + so.Advection((1.0, 0.0)), TypeError, "unsupported operand type"),
         (lambda: so.Advection((1.0, 0.0))(torch.ones(4)), ValueError, r"dims=\(-2, -1\) is out of range"),

@@ -318,3 +318,7 @@ def test_a_quantity_assigned_later_is_checked_where_it_is_used(draw):
     setattr(heat.diffusivity, "1", -0.1)
     with pytest.raises(ValueError, match=r"diffusivity\[1\] must be >= 0, got -0\.1"):
         heat(draw(6, 7))
+    heat = so.Heat(0.3)
+    heat.diffusivity = (0.3, 0.2)
+    with pytest.raises(TypeError, match=r"diffusivity must be a float, a tensor, .* got \(0\.3, 0\.2\)"):
+        heat(draw(6, 7))

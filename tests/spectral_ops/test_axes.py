@@ -287,6 +287,13 @@ def test_the_mean_is_one_mode_where_no_wall_is_cold(boundary, draw):
             lambda: so.Heat(boundary=("periodic", "neumann")) + so.Heat(boundary="periodic"),
             r"must share .*; boundary of dimension -1: 'neumann' and 'periodic'$",
         ),
+        (
+            lambda: so.Heat(boundary=("periodic", "neumann"), dims=(1, 2)) @ so.Heat(boundary="neumann", dims=(2, 1)),
+            r"must share dims, .* got \{'dims': \(1, 2\), .* and \{'dims': \(2, 1\), [^;]*$",
+        ),
+        (lambda: so.Heat(boundary=np.array(["neumann", "periodic"])), r"boundary must be one of .* got array"),
+        (lambda: so.Heat(spacing=(1.0, -2.0)), r"spacing\[1\] must be > 0, got -2"),
+        (lambda: so.Heat(spacing=(1.0, 2.0, 3.0)), r"spacing must be .* one per axis, 2 in all, got \(1\.0, 2\.0, 3"),
         (lambda: so.apply_gain(torch.ones(3, 4), torch.ones(3, 4), boundary=("periodic",)), "one per axis, 2 in all"),
         (lambda: so.laplacian_eigenvalues((3, 4), boundary=()), "one per axis, 2 in all"),
     ],

@@ -201,6 +201,7 @@ class ReadyTask:
 
     def _files(self, settings: dict[str, Any]) -> set[Path]:
         """The images of a data set with these settings."""
+        init_default_scope(self.config.default_scope)  # another task may have set its own since
         data = DATASETS.build({**copy.deepcopy(settings), "lazy_init": False})
         return {Path(data.get_data_info(i)["img_path"]).resolve() for i in range(len(data))}
 
