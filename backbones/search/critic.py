@@ -1,0 +1,170 @@
+r"""The default critic: Bayesian linear regression on effects of parameters and of pairs of them, in closed form.
+
+Rewards are a sum of effects with Gaussian priors,
+
+.. math:: Q(a) = \sum_p f_p(a_p) + \sum_{p < q} f_{pq}(a_p, a_q), \qquad
+    \mathrm{cov}(f_p(l), f_p(m)) = \tfrac{1}{D} k_p(l, m), \qquad
+    \mathrm{cov}(f_{pq}(l, l'), f_{pq}(m, m')) = \tfrac{2}{D(D-1)} k_p(l, m)\, k_q(l', m'),
+
+over D parameters, so that all effects of parameters have a variance of 1 together, and all those of pairs too. The
+prior covariance over the levels of a parameter, :math:`k_p`, is the identity without an order; with one, levels at
+places
+:math:`t` in [0, 1] have :math:`\exp(-(t_l - t_m)^2 / 2 s^2)`, so that a level is expected to do as its neighbours do.
+An inactive parameter is a level that is like no other. Expectations under independent policies are products of tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from backbones.search.parameters import Parameter
+from backbones.search.space import Space
+
+__all__ = ["PairwiseCritic", "level_covariance"]
+
+#: Variance of a trial's noise: rewards have a variance of about one.
+NOISE = 0.1
+#: Distance s over which ordered levels are alike, of the way from the first to the last.
+SCALE = 0.5
+
+
+def level_covariance(parameter: Parameter, scale: float = SCALE) -> np.ndarray:
+    """Prior covariance of a parameter's effects over its levels, the last of them the inactive one.
+
+    Example:
+        >>> from backbones.search import Choice, Ordinal
+        >>> level_covariance(Ordinal([8, 16, 32])).round(2)
+        array([[1.  , 0.61, 0.14, 0.  ],
+               [0.61, 1.  , 0.61, 0.  ],
+               [0.14, 0.61, 1.  , 0.  ],
+               [0.  , 0.  , 0.  , 1.  ]])
+    """
+    covariance = np.eye(parameter.levels + 1)
+    if parameter.ordered and parameter.levels > 1:
+        places = np.linspace(0, 1, parameter.levels)
+        covariance[:-1, :-1] = np.exp(-0.5 * (np.subtract.outer(places, places) / scale) ** 2)
+    return covariance
+
+
+class PairwiseCritic:
+    """The critic after some trials.
+
+    Args:
+        space: Of the trials.
+        levels: Of the trials that have ended, ``(trials, parameters)``.
+        scores: Their rewards, ``(trials,)``.
+        running: Levels of trials that are being evaluated: taken to end as expected, they make others less uncertain.
+        only: The parameters that it knows of, by index; all by default.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        levels: np.ndarray,
+        scores: np.ndarray,
+        running: np.ndarray | None = None,
+        only: Sequence[int] | None = None,
+    ) -> None:
+        self.space = space
+        known = np.ones(len(space.parameters), bool)
+        if only is not None:
+            known[:] = False
+            known[list(only)] = True
+        self.known = known
+        covariances = [level_covariance(p) * used for p, used in zip(space.parameters.values(), known, strict=True)]
+        sizes = np.array([len(c) for c in covariances])
+        #: Where the levels of each parameter begin among those of all.
+        self.offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        self.covariance = torch.block_diag(*map(torch.from_numpy, covariances)).numpy()
+        self.roots = [_root(self.covariance), _root(self.covariance**2)]
+        count = int(known.sum())
+        self.main = 1 / count
+        self.pair = 2 / (count * (count - 1)) if count > 1 else 0.0
+        everything = levels if running is None else np.concatenate([levels, running])
+        self.features = self._features(everything)
+        gram = torch.from_numpy(self._covariances(self.features, self.features))
+        gram.diagonal().add_(NOISE)
+        self.factor = torch.linalg.cholesky(gram)
+        n = len(levels)
+        upper = torch.from_numpy(np.asarray(scores, float))[:, None]
+        self.weights = torch.cholesky_solve(upper, self.factor[:n, :n])[:, 0].numpy() if n else np.empty(0)
+        hot = self._one_hot(levels)
+        #: Effects of levels, and of pairs of levels of different parameters.
+        self.effects = self.main * self.covariance @ (hot.T @ self.weights)
+        pairs = self.pair * self.covariance @ ((hot * self.weights[:, None]).T @ hot) @ self.covariance
+        for start, size in zip(self.offsets, sizes, strict=True):
+            pairs[start : start + size, start : start + size] = 0
+        self.pairs = pairs
+
+    def values(self, part: int, policies: Sequence[np.ndarray]) -> np.ndarray:
+        """Expected reward of every action of a part, the others acting by their policies."""
+        others = [k for k in range(len(policies)) if k != part]
+        marginals = [self._marginals(k, policies[k]) for k in others]
+        together = sum(marginals, np.zeros(len(self.covariance)))
+        at = self.pairs @ together
+        constant = sum(
+            float(policies[k] @ self._own[k] - 0.5 * m @ self.pairs @ m) for k, m in zip(others, marginals, strict=True)
+        )
+        return self._own[part] + at[self._columns[part]].sum(1) + constant + 0.5 * float(together @ at)
+
+    def expectation(self, policies: Sequence[np.ndarray]) -> float:
+        """Expected reward where all parts act by their policies."""
+        return float(policies[0] @ self.values(0, policies))
+
+    def mean_and_deviation(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Expected reward of joint actions, ``(actions, parameters)``, and its standard deviation."""
+        features = self._features(levels)
+        across = self._covariances(self.features, features)
+        mean = self.weights @ across[: len(self.weights)]
+        half = torch.linalg.solve_triangular(self.factor, torch.from_numpy(across), upper=False).numpy()
+        prior = self.main * self.known.sum() + self.pair * self.known.sum() * (self.known.sum() - 1) / 2
+        return mean, np.sqrt(np.maximum(prior - (half**2).sum(0), 1e-12))
+
+    # -- tables -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _columns(self) -> list[np.ndarray]:
+        """Of every part, the places of its actions' levels among those of all parameters."""
+        return [part.table + self.offsets[columns] for _, part, columns in self.space.parts]
+
+    @cached_property
+    def _own(self) -> list[np.ndarray]:
+        """Of every part, the effects of its actions within it."""
+        found = []
+        for columns in self._columns:
+            own = self.effects[columns].sum(1)
+            for i in range(columns.shape[1]):
+                for j in range(i):
+                    own = own + self.pairs[columns[:, i], columns[:, j]]
+            found.append(own)
+        return found
+
+    def _marginals(self, part: int, policy: np.ndarray) -> np.ndarray:
+        """How probable each level is, among those of all parameters."""
+        columns = self._columns[part]
+        weights = np.broadcast_to(policy[:, None], columns.shape)
+        return np.bincount(columns.ravel(), weights.ravel(), len(self.covariance))
+
+    def _one_hot(self, levels: np.ndarray) -> np.ndarray:
+        hot = np.zeros((len(levels), len(self.covariance)))
+        np.put_along_axis(hot, levels + self.offsets, 1.0, 1)
+        return hot
+
+    def _features(self, levels: np.ndarray) -> list[np.ndarray]:
+        hot = self._one_hot(levels)
+        return [hot @ root for root in self.roots]
+
+    def _covariances(self, a: list[np.ndarray], b: list[np.ndarray]) -> np.ndarray:
+        """Prior covariance of joint actions: sums over parameters, and over pairs as (sum^2 - sum of squares) / 2."""
+        total, squares = (x @ y.T for x, y in zip(a, b, strict=True))
+        return self.main * total + self.pair / 2 * (total**2 - squares)
+
+
+def _root(matrix: np.ndarray) -> np.ndarray:
+    """R with R R^T the positive semi-definite matrix."""
+    values, vectors = np.linalg.eigh(matrix)
+    return vectors * np.sqrt(np.maximum(values, 0))
