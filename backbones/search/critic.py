@@ -15,7 +15,7 @@ An inactive parameter is a level that is like no other. Expectations under indep
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -24,7 +24,7 @@ import torch
 from backbones.search.parameters import Parameter
 from backbones.search.space import Space
 
-__all__ = ["PairwiseCritic", "level_covariance"]
+__all__ = ["Grams", "PairwiseCritic", "level_covariance"]
 
 #: Variance of a trial's noise: rewards have a variance of about one.
 NOISE = 0.1
@@ -59,6 +59,7 @@ class PairwiseCritic:
         scores: Their rewards, ``(trials,)``.
         running: Levels of trials that are being evaluated: taken to end as expected, they make others less uncertain.
         only: The parameters that it knows of, by index; all by default.
+        grams: Keeps what the next critic needs again, for trials after these.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class PairwiseCritic:
         scores: np.ndarray,
         running: np.ndarray | None = None,
         only: Sequence[int] | None = None,
+        grams: Grams | None = None,
     ) -> None:
         self.space = space
         known = np.ones(len(space.parameters), bool)
@@ -75,23 +77,28 @@ class PairwiseCritic:
             known[:] = False
             known[list(only)] = True
         self.known = known
-        covariances = [level_covariance(p) * used for p, used in zip(space.parameters.values(), known, strict=True)]
-        sizes = np.array([len(c) for c in covariances])
+        tables = [level_covariance(p) * used for p, used in zip(space.parameters.values(), known, strict=True)]
+        sizes = np.array([len(table) for table in tables])
+        self.tables = tables
         #: Where the levels of each parameter begin among those of all.
         self.offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        self.covariance = torch.block_diag(*map(torch.from_numpy, covariances)).numpy()
-        self.roots = [_root(self.covariance), _root(self.covariance**2)]
+        self.covariance = torch.block_diag(*map(torch.from_numpy, tables)).numpy()
         count = int(known.sum())
         self.main = 1 / count
         self.pair = 2 / (count * (count - 1)) if count > 1 else 0.0
-        everything = levels if running is None else np.concatenate([levels, running])
-        self.features = self._features(everything)
-        gram = torch.from_numpy(self._covariances(self.features, self.features))
-        gram.diagonal().add_(NOISE)
-        self.factor = torch.linalg.cholesky(gram)
+        self.prior = 2.0 if count > 1 else 1.0
         n = len(levels)
+        self.known_levels = levels if running is None else np.concatenate([levels, running])
+        gram = (grams or Grams()).of(levels, self.covariances)
+        if n < len(self.known_levels):
+            across = self.covariances(self.known_levels, self.known_levels[n:])
+            gram = np.block([[gram, across[:n]], [across[:n].T, across[n:]]])
+        noisy = torch.from_numpy(gram)
+        noisy.diagonal().add_(NOISE)
+        self.factor = torch.linalg.cholesky(noisy)
         upper = torch.from_numpy(np.asarray(scores, float))[:, None]
-        self.weights = torch.cholesky_solve(upper, self.factor[:n, :n])[:, 0].numpy() if n else np.empty(0)
+        ended = self.factor if n == len(self.factor) else self.factor[:n, :n].contiguous()
+        self.weights = torch.cholesky_solve(upper, ended)[:, 0].numpy() if n else np.empty(0)
         hot = self._one_hot(levels)
         #: Effects of levels, and of pairs of levels of different parameters.
         self.effects = self.main * self.covariance @ (hot.T @ self.weights)
@@ -117,12 +124,20 @@ class PairwiseCritic:
 
     def mean_and_deviation(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Expected reward of joint actions, ``(actions, parameters)``, and its standard deviation."""
-        features = self._features(levels)
-        across = self._covariances(self.features, features)
+        across = self.covariances(self.known_levels, levels)
         mean = self.weights @ across[: len(self.weights)]
         half = torch.linalg.solve_triangular(self.factor, torch.from_numpy(across), upper=False).numpy()
-        prior = self.main * self.known.sum() + self.pair * self.known.sum() * (self.known.sum() - 1) / 2
-        return mean, np.sqrt(np.maximum(prior - (half**2).sum(0), 1e-12))
+        return mean, np.sqrt(np.maximum(self.prior - (half**2).sum(0), 1e-12))
+
+    def covariances(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Prior covariances of joint actions: sums over parameters, and over pairs as (sum^2 - sum of squares) / 2."""
+        total, squares = np.zeros((2, len(a), len(b)))
+        for i, table in enumerate(self.tables):
+            if self.known[i]:
+                found = table[:, b[:, i]][a[:, i]]
+                total += found
+                squares += found * found
+        return self.main * total + self.pair / 2 * (total * total - squares)
 
     # -- tables -----------------------------------------------------------------------------------------------------
 
@@ -154,17 +169,28 @@ class PairwiseCritic:
         np.put_along_axis(hot, levels + self.offsets, 1.0, 1)
         return hot
 
-    def _features(self, levels: np.ndarray) -> list[np.ndarray]:
-        hot = self._one_hot(levels)
-        return [hot @ root for root in self.roots]
 
-    def _covariances(self, a: list[np.ndarray], b: list[np.ndarray]) -> np.ndarray:
-        """Prior covariance of joint actions: sums over parameters, and over pairs as (sum^2 - sum of squares) / 2."""
-        total, squares = (x @ y.T for x, y in zip(a, b, strict=True))
-        return self.main * total + self.pair / 2 * (total**2 - squares)
+class Grams:
+    """Covariances between trials, kept from one proposal to the next.
 
+    Each number depends on its two trials alone, so what is kept is to the bit what would be computed anew.
+    """
 
-def _root(matrix: np.ndarray) -> np.ndarray:
-    """R with R R^T the positive semi-definite matrix."""
-    values, vectors = np.linalg.eigh(matrix)
-    return vectors * np.sqrt(np.maximum(values, 0))
+    def __init__(self) -> None:
+        self._kept = np.empty((0, 0), int), np.empty((0, 0))
+
+    def of(self, levels: np.ndarray, covariances: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        """The covariances of all pairs of trials, ``(trials, trials)``, as an array of the caller's own."""
+        before, gram = self._kept
+        size = min(len(before), len(levels))
+        differ = np.flatnonzero((before[:size] != levels[:size]).any(1)) if size else []
+        same = int(differ[0]) if len(differ) else size
+        if same < len(levels):
+            across = covariances(levels, levels[same:])
+            found = np.empty((len(levels),) * 2)
+            found[:same, :same] = gram[:same, :same]
+            found[:, same:] = across
+            found[same:] = across.T
+            self._kept = levels, found
+            return found.copy()
+        return gram[:same, :same].copy()

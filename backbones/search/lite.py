@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from backbones.search.policies import behaviours
 from backbones.search.replay import Replay
 from backbones.search.sampler import AgentSampler, Allowed
 from backbones.search.space import Space
@@ -42,6 +43,13 @@ class MA2MLLiteSampler(AgentSampler):
         if not 0 <= floor < 1:
             raise ValueError(f"floor must be in [0, 1), got {floor!r}")
         self.learning_rate, self.floor = learning_rate, floor
+        #: Of every part, the places of its actions' levels in the vector of logits.
+        self._places = [
+            part.table + np.concatenate([[0], np.cumsum(part.table.max(0) + 1)[:-1]]) for _, part, _ in space.parts
+        ]
+        # The logits after some trials: a study that begins with these goes on from there, to the bit.
+        self._kept: tuple[list[tuple[float, tuple[int, ...]]], list[np.ndarray]]
+        self._kept = [], [np.zeros(int(places.max()) + 1) for places in self._places]
 
     def propose(self, replay: Replay, rng: np.random.Generator, allowed: Allowed) -> tuple[int, ...]:
         policies = self._policies(replay)
@@ -52,18 +60,21 @@ class MA2MLLiteSampler(AgentSampler):
 
     def _policies(self, replay: Replay) -> list[np.ndarray]:
         rewards = [_beaten(replay.ranks[:i], rank) - 0.5 if i else 0.0 for i, rank in enumerate(replay.ranks)]
-        found = []
-        for _, part, columns in self.space.parts:
-            places = part.table + np.concatenate([[0], np.cumsum(part.table.max(0) + 1)[:-1]])
-            logits = np.zeros(int(places.max()) + 1)
-            for levels, reward in zip(replay.levels[:, columns].tolist(), rewards, strict=True):
-                policy = _softmax(logits[places].sum(1))
-                expected = np.bincount(places.ravel(), np.repeat(policy, places.shape[1]), len(logits))
-                logits -= self.learning_rate * reward * expected
-                logits[places[part.row_of[tuple(levels)]]] += self.learning_rate * reward
-            policy = _softmax(logits[places].sum(1))
-            found.append((1 - self.floor) * policy + self.floor / len(policy))
-        return found
+        steps = list(zip(rewards, map(tuple, replay.levels.tolist()), strict=True))
+        done, kept = self._kept
+        if steps[: len(done)] != done:
+            done, kept = [], [np.zeros(int(places.max()) + 1) for places in self._places]
+        logits = [each.copy() for each in kept]
+        for reward, levels in steps[len(done) :]:
+            for (_, part, columns), places, theta in zip(self.space.parts, self._places, logits, strict=True):
+                policy = _softmax(theta[places].sum(1))
+                expected = np.bincount(places.ravel(), np.repeat(policy, places.shape[1]), len(theta))
+                row = places[part.row_of[tuple(levels[i] for i in columns)]]
+                theta -= self.learning_rate * reward * expected
+                theta[row] += self.learning_rate * reward
+        self._kept = steps, logits
+        policies = [_softmax(theta[places].sum(1)) for theta, places in zip(logits, self._places, strict=True)]
+        return behaviours(policies, self.floor)
 
 
 def _beaten(before: np.ndarray, rank: float) -> float:

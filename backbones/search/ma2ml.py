@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import optuna
 
-from backbones.search.critic import PairwiseCritic
+from backbones.search.critic import Grams, PairwiseCritic
 from backbones.search.mlp_critic import MLPCritic
 from backbones.search.policies import Order, behaviours, sweep, uniform
 from backbones.search.replay import Replay, read_replay
@@ -27,8 +27,8 @@ class MA2MLSampler(AgentSampler):
     r"""Joint search by agents that share a reward, after MA2ML, reconstructed from its abstract and from DMAC.
 
     For every proposal the critic is fitted to all trials (replay), the agents' policies are improved by it from uniform
-    ones (ten times :func:`backbones.search.policies.sweep`), joint actions are drawn from them, and of these the one with
-    the largest :math:`\mu + \kappa \sigma` by the critic is proposed. Nothing is kept between proposals.
+    ones (ten times :func:`backbones.search.policies.sweep`), joint actions are drawn from them, and of these the one
+    with the largest :math:`\mu + \kappa \sigma` by the critic is proposed. Nothing is kept between proposals.
 
     Args:
         space: What is searched.
@@ -84,7 +84,7 @@ class MA2MLSampler(AgentSampler):
         credit: Literal["counterfactual", "shared"] = "counterfactual",
         order: Order = "sequential",
         off_policy: bool = True,
-        candidates: int = 256,
+        candidates: int = 64,
         exploration: float = 2.0,
         startup: int = 8,
     ) -> None:
@@ -108,6 +108,7 @@ class MA2MLSampler(AgentSampler):
             if given not in known:
                 raise ValueError(f"{name} must be one of {known}, got {given!r}")
         self.options = {"kl": kl, "tau": tau, "floor": floor, "order": order}
+        self.grams = Grams()
         self.critic, self.credit, self.off_policy = critic, credit, off_policy
         self.candidates, self.exploration, self.startup = candidates, exploration, startup
 
@@ -154,7 +155,7 @@ class MA2MLSampler(AgentSampler):
     def _replay(self, study: optuna.Study) -> Replay:
         self._check_single(study)
         self.space.attach(study)
-        return read_replay(self.space, study.get_trials(deepcopy=False), study.direction, -1)
+        return read_replay(self.space, study, -1, self.known)
 
     # -- learning ---------------------------------------------------------------------------------------------------
 
@@ -186,7 +187,8 @@ class MA2MLSampler(AgentSampler):
 
     def _fit(self, replay: Replay, seed: int, only: list[int] | None = None) -> PairwiseCritic | MLPCritic:
         if self.critic == "pairwise":
-            return PairwiseCritic(self.space, replay.levels, replay.scores, replay.running, only)
+            grams = self.grams if only is None and self.off_policy else None
+            return PairwiseCritic(self.space, replay.levels, replay.scores, replay.running, only, grams)
         return MLPCritic(self.space, replay.levels, replay.scores, seed, only)
 
 

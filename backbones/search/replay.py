@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
+import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -16,6 +18,10 @@ from backbones.search.reservations import proposed
 from backbones.search.space import Space
 
 __all__ = ["Replay", "normal_scores", "read_replay", "reward_ranks"]
+
+
+#: Levels, where these say all; otherwise what is stored.
+Identity = tuple[int, ...] | tuple[tuple[str, Value], ...]
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Replay:
         ranks: Theirs, higher is better; only their order matters.
         running: Levels of the trials that are being evaluated.
         seen_running: Their numbers.
-        taken: What has been stored of trials or is about to be: whatever is equal would be a duplicate.
+        taken: Of all trials, waiting ones included: what is equal would be a duplicate.
     """
 
     numbers: tuple[int, ...]
@@ -36,7 +42,7 @@ class Replay:
     ranks: np.ndarray
     running: np.ndarray
     seen_running: tuple[int, ...]
-    taken: frozenset[tuple[tuple[str, Value], ...]]
+    taken: frozenset[Identity]
 
     @property
     def scores(self) -> np.ndarray:
@@ -44,66 +50,98 @@ class Replay:
         return normal_scores(self.ranks)
 
 
-def identity(stored: dict[str, Value]) -> tuple[tuple[str, Value], ...]:
-    """What makes two trials duplicates."""
-    return tuple(sorted(stored.items()))
+def identity(space: Space, stored: Mapping[str, Value]) -> Identity | None:
+    """What makes two trials duplicates; None for one that is incomplete, of other values, or infeasible."""
+    levels = space.levels(stored)
+    if levels is None or not space.continuous:
+        return levels
+    return tuple(sorted((name, stored[name]) for name in space.parameters if name in stored))
 
 
-def read_replay(space: Space, trials: Sequence[FrozenTrial], direction: StudyDirection, number: int) -> Replay:
+class Ended(NamedTuple):
+    """What a trial that has ended teaches."""
+
+    number: int
+    levels: tuple[int, ...] | None
+    same: Identity | None
+    complete: bool
+    pruned: bool
+    value: float
+    reports: Mapping[int, float]
+
+
+class Known:
+    """The trials of a study that have ended: they do not change, so each is read once."""
+
+    def __init__(self) -> None:
+        self._place: tuple[int, int] | None = None
+        self._ended: dict[int, Ended] = {}
+
+    def ended(self, space: Space, study: optuna.Study, trial: FrozenTrial) -> Ended | None:
+        """What it taught; None for one that has not ended."""
+        place = (id(study._storage), study._study_id)
+        if self._place != place:
+            self._place, self._ended = place, {}
+        if (found := self._ended.get(trial._trial_id)) is None and trial.state.is_finished():
+            stored, state = proposed(trial), trial.state
+            value = trial.value if state == TrialState.COMPLETE else math.nan
+            kind = (state == TrialState.COMPLETE, state == TrialState.PRUNED, value, trial.intermediate_values)
+            found = Ended(trial.number, space.levels(stored), identity(space, stored), *kind)
+            self._ended[trial._trial_id] = found
+        return found
+
+
+def read_replay(space: Space, study: optuna.Study, number: int, known: Known) -> Replay:
     """The trials of a study, but for the one that is to be proposed, ``number``.
 
     Trials that have ended without all parameters of the space, or with others, teach nothing and are left out.
     """
-    ended, levels, running, seen_running = [], [], [], []
+    ended, running, seen_running = [], [], []
     taken = set()
-    for trial in trials:
-        if trial.number == number:
-            continue
-        stored = proposed(trial)
-        known = space.levels(stored)
-        if known is None:
-            continue
-        taken.add(identity({name: stored[name] for name in space.parameters if name in stored}))
-        if trial.state.is_finished():
-            ended.append(trial)
-            levels.append(known)
-        elif trial.state == TrialState.RUNNING:
-            running.append(known)
-            seen_running.append(trial.number)
+    for trial in study._storage.get_all_trials(study._study_id, deepcopy=False):
+        if (found := known.ended(space, study, trial)) is not None:
+            if found.levels is not None:
+                ended.append(found)
+                taken.add(found.same)
+        elif trial.number != number and (levels := space.levels(stored := proposed(trial))) is not None:
+            taken.add(identity(space, stored))
+            if trial.state == TrialState.RUNNING:
+                running.append(levels)
+                seen_running.append(trial.number)
     shape = (-1, len(space.parameters))
     return Replay(
         tuple(trial.number for trial in ended),
-        np.array(levels, int).reshape(shape),
-        reward_ranks(ended, direction),
+        np.array([trial.levels for trial in ended], int).reshape(shape),
+        reward_ranks(ended, maximise=study.direction == StudyDirection.MAXIMIZE),
         np.array(running, int).reshape(shape),
         tuple(seen_running),
         frozenset(taken),
     )
 
 
-def reward_ranks(trials: Sequence[FrozenTrial], direction: StudyDirection) -> np.ndarray:
+def reward_ranks(trials: Sequence[Ended], *, maximise: bool) -> np.ndarray:
     """One number for each ended trial, higher is better, in [-1, 1].
 
     A complete trial has its mid-rank among the complete ones, as a share. A pruned one has its mid-rank among all that
-    reported at the step where it stopped, so that being stopped early is compared with equal training, and is below all
-    that reported nothing. A failed one is worst.
+    reported at the step where it stopped, so that being stopped early is compared with equal training; one that
+    reported nothing is below them all. A failed one is worst.
     """
-    sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
-    final = np.sort([sign * trial.value for trial in trials if trial.state == TrialState.COMPLETE])
+    sign = 1.0 if maximise else -1.0
+    ranks = np.full(len(trials), -1.0)
+    complete = np.array([trial.complete for trial in trials], bool)
+    values = sign * np.array([trial.value for trial in trials])[complete]
+    ranks[complete] = _mid_ranks(np.sort(values), values)
     at_step: dict[int, list[float]] = {}
-    for trial in trials:
-        for step, value in trial.intermediate_values.items():
+    for trial in trials if not complete.all() else ():
+        for step, value in trial.reports.items():
             at_step.setdefault(step, []).append(_signed(sign, value))
-    reported = {step: np.sort(values) for step, values in at_step.items()}
-    ranks = np.empty(len(trials))
     for i, trial in enumerate(trials):
-        if trial.state == TrialState.COMPLETE:
-            ranks[i] = _share(final, sign * trial.value)
-        elif trial.state == TrialState.PRUNED and trial.intermediate_values:
-            step = max(trial.intermediate_values)
-            ranks[i] = _share(reported[step], _signed(sign, trial.intermediate_values[step]))
-        else:
-            ranks[i] = 0.0 if trial.state == TrialState.PRUNED else -1.0
+        if trial.pruned:
+            ranks[i] = 0.0
+            if trial.reports:
+                step = max(trial.reports)
+                value = np.array([_signed(sign, trial.reports[step])])
+                ranks[i] = _mid_ranks(np.sort(at_step[step]), value)[0]
     return ranks
 
 
@@ -111,10 +149,9 @@ def _signed(sign: float, value: float) -> float:
     return -math.inf if math.isnan(value) else sign * value
 
 
-def _share(among: np.ndarray, value: float) -> float:
-    """Mid-rank of a value among sorted ones that hold it, in (0, 1)."""
-    below, upto = np.searchsorted(among, value, "left"), np.searchsorted(among, value, "right")
-    return float(below + upto) / 2 / len(among)
+def _mid_ranks(among: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Mid-ranks of values among sorted ones that hold them, as shares in (0, 1)."""
+    return (np.searchsorted(among, values, "left") + np.searchsorted(among, values, "right")) / (2 * max(len(among), 1))
 
 
 def normal_scores(ranks: np.ndarray) -> np.ndarray:

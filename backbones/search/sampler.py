@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 
 from backbones.search.agents import matches
 from backbones.search.parameters import Value
-from backbones.search.replay import Replay, identity, read_replay
+from backbones.search.replay import Known, Replay, identity, read_replay
 from backbones.search.reservations import compact, reserve
 from backbones.search.space import Space
 
@@ -41,6 +41,7 @@ class AgentSampler(BaseSampler):
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
             raise ValueError(f"seed must be None or an int of at least 0, got {seed!r}")
         self.space = space
+        self.known = Known()
         self.seed = int(np.random.SeedSequence().entropy) if seed is None else seed
 
     def propose(self, replay: Replay, rng: np.random.Generator, allowed: Allowed) -> tuple[int, ...]:
@@ -94,8 +95,7 @@ class AgentSampler(BaseSampler):
     # -- proposals --------------------------------------------------------------------------------------------------
 
     def _proposal(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Value]:
-        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-        replay = read_replay(self.space, trials, study.direction, trial.number)
+        replay = read_replay(self.space, study, trial.number, self.known)
         rng = np.random.default_rng([self.seed, trial.number])
         fixed = {n: v for n, v in trial.system_attrs.get("fixed_params", {}).items() if n in self.space.parameters}
         allowed = self._allowed({**fixed, **trial.params})
@@ -107,7 +107,7 @@ class AgentSampler(BaseSampler):
             levels = self.propose(replace(replay, taken=replay.taken | others), rng, allowed)
             return self.space.of_levels(levels, rng.random(len(levels)).tolist())
 
-        return reserve(study, trial, propose, identity, seen)
+        return reserve(study, trial, propose, lambda stored: identity(self.space, stored), seen)
 
     def _allowed(self, fixed: Mapping[str, Value]) -> Allowed:
         """The actions that agree with values that were fixed beforehand, such as those of an enqueued trial."""
@@ -139,9 +139,11 @@ class AgentSampler(BaseSampler):
 
     def is_new(self, levels: Sequence[int], replay: Replay) -> bool:
         """Whether it is no duplicate. Values within intervals are drawn, so that they differ in any case."""
+        if not self.space.continuous:
+            return tuple(levels) not in replay.taken
         if any(p.continuous and n < p.levels for p, n in zip(self.space.parameters.values(), levels, strict=True)):
             return True
-        return identity(self.space.of_levels(levels, [0.5] * len(levels))) not in replay.taken
+        return identity(self.space, self.space.of_levels(levels, [0.5] * len(levels))) not in replay.taken
 
     def any_new(self, replay: Replay, rng: np.random.Generator, allowed: Allowed) -> tuple[int, ...]:
         """A combination that has not been tried, where there is one."""

@@ -126,7 +126,7 @@ def test_credits_in_an_additive_game_are_the_true_marginals() -> None:
 
 
 def test_agents_end_in_a_trap_that_none_leaves_alone() -> None:
-    """The climbing game: the best is 11, but an agent that goes there alone loses 30. It goes on rising all the same."""
+    """The climbing game: the best is 11, but an agent that goes there alone loses 30."""
     game = np.array([[11.0, -30.0, 0.0], [-30.0, 7.0, 6.0], [0.0, 0.0, 5.0]])
     found = _rewards(game, 200, kl=2.0, tau=0.3, order="sequential")
     assert np.diff(found).min() >= -1e-12
