@@ -20,16 +20,22 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from backbones.search.parameters import Parameter
 from backbones.search.space import Space
 
-__all__ = ["Grams", "PairwiseCritic", "level_covariance"]
+__all__ = ["Factors", "PairwiseCritic", "level_covariance"]
 
 #: Variance of a trial's noise: rewards have a variance of about one.
 NOISE = 0.1
 #: Distance s over which ordered levels are alike, of the way from the first to the last.
 SCALE = 0.5
+
+#: From two arrays of joint actions to the prior covariances of their rewards.
+Covariances = Callable[[np.ndarray, np.ndarray], np.ndarray]
+#: Trials that are added to a Cholesky factor at once.
+BLOCK = 64
 
 
 def level_covariance(parameter: Parameter, scale: float = SCALE) -> np.ndarray:
@@ -59,7 +65,7 @@ class PairwiseCritic:
         scores: Their rewards, ``(trials,)``.
         running: Levels of trials that are being evaluated: taken to end as expected, they make others less uncertain.
         only: The parameters that it knows of, by index; all by default.
-        grams: Keeps what the next critic needs again, for trials after these.
+        factors: Keeps what the next critic needs again, for trials after these.
     """
 
     def __init__(
@@ -69,7 +75,7 @@ class PairwiseCritic:
         scores: np.ndarray,
         running: np.ndarray | None = None,
         only: Sequence[int] | None = None,
-        grams: Grams | None = None,
+        factors: Factors | None = None,
     ) -> None:
         self.space = space
         known = np.ones(len(space.parameters), bool)
@@ -87,18 +93,14 @@ class PairwiseCritic:
         self.main = 1 / count
         self.pair = 2 / (count * (count - 1)) if count > 1 else 0.0
         self.prior = 2.0 if count > 1 else 1.0
-        n = len(levels)
-        self.known_levels = levels if running is None else np.concatenate([levels, running])
-        gram = (grams or Grams()).of(levels, self.covariances)
-        if n < len(self.known_levels):
-            across = self.covariances(self.known_levels, self.known_levels[n:])
-            gram = np.block([[gram, across[:n]], [across[:n].T, across[n:]]])
-        noisy = torch.from_numpy(gram)
-        noisy.diagonal().add_(NOISE)
-        self.factor = torch.linalg.cholesky(noisy)
-        upper = torch.from_numpy(np.asarray(scores, float))[:, None]
-        ended = self.factor if n == len(self.factor) else self.factor[:n, :n].contiguous()
-        self.weights = torch.cholesky_solve(upper, ended)[:, 0].numpy() if n else np.empty(0)
+        self.factor = ended = (factors or Factors()).of(levels, self.covariances)
+        self.known_levels = levels
+        if running is not None and len(running):
+            self.factor = _grown(ended, levels, running, self.covariances)
+            self.known_levels = np.concatenate([levels, running])
+        rewards = torch.from_numpy(np.asarray(scores, float))[:, None]
+        half = torch.linalg.solve_triangular(ended, rewards, upper=False)
+        self.weights = torch.linalg.solve_triangular(ended.mT, half, upper=True)[:, 0].numpy()
         hot = self._one_hot(levels)
         #: Effects of levels, and of pairs of levels of different parameters.
         self.effects = self.main * self.covariance @ (hot.T @ self.weights)
@@ -170,27 +172,39 @@ class PairwiseCritic:
         return hot
 
 
-class Grams:
-    """Covariances between trials, kept from one proposal to the next.
+class Factors:
+    """The Cholesky factor of the covariance of trials, kept from one proposal to the next.
 
-    Each number depends on its two trials alone, so what is kept is to the bit what would be computed anew.
+    It is made of blocks of trials, each from those before it, always in the same way. So what was kept is to the bit
+    what would be computed anew.
     """
 
     def __init__(self) -> None:
-        self._kept = np.empty((0, 0), int), np.empty((0, 0))
+        self._kept = np.empty((0, 0), int), torch.empty(0, 0, dtype=torch.float64)
 
-    def of(self, levels: np.ndarray, covariances: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-        """The covariances of all pairs of trials, ``(trials, trials)``, as an array of the caller's own."""
-        before, gram = self._kept
+    def of(self, levels: np.ndarray, covariances: Covariances) -> Tensor:
+        """The factor for trials of these levels, with their noise."""
+        before, factor = self._kept
+        done = 0
         size = min(len(before), len(levels))
-        differ = np.flatnonzero((before[:size] != levels[:size]).any(1)) if size else []
-        same = int(differ[0]) if len(differ) else size
-        if same < len(levels):
-            across = covariances(levels, levels[same:])
-            found = np.empty((len(levels),) * 2)
-            found[:same, :same] = gram[:same, :same]
-            found[:, same:] = across
-            found[same:] = across.T
-            self._kept = levels, found
-            return found.copy()
-        return gram[:same, :same].copy()
+        if size:
+            differ = np.flatnonzero((before[:size] != levels[:size]).any(1))
+            done = (int(differ[0]) if len(differ) else size) // BLOCK * BLOCK
+        factor = factor[:done, :done].mT.contiguous().mT
+        for start in range(done, len(levels), BLOCK):
+            factor = _grown(factor, levels[:start], levels[start : start + BLOCK], covariances)
+            if start + BLOCK <= len(levels):
+                self._kept = levels[: start + BLOCK], factor
+        return factor
+
+
+def _grown(factor: Tensor, levels: np.ndarray, more: np.ndarray, covariances: Covariances) -> Tensor:
+    """The Cholesky factor with more trials."""
+    n = len(levels)
+    across = torch.from_numpy(covariances(np.concatenate([levels, more]), more))
+    below = torch.linalg.solve_triangular(factor, across[:n], upper=False)
+    own = across[n:] - below.T @ below
+    own.diagonal().add_(NOISE)
+    grown = torch.zeros(n + len(more), n + len(more), dtype=torch.float64).mT  # column by column, as LAPACK has it
+    grown[:n, :n], grown[n:, :n], grown[n:, n:] = factor, below.T, torch.linalg.cholesky(own)
+    return grown

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import optuna
 
-from backbones.search.critic import Grams, PairwiseCritic
+from backbones.search.critic import Factors, PairwiseCritic
 from backbones.search.mlp_critic import MLPCritic
 from backbones.search.policies import Order, behaviours, sweep, uniform
 from backbones.search.replay import Replay, read_replay
@@ -108,7 +108,7 @@ class MA2MLSampler(AgentSampler):
             if given not in known:
                 raise ValueError(f"{name} must be one of {known}, got {given!r}")
         self.options = {"kl": kl, "tau": tau, "floor": floor, "order": order}
-        self.grams = Grams()
+        self.factors = Factors()
         self.critic, self.credit, self.off_policy = critic, credit, off_policy
         self.candidates, self.exploration, self.startup = candidates, exploration, startup
 
@@ -187,8 +187,8 @@ class MA2MLSampler(AgentSampler):
 
     def _fit(self, replay: Replay, seed: int, only: list[int] | None = None) -> PairwiseCritic | MLPCritic:
         if self.critic == "pairwise":
-            grams = self.grams if only is None and self.off_policy else None
-            return PairwiseCritic(self.space, replay.levels, replay.scores, replay.running, only, grams)
+            factors = self.factors if only is None and self.off_policy else None
+            return PairwiseCritic(self.space, replay.levels, replay.scores, replay.running, only, factors)
         return MLPCritic(self.space, replay.levels, replay.scores, seed, only)
 
 

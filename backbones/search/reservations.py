@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -29,8 +29,9 @@ def reserve(
     study: optuna.Study,
     trial: FrozenTrial,
     propose: Callable[[set[Any]], dict[str, Value]],
-    identity: Callable[[dict[str, Value]], Any],
-    seen: str,
+    identity: Callable[[Mapping[str, Value]], Any],
+    taken: Collection[Any],
+    ended: Collection[int],
 ) -> dict[str, Value]:
     """Propose what no other worker proposes at the same time.
 
@@ -43,39 +44,41 @@ def reserve(
         trial: What is proposed for.
         propose: Makes a proposal other than those of the given identities, if it can.
         identity: Of a proposal.
-        seen: The trials that it depends on, for the record.
+        taken: The identities that ``propose`` knows of by itself.
+        ended: The numbers of the trials among these that will not change.
     """
     storage = study._storage
-    storage.set_trial_system_attr(trial._trial_id, SEEN, seen)
     others: set[Any] = set()
     until = None
     while True:
         found = propose(others)
+        mine = identity(found)
         storage.set_trial_system_attr(trial._trial_id, PROPOSAL, found)
-        if identity(found) in others:  # every combination is taken: a duplicate is what is left
+        if mine in others or mine in taken:  # every combination is taken: a duplicate is what is left
             return found
-        while rival := _rival(storage.get_all_trials(study._study_id, deepcopy=False), trial, identity, found):
+        while rival := _rival(storage.get_all_trials(study._study_id, deepcopy=False), trial, identity, mine, ended):
             until = until or time.monotonic() + PATIENCE
-            if rival.system_attrs.get(SETTLED) or rival.number < trial.number or time.monotonic() > until:
+            may_change = rival.state == TrialState.RUNNING and PROPOSAL in rival.system_attrs
+            settled = not may_change or rival.system_attrs.get(SETTLED)
+            if settled or rival.number < trial.number or time.monotonic() > until:
                 break
             time.sleep(0.01)
         if rival is None:
             storage.set_trial_system_attr(trial._trial_id, SETTLED, True)
             return found
-        others.add(identity(found))
+        others.add(mine)
 
 
 def _rival(
     trials: Sequence[FrozenTrial],
-    mine: FrozenTrial,
-    identity: Callable[[dict[str, Value]], Any],
-    found: dict[str, Value],
+    of: FrozenTrial,
+    identity: Callable[[Mapping[str, Value]], Any],
+    mine: Any,
+    ended: Collection[int],
 ) -> FrozenTrial | None:
-    """Another worker's trial of the same proposal."""
-    sought = identity(found)
+    """Another worker's trial of the same proposal; it may have ended in the meantime."""
     for trial in trials:
-        running = trial.state == TrialState.RUNNING and trial.number != mine.number
-        if running and PROPOSAL in trial.system_attrs and identity(trial.system_attrs[PROPOSAL]) == sought:
+        if trial.number != of.number and trial.number not in ended and identity(proposed(trial)) == mine:
             return trial
     return None
 

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 from backbones.search.agents import matches
 from backbones.search.parameters import Value
 from backbones.search.replay import Known, Replay, identity, read_replay
-from backbones.search.reservations import compact, reserve
+from backbones.search.reservations import SEEN, compact, reserve
 from backbones.search.space import Space
 
 __all__ = ["AgentSampler", "Allowed"]
@@ -107,7 +107,9 @@ class AgentSampler(BaseSampler):
             levels = self.propose(replace(replay, taken=replay.taken | others), rng, allowed)
             return self.space.of_levels(levels, rng.random(len(levels)).tolist())
 
-        return reserve(study, trial, propose, lambda stored: identity(self.space, stored), seen)
+        study._storage.set_trial_system_attr(trial._trial_id, SEEN, seen)
+        ended = frozenset(replay.numbers)
+        return reserve(study, trial, propose, lambda stored: identity(self.space, stored), replay.taken, ended)
 
     def _allowed(self, fixed: Mapping[str, Value]) -> Allowed:
         """The actions that agree with values that were fixed beforehand, such as those of an enqueued trial."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class Space:
         """How many there are that keep to all limits; intervals of numbers count as one value."""
         return math.prod(agent.combinations for agent in self.agents.values())
 
-    @property
+    @cached_property
     def continuous(self) -> bool:
         """Whether any parameter has any number of values."""
         return any(parameter.continuous for parameter in self.parameters.values())
@@ -209,7 +210,7 @@ class Space:
         """All that makes it this space, as JSON has it."""
         return {name: agent.describe() for name, agent in self.agents.items()}
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the description: two spaces with one digest are the same."""
         return hashlib.sha256(_text(self.describe()).encode()).hexdigest()
@@ -220,9 +221,11 @@ class Space:
         Raises:
             OtherSpace: It is of another; the message lists what differs.
         """
-        known = study.user_attrs.get(KEY)
+        storage, number = study._storage, study._study_id  # a bracket of Hyperband has no attributes
+        known = storage.get_study_user_attrs(number).get(KEY)
         if known is None:
-            study.set_user_attr(KEY, {"digest": self.digest, "agents": _text(self.describe())})
+            described = {"digest": self.digest, "agents": _text(self.describe())}
+            storage.set_study_user_attr(number, KEY, described)
             return
         if known["digest"] != self.digest:
             lines = differences(json.loads(known["agents"]), self.describe())
