@@ -46,7 +46,7 @@ class Replay:
 
     @property
     def scores(self) -> np.ndarray:
-        """Rewards: the normal scores of the ranks, so that scale and tails of what is optimised do not matter."""
+        """The rewards, normal scores of the ranks, so that scale and tails of what is optimised do not matter."""
         return normal_scores(self.ranks)
 
 

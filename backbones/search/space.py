@@ -212,7 +212,7 @@ class Space:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the description: two spaces with one digest are the same."""
+        """SHA-256 of the description; two spaces with one digest are the same."""
         return hashlib.sha256(_text(self.describe()).encode()).hexdigest()
 
     def attach(self, study: optuna.Study) -> None:
