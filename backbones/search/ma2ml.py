@@ -124,9 +124,9 @@ class MA2MLSampler(AgentSampler):
         mean, deviation = critic.mean_and_deviation(np.array(fresh))
         return tuple(fresh[int(np.argmax(mean + self.exploration * deviation))].tolist())
 
-    def policies(self, study: optuna.Study) -> list[np.ndarray]:
-        """What agents act by after the trials of a study, for each part of the space."""
-        replay = self._replay(study)
+    def policies(self, study: optuna.Study, trials: int | None = None) -> list[np.ndarray]:
+        """What agents act by after the first ``trials`` ended ones of a study, or all, for each part of the space."""
+        replay = _some(self._replay(study), slice(trials))
         return behaviours(self._learned(replay, self.seed)[1], self.options["floor"])
 
     def credits(self, study: optuna.Study) -> dict[int, dict[str, float]]:

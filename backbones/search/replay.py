@@ -17,9 +17,11 @@ from backbones.search.parameters import Value
 from backbones.search.reservations import proposed
 from backbones.search.space import Space
 
-__all__ = ["Replay", "normal_scores", "read_replay", "reward_ranks"]
+__all__ = ["REPLACED", "Replay", "normal_scores", "read_replay", "reward_ranks"]
 
 
+#: The system attribute of a trial that another has taken the place of, such as one whose worker was killed.
+REPLACED = "backbones.search:replaced"
 #: Levels, where these say all; otherwise what is stored.
 Identity = tuple[int, ...] | tuple[tuple[str, Value], ...]
 
@@ -68,6 +70,7 @@ class Ended(NamedTuple):
     pruned: bool
     value: float
     reports: Mapping[int, float]
+    replaced: bool = False
 
 
 class Known:
@@ -86,7 +89,8 @@ class Known:
             stored, state = proposed(trial), trial.state
             value = trial.value if state == TrialState.COMPLETE else math.nan
             kind = (state == TrialState.COMPLETE, state == TrialState.PRUNED, value, trial.intermediate_values)
-            found = Ended(trial.number, space.levels(stored), identity(space, stored), *kind)
+            levels, replaced = space.levels(stored), REPLACED in trial.system_attrs
+            found = Ended(trial.number, levels, identity(space, stored), *kind, replaced)
             self._ended[trial._trial_id] = found
         return found
 
@@ -94,13 +98,14 @@ class Known:
 def read_replay(space: Space, study: optuna.Study, number: int, known: Known) -> Replay:
     """The trials of a study, but for the one that is to be proposed, ``number``.
 
-    Trials that have ended without all parameters of the space, or with others, teach nothing and are left out.
+    Trials that have ended without all parameters of the space, or with others, teach nothing and are left out, as are
+    those with the attribute ``REPLACED``, which were begun again as another trial.
     """
     ended, running, seen_running = [], [], []
     taken = set()
     for trial in study._storage.get_all_trials(study._study_id, deepcopy=False):
         if (found := known.ended(space, study, trial)) is not None:
-            if found.levels is not None:
+            if found.levels is not None and not found.replaced:
                 ended.append(found)
                 taken.add(found.same)
         elif trial.number != number and (levels := space.levels(stored := proposed(trial))) is not None:
