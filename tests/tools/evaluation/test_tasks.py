@@ -38,6 +38,11 @@ def test_images_that_train_choose_and_are_tested_are_apart(task, ready):
     assert [n.split("/")[0] for n in names(ready[task], ready[task].settings("test"))] == ["val"] * 6
 
 
+def test_both_frameworks_are_checked_beside_each_other(ready):
+    for kind in ("detection", "segmentation", "detection"):  # each in the scope that the other left
+        ready[kind].check_data(chooses=True, shares=[0.5])
+
+
 def test_both_frameworks_hold_out_the_same_images(ready):
     assert choosing(ready["detection"]) == choosing(ready["segmentation"])
 
