@@ -1,4 +1,4 @@
-"""A search on few digits: 20 labelled ones of each class, augmentation, architecture and recipe chosen together."""
+"""A search on few digits: 10 labelled ones of each class, augmentation, architecture and recipe chosen together."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from searching.task import Task, Values
 
 FOLDER = DATA / "digits_few"
 #: Labelled digits of each class to train on and to choose by. All others of the training split are left out.
-TRAIN, VALIDATION = 20, 30
-SIZE, EPOCHS = 32, 30
+TRAIN, VALIDATION = 10, 50
+SIZE, EPOCHS = 32, 40
 #: 1.6 times the default's.
 MOST_MACS = 3_000_000
 

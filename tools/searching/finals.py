@@ -41,6 +41,8 @@ def winner(search: Search) -> dict[str, Any] | None:
     with locked(search.folder / "winner.lock", wait=True):
         if path.exists():
             return json.loads(path.read_text())
+        if not search.over():
+            return None
         rows = []
         for trial in finalists(search):
             scores = [_known(search, f"finals/{trial.number:04d}-{r + 1}") for r in range(search.settings.repeats)]

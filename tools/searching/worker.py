@@ -42,10 +42,14 @@ def stopping() -> Iterator[None]:
 
 
 def work(search: Search) -> int:
-    """Evaluate trials until the budget of the search is spent; returns how many this worker evaluated."""
+    """Evaluate trials until the budget of the search is spent and all have ended; returns how many were this
+    worker's."""
     done = 0
     with stopping():
-        while (claimed := search.claim()) is not None:
+        while (claimed := search.claim()) is not None or search.running():
+            if claimed is None:  # others' trials are the last, and may become this worker's, or change the finalists
+                time.sleep(PAUSE)
+                continue
             trial, lease = claimed
             try:
                 evaluate(search, trial)
