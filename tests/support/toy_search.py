@@ -1,7 +1,8 @@
 """A task for tools/search.py that takes moments: a "training" of four steps, each of which it keeps.
 
 As a program, ``toy_search.py FOLDER VALUES SEED``, it is that training. What is in the environment tells it to
-misbehave: TOY_PAUSE is seconds before a step beyond the first two of a trial with x = 3, TOY_CRASH the x that crashes.
+misbehave: TOY_SCORE is written instead of a score, TOY_PAUSE is seconds before a step beyond the first two of a trial
+with x = 3, TOY_CRASH the x that crashes.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ def train(folder: Path, values: dict[str, dict[str, int]], seed: int) -> None:
     begun = len(scores(folder))
     with (folder / "starts.txt").open("a") as file:
         file.write(f"{begun}\n")
+    if bad := os.environ.get("TOY_SCORE"):
+        _log(folder).write_text(bad)
+        return
     for step in range(begun, STEPS):
         if step == 2 and x == 3:
             time.sleep(float(os.environ.get("TOY_PAUSE", 0)))

@@ -180,6 +180,21 @@ def test_pruned_trials_count_and_stop_their_training(tmp_path: Path, monkeypatch
     assert first.value == 0.0 and toy_search.scores(tmp_path / "search" / "trials" / "0000") == [-1.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("score", "reason"),
+    [("nan", "its score is nan"), ("high", "could not convert string to float: 'high'"), (" ", "without a score")],
+)
+def test_a_training_without_a_number_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, score: str, reason: str
+) -> None:
+    monkeypatch.setenv("TOY_SCORE", score)
+    with pytest.raises(SystemExit, match="no trial is complete"):
+        _run(tmp_path / "search", 2)
+    trials = Search(tmp_path / "search").study.trials
+    assert [t.state for t in trials] == [TrialState.FAIL] * 2
+    assert all(reason in t.user_attrs["reason"] for t in trials)
+
+
 def test_a_search_in_which_all_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY_CRASH", "3")
     with pytest.raises(SystemExit, match="no trial is complete, so there is no winner"):
