@@ -58,5 +58,5 @@ else:
         command=lambda values, folder, seed: [sys.executable, __file__, str(folder), json.dumps(values), str(seed)],
         scores=scores,
         test=lambda folder: [sys.executable, __file__, "test", str(folder)],
-        export=lambda values: {"toy": repr(values)},
+        export=lambda values, seed: {"toy": repr(values)},
     )

@@ -149,7 +149,7 @@ def test(folder: Path) -> list[str]:
     return [*tool, "--evaluate", str(folder / "last.pth"), "--weights", "ema", "--workers", "0", "--crop-pct", "1"]
 
 
-def export(values: Values) -> dict[str, str]:
+def export(values: Values, seed: int) -> dict[str, str]:
     """How to make, train and use what was chosen."""
     options = model_options(dict(values["nas"]))
     arguments = ", ".join(f"{key}={value!r}" for key, value in options.items())
@@ -160,7 +160,7 @@ def export(values: Values) -> dict[str, str]:
     config = f"model = dict(backbone=dict(type='VHeat', arch={arch}, operator={options['operator']!r}))"
     return {
         "timm": f'timm.create_model("vheat_nano", img_size={SIZE}, num_classes=10, {arguments})',
-        "train_classifier": f"python tools/train_classifier.py --data-dir {FOLDER / 'search'} {training}",
+        "train_classifier": f"python tools/train_classifier.py --data-dir {FOLDER / 'search'} --seed {seed} {training}",
         "OpenMMLab": config,
     }
 

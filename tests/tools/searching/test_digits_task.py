@@ -43,7 +43,7 @@ def test_what_is_chosen_is_what_is_trained(tmp_path: Path) -> None:
         assert net.num_features == 8 * nas["width"]
         meta = timm.create_model(args.model, **args.model_kwargs, num_classes=10, img_size=32, device="meta")
         assert network_macs(meta, 32) == digits.macs(nas) <= digits.MOST_MACS
-        exported = digits.export(values)
+        exported = digits.export(values, 0)
         again = eval(exported["timm"], {"timm": timm})
         assert sum(p.numel() for p in again.parameters()) == sum(p.numel() for p in net.parameters())
         assert str(hpo["lr"]) in exported["train_classifier"] and nas["operator"] in exported["OpenMMLab"]
