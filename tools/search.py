@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
         if chosen is None:
             raise SearchError(f"the search is not over; `tools/search.py run {folder}` goes on with it")
         if args.command == "export":
-            texts = search.task.export(chosen["values"]) if search.task.export else {}
+            texts = search.task.export(chosen["values"], search.settings.seed) if search.task.export else {}
             write_json(folder / "winner-values.json", chosen["values"])
             for title, text in texts.items():
                 print(f"# {title}\n{text}\n")

@@ -221,6 +221,9 @@ class Agent:
 
 def matches(parameter: Parameter, given: Value, level: int) -> bool:
     """Whether a stored value is of this level."""
-    return level < parameter.levels and (
-        parameter.level(given) == level if parameter.continuous else same(parameter.stored(level), given)
-    )
+    if level == parameter.levels or not parameter.continuous:
+        return level < parameter.levels and same(parameter.stored(level), given)
+    try:
+        return parameter.level(given) == level
+    except ValueError:
+        return False

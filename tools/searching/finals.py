@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from training.commands import say
 
 from searching.study import Search, SearchError
-from searching.worker import last_line, stopping, train
+from searching.worker import last_line, last_score, stopping, train
 
 #: Trainings of the winner and of the default recipe that are tested.
 TESTS = 5
@@ -41,6 +41,8 @@ def winner(search: Search) -> dict[str, Any] | None:
     with locked(search.folder / "winner.lock", wait=True):
         if path.exists():
             return json.loads(path.read_text())
+        if not search.over():
+            return None
         rows = []
         for trial in finalists(search):
             scores = [_known(search, f"finals/{trial.number:04d}-{r + 1}") for r in range(search.settings.repeats)]
@@ -102,8 +104,9 @@ def _result(search: Search, name: str, of: Any, seed: int, *, tested: bool = Fal
             folder = search.folder / name
             say(f"{name}: training")
             code = train(search.task.command(values, folder, seed), folder)
-            scores = search.task.scores(folder)
-            row: dict[str, Any] = {"score": scores[-1]} if code == 0 and scores else {"error": last_line(folder)}
+            score, reason = last_score(search, folder)
+            failed = code or score is None
+            row: dict[str, Any] = {"error": (code and last_line(folder)) or reason} if failed else {"score": score}
             if tested and "score" in row:
                 row |= _tested(search, folder)
             write_json(search.folder / f"{name}.json", row)

@@ -116,7 +116,7 @@ def _tests(tests: Mapping[str, Sequence[Mapping[str, float]]], chosen: Mapping[s
 
 def _course(search: Search) -> str:
     trials = [t for t in search.study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
-    figure, axes = plt.subplots(figsize=(8, 3))
+    figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
     axes.plot([t.number for t in trials], [t.value for t in trials], "o", ms=3)
     axes.step([t.number for t in trials], np.maximum.accumulate([t.value for t in trials]), where="post")
     if (default := _default(search)) is not None:
@@ -129,7 +129,7 @@ def _agents(search: Search, replay: Replay) -> str:
     """Credits and entropies by a default sampler, whatever sampler the search had."""
     sampler = MA2MLSampler(search.space, search.settings.seed)
     credits = sampler.credits(search.study)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     for name in search.space.agents:
         left.plot(list(credits), [of[name] for of in credits.values()], "o-", ms=3, lw=0.5, label=name)
     left.set(xlabel="trial", ylabel="credit")
@@ -155,7 +155,7 @@ def _interactions(search: Search, replay: Replay) -> list[str]:
         block = critic.pairs[a : a + sizes[i] - 1, b : b + sizes[j] - 1]
         block = block - block.mean(0) - block.mean(1, keepdims=True) + block.mean()
         strength[i, j] = strength[j, i] = block.std()
-    figure, axes = plt.subplots(figsize=(6, 5))
+    figure, axes = plt.subplots(figsize=(6, 5), layout="constrained")
     axes.imshow(strength, cmap="magma")
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)

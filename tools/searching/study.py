@@ -135,6 +135,15 @@ class Search:
                 raise
             return trial, lease
 
+    def running(self) -> bool:
+        """Whether a trial is being evaluated, by whatever worker."""
+        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+
+    def over(self) -> bool:
+        """Whether all trials of the search have ended."""
+        trials = self.study.get_trials(deepcopy=False)
+        return all(t.state.is_finished() for t in trials) and self.used(trials) >= self.settings.searched
+
     @staticmethod
     def used(trials: list[FrozenTrial]) -> int:
         """How much of the budget trials have used: those that another has replaced have not."""

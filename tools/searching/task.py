@@ -27,7 +27,7 @@ class Task:
         prepare: Makes the data.
         test: From the folder of a complete training to a command line whose last line of output is a JSON object with
             the test score under ``"top1"``; None where there is no test set. Nothing else is told where it lies.
-        export: From values to texts by title: how to use the winner.
+        export: From values and the seed of the search to texts by title: how to use the winner.
     """
 
     space: Space
@@ -36,7 +36,7 @@ class Task:
     scores: Callable[[Path], list[float]]
     prepare: Callable[[], object] = lambda: None
     test: Callable[[Path], list[str]] | None = None
-    export: Callable[[Values], dict[str, str]] | None = None
+    export: Callable[[Values, int], dict[str, str]] | None = None
 
 
 def open_task(name: str) -> Task:

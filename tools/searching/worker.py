@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import signal
 import subprocess
 import sys
@@ -42,10 +43,14 @@ def stopping() -> Iterator[None]:
 
 
 def work(search: Search) -> int:
-    """Evaluate trials until the budget of the search is spent; returns how many this worker evaluated."""
+    """Evaluate trials until the budget of the search is spent and all have ended; returns how many were this
+    worker's."""
     done = 0
     with stopping():
-        while (claimed := search.claim()) is not None:
+        while (claimed := search.claim()) is not None or search.running():
+            if claimed is None:  # others' trials are the last, and may become this worker's, or change the finalists
+                time.sleep(PAUSE)
+                continue
             trial, lease = claimed
             try:
                 evaluate(search, trial)
@@ -69,7 +74,10 @@ def evaluate(search: Search, trial: Trial) -> None:
     def look() -> bool:
         """Report new scores; whether the training is to be stopped."""
         nonlocal reported
-        scores = search.task.scores(folder)
+        try:
+            scores = search.task.scores(folder)
+        except (ValueError, KeyError, TypeError):  # in the middle of a line; what stays so is said at the end
+            return False
         for step in range(reported, len(scores)):
             trial.report(scores[step], step)
         reported = len(scores)
@@ -79,11 +87,26 @@ def evaluate(search: Search, trial: Trial) -> None:
     trial.set_user_attr("seconds", round(time.monotonic() - start, 2))
     if code is None:
         tell(search, trial, TrialState.PRUNED)
-    elif code or not reported:
-        trial.set_user_attr("reason", last_line(folder) or f"it ended with {code} and no score")
+        return
+    score, reason = last_score(search, folder)
+    if code or score is None:
+        trial.set_user_attr("reason", (code and last_line(folder)) or reason or f"it ended with {code}")
         tell(search, trial, TrialState.FAIL)
     else:
-        tell(search, trial, TrialState.COMPLETE, search.task.scores(folder)[-1])
+        tell(search, trial, TrialState.COMPLETE, score)
+
+
+def last_score(search: Search, folder: Path) -> tuple[float | None, str]:
+    """The score of a training that has ended, or None and why there is none."""
+    try:
+        scores = search.task.scores(folder)
+    except (ValueError, KeyError, TypeError) as error:
+        return None, f"its scores cannot be read: {error}"
+    if not scores:
+        return None, "it ended without a score"
+    if isinstance(scores[-1], bool) or not isinstance(scores[-1], (int, float)) or math.isnan(scores[-1]):
+        return None, f"its score is {scores[-1]!r}"
+    return float(scores[-1]), ""
 
 
 def tell(search: Search, trial: Trial, state: TrialState, score: float | None = None) -> None:

@@ -220,6 +220,13 @@ def test_what_no_allowed_combination_has_is_refused(discrete: Space) -> None:
         study.optimize(_objective(discrete), n_trials=1)
 
 
+def test_a_fixed_value_out_of_range_is_refused(mixed: Space) -> None:
+    study = optuna.create_study(sampler=MA2MLSampler(mixed, 0))
+    study.enqueue_trial({"hpo.rate": 7.0})
+    with pytest.raises(ValueError, match=r"agent 'hpo' that keeps to its limits has \{'hpo.rate': 7.0\}"):
+        study.optimize(lambda trial: mixed.suggest(trial)["hpo"]["rate"], n_trials=1)
+
+
 @both
 def test_ask_and_tell(mixed: Space, make: type[AgentSampler]) -> None:
     study = optuna.create_study(direction="maximize", sampler=make(mixed, 0))

@@ -1,0 +1,57 @@
+"""The search on few digits: its data, and that what it chooses is what is trained and exported."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import cv2
+import optuna
+import pytest
+import timm
+from searching import digits
+from training.recipe import parse_arguments
+
+from backbones.search import MA2MLSampler, network_macs
+
+
+def _pictures(folder: Path) -> set[bytes]:
+    return {cv2.imread(str(path), 0).tobytes() for path in folder.glob("*/*.png")}
+
+
+def test_training_validation_and_test_share_no_digit(tmp_path: Path) -> None:
+    assert digits.write_few_digits(tmp_path / "few")
+    assert not digits.write_few_digits(tmp_path / "few")
+    parts = [_pictures(tmp_path / "few" / name) for name in ("search/train", "search/val", "test/val")]
+    assert [len(part) for part in parts[:2]] == [100, 500] and len(parts[2]) > 300
+    assert all(not a & b for a, b in itertools.combinations(parts, 2))
+    assert not any("test" in str(part) for part in digits.command(digits.DEFAULT, tmp_path, 0)[:4])
+
+
+def test_what_is_chosen_is_what_is_trained(tmp_path: Path) -> None:
+    study = optuna.create_study(sampler=MA2MLSampler(digits.SPACE, 0))
+    digits.write_few_digits(tmp_path / "few")
+    for _ in range(4):
+        values = digits.SPACE.suggest(study.ask())
+        args = parse_arguments(["--data-dir", str(tmp_path / "few" / "search"), *digits.recipe(values)], "")
+        aug, nas, hpo = (values[name] for name in ("aug", "nas", "hpo"))
+        assert (args.auto_augment, args.scale, args.re_prob) == (aug["policy"], [aug["scale"], 1.0], aug["erasing"])
+        assert (args.lr, args.weight_decay, args.drop_path) == (hpo["lr"], hpo["weight_decay"], hpo["drop_path"])
+        assert (args.smoothing, args.mixup) == (hpo["smoothing"], hpo["mixup"])
+        net = timm.create_model(args.model, **args.model_kwargs, num_classes=10, img_size=args.img_size).eval()
+        assert [len(stage.blocks) for stage in net.stages] == [1, 1, nas["depth"], 1]
+        assert net.num_features == 8 * nas["width"]
+        meta = timm.create_model(args.model, **args.model_kwargs, num_classes=10, img_size=32, device="meta")
+        assert network_macs(meta, 32) == digits.macs(nas) <= digits.MOST_MACS
+        exported = digits.export(values, 0)
+        again = eval(exported["timm"], {"timm": timm})
+        assert sum(p.numel() for p in again.parameters()) == sum(p.numel() for p in net.parameters())
+        assert str(hpo["lr"]) in exported["train_classifier"] and nas["operator"] in exported["OpenMMLab"]
+
+
+def test_the_default_is_in_the_space_and_some_networks_are_not() -> None:
+    assert digits.SPACE.levels(digits.SPACE.stored(digits.DEFAULT)) is not None
+    (part,) = digits.SPACE.agents["nas"].parts
+    assert 0 < len(part.table) < 5 * 4 * 3 * 2
+    with pytest.raises(ValueError, match="MACs"):
+        digits.SPACE.stored({**digits.DEFAULT, "nas": {**digits.DEFAULT["nas"], "width": 32, "operator": "mix"}})
