@@ -39,8 +39,8 @@ class LoadModalities:
         ``img``, float32 ``(H, W, all bands)`` in the units of the specs, ``img_shape`` and ``ori_shape``.
 
     Raises:
-        TypeError, ValueError: An argument does not fit; in use, images differ in size or place, or their values can't be
-            of the modality: the message names file, band, unit and range.
+        TypeError, ValueError: An argument does not fit; in use, images differ in size or place, or their values cannot
+            be of the modality: the message names file, band, unit and range.
         FileNotFoundError: A file is not there, or a modality has several of that name.
 
     Example:
