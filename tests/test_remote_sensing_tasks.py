@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, Namespace
 
+import numpy as np
 import pytest
+import tifffile
 import torch
 from in_process import own_readers
+from PIL import Image
 from training.openmmlab import build_runner, load_config
 from training.testing import augment
 
@@ -71,3 +75,45 @@ def test_a_network_of_both_modalities_is_tested_with_one(runner):
     one.model.load_state_dict(both.model.state_dict())
     assert set(one.model.backbone.stem) == {"optical", "sar"}
     assert {"clear/mIoU", "cloudy/mIoU"} <= set(one.test())
+
+
+@pytest.fixture
+def tiles(tmp_path):
+    """Files of 12 bands without names, radar, and maps of three classes."""
+    noise = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("optical", "sar", "labels"):
+            (tmp_path / "tiles" / split / kind).mkdir(parents=True)
+        for i in range(3):
+            folder = tmp_path / "tiles" / split
+            parts = {"optical": noise.integers(1, 4000, (12, 200, 208), np.uint16)}
+            parts["sar"] = noise.normal(-14, 4, (2, 200, 208)).astype(np.float32)
+            for name, part in parts.items():
+                options = {"planarconfig": "separate", "photometric": "minisblack"}
+                tifffile.imwrite(folder / name / f"{i}.tif", part, **options)
+            Image.fromarray(noise.integers(0, 3, (200, 208), np.uint8)).save(folder / f"labels/{i}.png")
+    return tmp_path / "tiles"
+
+
+@pytest.mark.filterwarnings("ignore")  # of the frameworks
+def test_the_configs_of_tiles_of_ones_own_as_documented(root, tiles, tmp_path, monkeypatch):
+    text = (root / "docs/remote-sensing-tasks.md").read_text().split("### Tiles of your own")[1].split("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    options = {**FEW, "train_cfg.val_interval": 2}
+    pretrained = {"model.backbone.init_cfg.type": "Pretrained"}
+    pretrained["model.backbone.init_cfg.checkpoint"] = str(tmp_path / "pretraining" / "pretrained.safetensors")
+    every = {"pretraining": {"data_root": str(tiles / "train")}, "segmentor": pretrained}
+    for (name, more), block in zip(every.items(), blocks, strict=True):
+        config = tmp_path / f"{name}.py"
+        block = block.replace('_base_ = "', f'_base_ = "{root}/configs/rs_vheat/').replace("data/tiles", str(tiles))
+        config.write_text(block)
+        with own_readers():
+            args = Namespace(config=config, cfg_options={**options, **more}, work_dir=tmp_path / name)
+            args.launcher, args.local_rank = "none", 0
+            splits = ("train", "val") + (("test",) if name == "segmentor" else ())
+            runner = build_runner(load_config(ArgumentParser(), args, *splits))
+            runner.train()
+            if name == "segmentor":
+                assert "mIoU" in runner.test()
+    assert [spec.bands for spec in runner.model.backbone.modalities] == [("B4", "B3", "B2"), ("VV", "VH")]

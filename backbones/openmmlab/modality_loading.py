@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from mmengine.registry import TRANSFORMS
 
-from backbones.remote_sensing import ModalitySpec, read_modality
+from backbones.remote_sensing import ModalitySpec, read_pair
 
 __all__ = ["LoadModalities", "LoadPair"]
 
@@ -39,8 +39,8 @@ class LoadModalities:
         ``img``, float32 ``(H, W, all bands)`` in the units of the specs, ``img_shape`` and ``ori_shape``.
 
     Raises:
-        TypeError, ValueError: An argument does not fit; in use, images differ in size, or their values can't be of the
-            modality: the message names file, band, unit and range.
+        TypeError, ValueError: An argument does not fit; in use, images differ in size or place, or their values cannot
+            be of the modality: the message names file, band, unit and range.
         FileNotFoundError: A file is not there, or a modality has several of that name.
 
     Example:
@@ -107,21 +107,11 @@ class LoadModalities:
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Load what belongs to ``results["img_path"]``."""
         files = self.files(results["img_path"])
-        images = {
-            spec.name: np.moveaxis(read_modality(file, spec, self.bands.get(spec.name)), 0, -1)
-            for spec in self.modalities
-            if (file := files[spec.name]) is not None
-        }
-        if not images:
+        there = {name: file for name, file in files.items() if file is not None}
+        if not there:
             raise FileNotFoundError(f"{results['img_path']} has no file of any of {list(files)}")
-        first, *others = images
-        size = images[first].shape[:2]
-        for name in others:
-            if images[name].shape[:2] != size:
-                raise ValueError(
-                    f"the images of a place must have one size: {files[first]} is {_size(size)}, "
-                    f"{files[name]} {_size(images[name].shape)} (height x width)"
-                )
+        images = {name: np.moveaxis(x, 0, -1) for name, x in read_pair(there, self.modalities, self.bands).items()}
+        size = next(iter(images.values())).shape[:2]
         parts = [
             images.get(s.name, np.broadcast_to(np.float32(s.mean), (*size, len(s.bands)))) for s in self.modalities
         ]
@@ -154,7 +144,7 @@ class LoadPair:
         >>> pair = {}
         >>> for key, name in (("img_path", "a.png"), ("img_path2", "b.png")):
         ...     pair[key] = str(root / name)
-        ...     _ = cv2.imwrite(pair[key], np.zeros((20, 30, 3), np.uint8))
+        ...     _ = cv2.imwrite(pair[key], np.random.randint(0, 255, (20, 30, 3), np.uint8))
         >>> spec = dict(name="optical", bands=["R", "G", "B"], unit="uint8", mean=120.0, std=58.0)
         >>> LoadPair(dict(type="LoadModalities", modalities=[spec]))(pair)["img"].shape
         (20, 30, 6)
@@ -191,7 +181,3 @@ def _of_stem(folder: Path, stem: str) -> list[Path]:
 def _literal(text: str) -> str:
     """A part of a pattern that means itself."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in text)
-
-
-def _size(shape: Sequence[int]) -> str:
-    return f"{shape[0]} x {shape[1]}"

@@ -155,8 +155,8 @@ class FrequencyHiding:
         elif self.hide == "sectors":
             hidden = torch.stack([random_sectors((height, width), float(s), generator=generator) for s in shares])
             kept = kept & ~hidden[:, None]
-        if self.constant == "both":
-            kept[:, :, 0, 0] |= kept[:, :, 0, 0].any(1, keepdim=True) & encoded
+        if self.constant == "both":  # also where the lower band, which has it, is hidden
+            kept[:, :, 0, 0] = encoded
         hidden = all_modes if self.score == "all" else ~kept.any(1)
         whole = self._whole(all_modes, torch.full_like(clean, self.score == "all"), None)
         return Views(

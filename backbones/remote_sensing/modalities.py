@@ -158,7 +158,7 @@ class ModalitySpec:
 
     def _wrong(self, low: float, high: float, values: Tensor) -> str:
         if not (math.isfinite(low) and math.isfinite(high)):
-            return "all must be finite"
+            return f"all must be finite, in {self._range() if self.unit else 'no unit'}"
         if self.unit is None:
             return ""
         unit = UNITS[self.unit]

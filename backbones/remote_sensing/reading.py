@@ -40,7 +40,7 @@ class BandFile:
         bands: How many there are.
         size: ``(H, W)`` in pixels.
         names: Of the bands, where the file tells them: GDAL's descriptions, or R, G, B, A of colour pictures.
-        place: Tie point and size of a pixel of a GeoTIFF, where it tells them.
+        place: Tie points and size of a pixel of a GeoTIFF, where it tells them.
         colours: The names are those of colours, which any file of such a format has.
     """
 
@@ -171,14 +171,32 @@ def read_pair(
 
 
 def check_pair(files: Sequence[BandFile]) -> None:
-    """Raise ``ValueError`` unless files have one size and, where they say it, one place."""
+    """Raise ``ValueError`` unless files have one size and, where they say it, one place, to a pixel."""
     first = files[0]
     for other in files[1:]:
         if other.size != first.size:
             sizes = " and ".join(f"{file.path} is {file.size[0]} x {file.size[1]}" for file in (first, other))
             raise ValueError(f"a pair must have one size, but {sizes}")
-        if first.place and other.place and not np.allclose(first.place, other.place, atol=1e-3):
-            raise ValueError(f"{first.path} and {other.path} say that they are of different places")
+        if first.place and other.place and (apart := _apart(first, other)) >= 1:
+            raise ValueError(
+                f"{first.path} and {other.path} say that they are of different places, {apart:.3g} px apart"
+            )
+
+
+def _apart(first: BandFile, other: BandFile) -> float:
+    """How far two files of one size are from each other, in pixels, at the corner where it is most.
+
+    Half a pixel is no difference: tie points are those of corners or of centres of pixels.
+    """
+    corners = [_corners(first), _corners(other)]
+    return float((np.abs(corners[0] - corners[1]) / np.abs(first.place[-3:-1])).max())
+
+
+def _corners(file: BandFile) -> np.ndarray:
+    """The upper left and the lower right corner of a file that knows its place, ``(2, 2)`` of x and y."""
+    (column, row, _, x, y, _), (width, height, _) = file.place[:6], file.place[-3:]
+    left, top = x - column * width, y + row * height
+    return np.array([[left, top], [left + file.size[1] * width, top - file.size[0] * height]])
 
 
 def check_bands(header: BandFile, spec: ModalitySpec, bands: Sequence[str] | None = None) -> None:
@@ -244,7 +262,9 @@ def _tiff(path: Path, pixels: bool) -> tuple[BandFile, np.ndarray]:
         tags = page.tags
         place = None
         if _PIXEL_SCALE in tags and _TIE_POINT in tags:
-            place = (*tags[_TIE_POINT].value, *tags[_PIXEL_SCALE].value)
+            tie, scale = tags[_TIE_POINT].value, tags[_PIXEL_SCALE].value
+            if len(tie) >= 6 and len(scale) == 3 and min(scale[:2]) > 0:
+                place = (*tie, *scale)
         names = _described(str(tags[_GDAL_METADATA].value), bands) if _GDAL_METADATA in tags else None
         colours = names is None and getattr(page.photometric, "name", "") == "RGB" and bands in (3, 4)
         header = BandFile(path, bands, size, _COLOURS[:bands] if colours else names, place, colours)

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from backbones import network_like, to_official
+from backbones import load_checkpoint, network_like, to_official
 from backbones.pretraining import ITPNPretraining, publish
+from backbones.remote_sensing import SAR, RSVHeat
 from backbones.weights.reading import read_metadata
 
 
@@ -46,6 +47,34 @@ def test_there_and_back(form, net, tmp_path, capsys):
     assert all(torch.equal(t, official[n]) for n, t in load_file(back).items())
     if form == "classifier":
         assert all(torch.equal(t, net.state_dict()[n]) for n, t in load_file(own).items())
+
+
+def test_rs_vheat_there_and_back(tmp_path, capsys):
+    torch.manual_seed(0)
+    optical = {"name": "optical", "bands": ["B4", "B3"], "unit": "counts", "mean": 900.0, "std": 400.0}
+    made = {"modalities": [SAR, optical], "img_size": (64, 96), "num_classes": 5}
+    net = RSVHeat({"dims": (8, 12, 16, 20), "depths": (1, 2, 1, 1)}, **made).eval()
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    torch.save(net.state_dict(), tmp_path / "own.pth")
+    back = tmp_path / "official.safetensors"
+    tool.convert(tmp_path / "own.pth", back, to="official")
+    assert "stem.sar.description, stem.optical.description: left out" in capsys.readouterr().out
+    official = load_file(back)
+    assert {"patch_embed_opt.conv1.weight", "heat_capacity.3", "layers.1.1.op.norm1.bias"} <= set(official)
+    other = RSVHeat({"dims": (8, 12, 16, 20), "depths": (1, 2, 1, 1)}, **made).eval()
+    load_checkpoint(other, back)
+    images = {"optical": 900 + torch.rand(2, 2, 64, 64), "sar": torch.randn(2, 1, 64, 64) - 12}
+    assert torch.equal(other(images), net(images))
+
+
+def test_an_official_rs_vheat_that_lost_something_is_not_written(tmp_path, monkeypatch):
+    torch.save(RSVHeat("nano", img_size=64).state_dict(), tmp_path / "own.pth")
+    lossy = {"heat_capacity.0": torch.zeros(16, 16, 32)}
+    monkeypatch.setattr(tool, "to_official", lambda state: to_official(state) | lossy)
+    with pytest.raises(ValueError, match="other features"):
+        tool.convert(tmp_path / "own.pth", tmp_path / "out.safetensors", to="official")
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_the_network_of_a_file(net):

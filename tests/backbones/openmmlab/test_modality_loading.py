@@ -117,7 +117,7 @@ def test_images_that_do_not_belong_together_or_are_of_another_unit(place):
     path, bands = place
     radar = path.parent.parent / "sar/a.1.tif"
     tifffile.imwrite(radar, bands[:32, :, 3:], photometric="minisblack", planarconfig="contig")
-    with pytest.raises(ValueError, match=r"one size: .*a\.1\.png is 40 x 56, .*a\.1\.tif 32 x 56"):
+    with pytest.raises(ValueError, match=r"one size, but .*a\.1\.png is 40 x 56 and .*a\.1\.tif is 32 x 56"):
         load(path)
     tifffile.imwrite(radar, 10 ** (bands[..., 3:] / 10), photometric="minisblack", planarconfig="contig")
     with pytest.raises(ValueError, match=r"a\.1\.tif: band 'VV' of modality 'sar' .* is this linear power\?"):
@@ -125,6 +125,15 @@ def test_images_that_do_not_belong_together_or_are_of_another_unit(place):
     tifffile.imwrite(radar, bands[..., 3], photometric="minisblack")
     with pytest.raises(ValueError, match=r"a\.1\.tif has 1 bands"):
         load(path)
+    picture = path.with_name("b.tif")  # pairs that say where they are
+    for file, east, part, kind in (
+        (picture, 0.0, bands[..., :3].astype(np.uint8), "rgb"),
+        (radar.with_name("b.tif"), 50.0, bands[..., 3:], "minisblack"),
+    ):
+        tags = [(33550, 12, 3, (10.0, 10.0, 0.0), True), (33922, 12, 6, (0.0, 0.0, 0.0, 7e5 + east, 5e6, 0.0), True)]
+        tifffile.imwrite(file, part, photometric=kind, planarconfig="contig", extratags=tags)
+    with pytest.raises(ValueError, match=r"b\.tif and .*b\.tif say that they are of different places, 5 px apart"):
+        load(picture)
 
 
 @pytest.mark.parametrize(

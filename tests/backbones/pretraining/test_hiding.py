@@ -37,6 +37,15 @@ def test_the_bands_are_those_of_frequency_bands():
     assert both.kept[:, :, 0, 0].all() and (both.kept.sum(1) - 1).sum() == 3
 
 
+def test_the_constant_mode_of_an_upper_band_that_is_seen_alone():
+    views = FrequencyHiding("bands", clean=0.0, constant="both")(40, SIZE, generator=seeded())
+    plain = FrequencyHiding("bands", clean=0.0)(40, SIZE, generator=seeded())
+    upper = views.encoded[:, 1]
+    assert 0 < upper.sum() < 40 and torch.equal(views.kept[:, :, 0, 0], views.encoded)
+    assert not views.scored[:, 0, 0].any() and torch.equal(plain.scored[:, 0, 0], upper)
+    assert torch.equal(views.kept.flatten(2)[..., 1:], plain.kept.flatten(2)[..., 1:])
+
+
 def test_sectors_hide_a_share_of_both_bands():
     views = FrequencyHiding("sectors", clean=0.0)(40, SIZE, generator=seeded())
     hidden = ~views.kept.any(1)

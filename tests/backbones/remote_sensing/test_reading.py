@@ -1,14 +1,15 @@
 """Files with bands: what is read, selected and refused."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
-from backbones.remote_sensing import ModalitySpec, read_bands, read_header, read_modality, read_pair
-from backbones.remote_sensing.reading import need_tifffile
+from backbones.remote_sensing import BandFile, ModalitySpec, read_bands, read_header, read_modality, read_pair
+from backbones.remote_sensing.reading import check_pair, need_tifffile
 
 S1 = ModalitySpec("sar", ("VV", "VH"), "dB", mean=(-11.0, -17.0), std=5.0, clip=(-30.0, 5.0))
 RGB = ModalitySpec("optical", ("R", "G", "B"), "uint8", mean=100.0, std=50.0)
@@ -182,14 +183,45 @@ def test_pairs_are_of_one_place_and_size(tmp_path):
     np.testing.assert_array_equal(turned["sar"], radar[::-1])
     with pytest.raises(ValueError, match=r"modalities must be of \['optical'\], got \['sar'\]"):
         read_pair(paths, (optical,))
-    tiff(tmp_path / "o.tif", uniform(1, 6, 6), place=(7e5 + 10, 5e6))
-    with pytest.raises(ValueError, match="say that they are of different places"):
+    tiff(tmp_path / "o.tif", uniform(1, 6, 6), place=(7e5, 5e6 - 20))
+    with pytest.raises(ValueError, match="say that they are of different places, 2 px apart"):
         read_pair(paths, (optical, S1))
     tiff(tmp_path / "o.tif", uniform(1, 6, 6))  # which says nothing about its place
     read_pair(paths, (optical, S1))
     tiff(tmp_path / "o.tif", uniform(1, 6, 5))
     with pytest.raises(ValueError, match=r"one size, but .*o\.tif is 6 x 5 and .*s\.tif is 6 x 6"):
         read_pair(paths, (optical, S1))
+
+
+def at(place, size=(100, 50)):
+    return BandFile(Path("a.tif"), 1, size, place=place)
+
+
+@pytest.mark.parametrize(
+    "place, apart",
+    [
+        ((0, 0, 0, 11.0, 48.0, 0, 9e-5, 9e-5, 0), 0),
+        ((0, 0, 0, 11.0, 48.0 + 4.5e-5, 0, 9e-5, 9e-5, 0), 0),  # centres or corners of pixels
+        ((10, 20, 0, 11.0 + 9e-4, 48.0 - 18e-4, 0, 9e-5, 9e-5, 0), 0),  # another tie point
+        ((0, 0, 0, 11.0 + 9e-4, 48.0, 0, 9e-5, 9e-5, 0), 10),  # in degrees, too
+        ((0, 0, 0, 11.0, 48.0, 0, 18e-5, 18e-5, 0), 100),  # the same corner, and other pixels
+    ],
+)
+def test_places_are_compared_in_pixels(place, apart):
+    pair = [at((0, 0, 0, 11.0, 48.0, 0, 9e-5, 9e-5, 0)), at(place)]
+    if not apart:
+        check_pair(pair)
+        return
+    with pytest.raises(ValueError, match=f"different places, {apart} px apart"):
+        check_pair(pair)
+
+
+def test_a_value_that_is_not_finite_is_named_with_unit_and_range(tmp_path):
+    radar = uniform(2, 6, 6, low=-30, high=0)
+    radar[1, 2, 3] = np.nan
+    path = tiff(tmp_path / "a.tif", radar)
+    with pytest.raises(ValueError, match=r"a\.tif: band 'VH' .* finite, in the range of dB, -100 to 60"):
+        read_modality(path, S1)
 
 
 def test_without_tifffile_it_says_what_to_install(tmp_path, monkeypatch):
