@@ -465,7 +465,8 @@ def update_and_signal(*args):
         os.kill(os.getpid(), signal.SIGTERM)
     update(*args)
 ModelEmaV3.update = update_and_signal
-train_classifier.main()
+with train_classifier.leaving_the_group():
+    train_classifier.main()
 """
 
 
