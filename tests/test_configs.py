@@ -120,7 +120,7 @@ def test_config_builds(name, data, monkeypatch):
     model = MODELS.build(config.model)
     adapted = isinstance(model.backbone, adapters.openmmlab.AdaptedBackbone)
     paired = isinstance(model.backbone, backbones.openmmlab.Siamese)
-    network = model.backbone.backbone if adapted or paired else model.backbone
+    network = model.backbone.backbone if paired else model.backbone
     known = ("DenseSpectralNet", "ITPN", "RSVHeat")
     assert adapted or isinstance(network, tuple(getattr(backbones.openmmlab, each) for each in known))
     channels = getattr(network, "in_chans", 3) * (1 + paired)
