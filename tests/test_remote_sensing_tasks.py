@@ -97,7 +97,7 @@ def tiles(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")  # of the frameworks
 def test_the_configs_of_tiles_of_ones_own_as_documented(root, tiles, tmp_path, monkeypatch):
-    text = (root / "docs/remote-sensing-tasks.md").read_text().split("### Tiles of your own")[1].split("\n## ")[0]
+    text = (root / "docs/remote-sensing-tasks.md").read_text().split("## Tiles of your own")[1].split("\n## ")[0]
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.setenv("LOCAL_RANK", "0")
     options = {**FEW, "train_cfg.val_interval": 2}

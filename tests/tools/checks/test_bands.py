@@ -59,7 +59,7 @@ def test_tiles_that_are_missing_or_of_another_kind(root, scenes):
     power, nothing, size = found["bands-unfit"].examples
     assert "sar/00000.tif: band 'VV' of modality 'sar'" in power and "is this linear power?" in power
     assert "sar/00001.tif: band 'VV'" in nothing and "no finite number" in nothing
-    assert "optical/00002.tif is 128 x 128" in size and "sar/00002.tif 64 x 128" in size
+    assert "optical/00002.tif is 128 x 128" in size and "sar/00002.tif is 64 x 128" in size
     assert "00003.tif needs one partner of modality 'sar'" in found["partner-missing"].examples[0]
 
 
