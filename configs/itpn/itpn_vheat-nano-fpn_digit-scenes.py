@@ -4,7 +4,7 @@
 _base_ = [
     "../_base_/pretraining_vheat_fpn.py",
     "../_base_/datasets/image_folder.py",
-    "../_base_/schedules/adamw.py",
+    "../_base_/schedules/pretraining_minutes.py",
     "../_base_/runtime_pretraining.py",
 ]
 data_root = "data/digit_scenes/train/"
@@ -23,14 +23,7 @@ train_dataloader = dict(
     dataset=dict(**images, scale=(0.5, 1.0), flip=0.0),  # digits have a left and a right
 )
 val_dataloader = dict(batch_size=32, num_workers=0, persistent_workers=False, dataset=images)
-max_iters = 2000
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=500)
-val_cfg = dict(type="ValLoop")
-optim_wrapper = dict(optimizer=dict(lr=1.5e-3, betas=(0.9, 0.95)), clip_grad=dict(max_norm=5.0))
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=200),
-    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=200, end=max_iters),
-]
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 default_hooks = dict(logger=dict(interval=20, log_metric_by_epoch=False), checkpoint=dict(by_epoch=False, interval=200))
 log_processor = dict(by_epoch=False)
 env_cfg = dict(dist_cfg=dict(backend="gloo"))

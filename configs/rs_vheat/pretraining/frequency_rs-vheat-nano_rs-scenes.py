@@ -3,7 +3,7 @@
 #   python tools/pretrain.py configs/rs_vheat/pretraining/frequency_rs-vheat-nano_rs-scenes.py --data-dir FOLDER
 _base_ = [
     "../../_base_/pretraining_rs-vheat.py",
-    "../../_base_/schedules/adamw.py",
+    "../../_base_/schedules/pretraining_minutes.py",
     "../../_base_/runtime_pretraining.py",
 ]
 data_root = "data/rs_scenes/train/"
@@ -24,14 +24,7 @@ train_dataloader = dict(
     dataset=images,
 )
 val_dataloader = dict(batch_size=32, num_workers=0, persistent_workers=False, dataset=images)
-max_iters = 2000
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=500)
-val_cfg = dict(type="ValLoop")
-optim_wrapper = dict(optimizer=dict(lr=5e-4, betas=(0.9, 0.95)), clip_grad=dict(max_norm=5.0))
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=200),
-    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=200, end=max_iters),
-]
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
 default_hooks = dict(logger=dict(interval=20, log_metric_by_epoch=False), checkpoint=dict(by_epoch=False, interval=200))
 log_processor = dict(by_epoch=False)
 env_cfg = dict(dist_cfg=dict(backend="gloo"))
