@@ -37,7 +37,8 @@ def paired_files(
 
     Raises:
         FileNotFoundError: A folder is not there or empty, or a file has no partner.
-        ValueError: Two files of a modality have the same name, or another value of ``partnerless``.
+        ValueError: Two files of a modality have the same name, or a file is a picture of another format than
+            the reader's; or another value of ``partnerless``.
     """
     folder = Path(folder)
     if partnerless not in get_args(Partnerless):

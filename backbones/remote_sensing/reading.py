@@ -21,8 +21,10 @@ __all__ = ["SUFFIXES", "BandFile", "need_tifffile", "read_bands", "read_header",
 #: Of files with bands.
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".npy")
 
-#: Numbers of TIFF's tags: size of a pixel on the ground, where a pixel is, and what GDAL says of bands.
-_PIXEL_SCALE, _TIE_POINT, _GDAL_METADATA = 33550, 33922, 42112
+#: Numbers of TIFF's tags: size of a pixel on the ground, where a pixel is, its system, and what GDAL says of bands.
+_PIXEL_SCALE, _TIE_POINT, _GEO_KEYS, _GDAL_METADATA = 33550, 33922, 34735, 42112
+#: Keys of GeoTIFF that hold an EPSG code, of a projection and of degrees, and the value that means none.
+_PROJECTED, _GEOGRAPHIC, _USER_DEFINED = 3072, 2048, 32767
 _DESCRIPTION = re.compile(r'<Item name="DESCRIPTION" sample="(\d{1,5})"[^>]*>([^<]*)</Item>')
 _COLOURS = ("R", "G", "B", "A")
 #: Where the bits of a channel stand in a PNG file, and whether there are several channels.
@@ -41,6 +43,7 @@ class BandFile:
         size: ``(H, W)`` in pixels.
         names: Of the bands, where the file tells them: GDAL's descriptions, or R, G, B, A of colour pictures.
         place: Tie points and size of a pixel of a GeoTIFF, where it tells them.
+        epsg: Code of the coordinate system of the place, where it tells it.
         colours: The names are those of colours, which any file of such a format has.
     """
 
@@ -50,6 +53,7 @@ class BandFile:
     names: tuple[str, ...] | None = None
     place: tuple[float, ...] | None = None
     colours: bool = False
+    epsg: int | None = None
 
 
 def need_tifffile() -> ModuleType:
@@ -177,6 +181,11 @@ def check_pair(files: Sequence[BandFile]) -> None:
         if other.size != first.size:
             sizes = " and ".join(f"{file.path} is {file.size[0]} x {file.size[1]}" for file in (first, other))
             raise ValueError(f"a pair must have one size, but {sizes}")
+        if first.epsg and other.epsg and first.epsg != other.epsg:
+            raise ValueError(
+                f"a pair must have one coordinate system, but {first.path} has EPSG:{first.epsg} and {other.path} "
+                f"EPSG:{other.epsg}"
+            )
         if first.place and other.place and (apart := _apart(first, other)) >= 1:
             raise ValueError(
                 f"{first.path} and {other.path} say that they are of different places, {apart:.3g} px apart"
@@ -267,13 +276,22 @@ def _tiff(path: Path, pixels: bool) -> tuple[BandFile, np.ndarray]:
                 place = (*tie, *scale)
         names = _described(str(tags[_GDAL_METADATA].value), bands) if _GDAL_METADATA in tags else None
         colours = names is None and getattr(page.photometric, "name", "") == "RGB" and bands in (3, 4)
-        header = BandFile(path, bands, size, _COLOURS[:bands] if colours else names, place, colours)
+        epsg = _epsg(tags[_GEO_KEYS].value) if place and _GEO_KEYS in tags else None
+        header = BandFile(path, bands, size, _COLOURS[:bands] if colours else names, place, colours, epsg)
         if not pixels:
             return header, np.empty(0)
         values = page.asarray()
     if values.ndim == 2:
         values = values[None]
     return header, np.ascontiguousarray(values if first or len(shape) == 2 else np.moveaxis(values, -1, 0))
+
+
+def _epsg(keys: Sequence[int]) -> int | None:
+    """The coordinate system that GeoTIFF's directory of keys names: four numbers to a key, the last its value."""
+    entries = zip(*(keys[i::4] for i in range(4)), strict=False)
+    found = {key: value for key, elsewhere, _, value in entries if not elsewhere}
+    code = found.get(_PROJECTED, found.get(_GEOGRAPHIC, _USER_DEFINED))
+    return None if code == _USER_DEFINED else int(code)
 
 
 def _described(text: str, bands: int) -> tuple[str, ...] | None:

@@ -41,3 +41,9 @@ def test_folders_and_names(tmp_path):
     put(tmp_path, "optical/a.png")
     with pytest.raises(ValueError, match=r"a\.png and .*a\.tif have the same name"):
         paired_files(tmp_path, ("optical",))
+
+
+def test_no_picture_is_passed_over_without_a_word(tmp_path):
+    put(tmp_path, "optical/a.tif", "optical/a.tif.aux.xml", "optical/notes.txt", "optical/x/b.JP2", "optical/x/c.jp2")
+    with pytest.raises(ValueError, match=r"cannot be read: .*x/b\.JP2 and 1 more\. Convert them to one of \.tif"):
+        paired_files(tmp_path, ("optical",))

@@ -21,7 +21,7 @@ def uniform(*shape, low=0.0, high=100.0, dtype=np.float32):
     return np.random.default_rng(0).uniform(low, high, shape).astype(dtype)
 
 
-def tiff(path, bands, names=None, place=None, planes=True, **options):
+def tiff(path, bands, names=None, place=None, planes=True, keys=(), **options):
     """A TIFF file of (C, H, W), with GDAL's tags."""
     tags = []
     if names:
@@ -29,6 +29,9 @@ def tiff(path, bands, names=None, place=None, planes=True, **options):
         tags.append((42112, 2, 0, "<GDALMetadata>" + "".join(items) + "</GDALMetadata>", True))
     if place:
         tags += [(33550, 12, 3, (10.0, 10.0, 0.0), True), (33922, 12, 6, (0.0, 0.0, 0.0, *place, 0.0), True)]
+    if keys:
+        directory = (1, 1, 0, len(keys), *(number for key in keys for number in key))
+        tags.append((34735, 3, len(directory), directory, True))
     options = {"photometric": "minisblack", **options}
     if len(bands) == 1:
         tifffile.imwrite(path, bands[0], extratags=tags, **options)
@@ -191,6 +194,28 @@ def test_pairs_are_of_one_place_and_size(tmp_path):
     tiff(tmp_path / "o.tif", uniform(1, 6, 5))
     with pytest.raises(ValueError, match=r"one size, but .*o\.tif is 6 x 5 and .*s\.tif is 6 x 6"):
         read_pair(paths, (optical, S1))
+
+
+def test_pairs_have_one_coordinate_system(tmp_path):
+    radar = ModalitySpec("radar", ("B",), "counts", mean=50.0, std=30.0)
+    optical = ModalitySpec("optical", ("B",), "counts", mean=50.0, std=30.0)
+
+    def pair(first, second):
+        for name, keys in (("optical", first), ("radar", second)):
+            tiff(tmp_path / f"{name}.tif", uniform(1, 6, 6), place=(7e5, 5e6), keys=keys)
+        return read_pair({name: tmp_path / f"{name}.tif" for name in ("optical", "radar")}, (optical, radar))
+
+    north = ((1024, 0, 1, 1), (3072, 0, 1, 32632))
+    own = ((1024, 0, 1, 1), (3072, 0, 1, 32767))  # one that the file describes itself
+    degrees = ((1024, 0, 1, 2), (2048, 0, 1, 4326))
+    pair(north, north), pair(north, own), pair(degrees, degrees), pair(north, ())
+    assert [read_header(tmp_path / f"{name}.tif").epsg for name in ("optical", "radar")] == [32632, None]
+    # a geographic system may stand beside that of the projection
+    pair((*north, (2048, 0, 1, 4326)), north)
+    with pytest.raises(ValueError, match=r"optical\.tif has EPSG:32632 and .*radar\.tif EPSG:32633"):
+        pair(north, ((3072, 0, 1, 32633),))
+    with pytest.raises(ValueError, match=r"EPSG:32632 and .* EPSG:4326"):
+        pair(north, degrees)
 
 
 def at(place, size=(100, 50)):
