@@ -23,7 +23,7 @@ class Settings:
     Attributes:
         transform: What ``backend="auto"`` of a transform means: ``"matmul"``, ``"fft"``, or by size.
         fft_from: The size from which on ``"auto"`` takes the FFT, per type of device (others never), where torch-dct is
-            installed or the axis periodic. The value is measured: tools/benchmark_transforms.py.
+            installed; half of it on periodic axes. The value is measured: tools/benchmark_transforms.py.
         fused: Whether an operator on a GPU is one Triton kernel instead of four products and a multiplication.
         convolved: Whether linears over the channels of maps on the CPU run as convolutions, by oneDNN. By default on
             x86, where that is faster on processors not made by Intel (docs/performance.md).
@@ -51,6 +51,7 @@ class use_kernels:
         transform: ``"matmul"`` or ``"fft"`` for every transform that leaves it open, also inside operators; ``"auto"``,
             the default, takes the FFT from ``fft_from`` samples on.
         fft_from: That size per type of device, ``{"cpu": 1024}`` by default; devices that are not named never take it.
+            Periodic dimensions take it from half of that on.
         fused: One Triton kernel on the GPU instead of four products and a multiplication. It needs compute capability
             8.0, and takes one contiguous field ``(B, H, W, C)`` with ``dims=(1, 2)``, sides up to 64, a gain without
             batch dimension, and products in bfloat16, float16 or TF32; all else, and graphs for any size, keep to the

@@ -144,7 +144,10 @@ def _takes_fft(kind: Kind, backend: Backend, x: Tensor, n: int) -> bool:
         backend = SETTINGS.transform
     if backend == "auto":
         start = SETTINGS.fft_from.get(x.device.type)
-        return start is not None and not tracing() and n >= start and x.numel() > 0 and _has_fft(kind)
+        if start is None or tracing() or not x.numel():
+            return False
+        real = kind == "fourier"  # torch's own, without the detours of cosines, pays on half the size
+        return n * (2 if real else 1) >= start and _has_fft(kind)
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
     chosen = backend == "fft" and x.numel() > 0  # else there is nothing to compute, and torch-dct cannot view it

@@ -121,6 +121,9 @@ def test_auto_takes_the_fft_from_the_documented_size_on(monkeypatch, draw):
         assert taken == [8]
         dctn(draw(2, 7, 8), backend="matmul")
         assert taken == [8]
+        rdftn(draw(2, 3, 4), (1, 2))  # periodic dimensions from half of it on
+        assert taken == [8, 4]
+        taken.pop()
     with use_kernels(fft_from={}):
         dctn(draw(2, 7, 8))
     assert taken == [8]
