@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 from analysis.confusion import image_confusions, metrics_of, read_labels
 from analysis.detection import evaluate
-from mmengine.registry import DATASETS, init_default_scope
 
 from evaluation.tasks import ReadyTask
 
@@ -95,8 +93,7 @@ def segmentation_truth(ready: ReadyTask, settings: dict[str, Any]) -> Iterator[t
     Raises:
         ValueError: The pipeline loads no truth.
     """
-    init_default_scope(ready.config.default_scope)
-    data = DATASETS.build({**copy.deepcopy(settings), "lazy_init": False})
+    data = ready.opened(settings)
     for i in range(len(data)):
         sample = data[i]["data_samples"]
         if "gt_sem_seg" not in sample:

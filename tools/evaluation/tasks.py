@@ -100,15 +100,18 @@ class ReadyTask:
             raise ValueError(f"tasks.{self.task.name}: {split}_dataloader.dataset {what}")
         return found
 
+    def opened(self, settings: dict[str, Any]) -> Any:
+        """The data set of these settings."""
+        init_default_scope(self.config.default_scope)  # another task may have set its own since
+        return DATASETS.build({**copy.deepcopy(settings), "lazy_init": False})
+
     def data_set(self, split: str) -> Any:
         """The data set of a loader, opened.
 
         Raises:
             ValueError: It has no images.
         """
-        init_default_scope(self.config.default_scope)
-        settings = copy.deepcopy(self.settings(split))
-        found = DATASETS.build({**settings, "serialize_data": False, "lazy_init": False})
+        found = self.opened({**self.settings(split), "serialize_data": False})
         if not len(found):
             raise ValueError(f"tasks.{self.task.name}: {split}_dataloader finds no images; look with check_dataset.py")
         return found
@@ -201,8 +204,7 @@ class ReadyTask:
 
     def _files(self, settings: dict[str, Any]) -> set[Path]:
         """The images of a data set with these settings."""
-        init_default_scope(self.config.default_scope)  # another task may have set its own since
-        data = DATASETS.build({**copy.deepcopy(settings), "lazy_init": False})
+        data = self.opened(settings)
         return {Path(data.get_data_info(i)["img_path"]).resolve() for i in range(len(data))}
 
     def _listed(self, split: str, names: list[str], stem: str) -> dict[str, Any]:
@@ -250,7 +252,7 @@ class ReadyTask:
             path = Path(settings.get("data_root") or "", settings.get("ann_file") or "")
             digest.update(path.read_bytes() if path.is_file() else b"")
             return digest.hexdigest()
-        data = DATASETS.build({**copy.deepcopy(settings), "lazy_init": False})
+        data = self.opened(settings)
         for i in range(len(data)):
             info = data.get_data_info(i)
             digest.update(Path(info["img_path"]).name.encode())

@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 from evaluation.config_files import read_config
 from evaluation.tasks import ReadyTask
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import init_default_scope
 from small_tasks import NANO, task_of
 
 TASKS = ["detection", "segmentation"]
 
 
 def names(ready, settings):
-    init_default_scope(ready.config.default_scope)
-    data = DATASETS.build({**settings, "lazy_init": False})
+    data = ready.opened(settings)
     return [
         Path(data.get_data_info(i)["img_path"]).relative_to(ready.settings("train")["data_root"]).as_posix()
         for i in range(len(data))
@@ -41,6 +40,12 @@ def test_images_that_train_choose_and_are_tested_are_apart(task, ready):
 def test_both_frameworks_are_checked_beside_each_other(ready):
     for kind in ("detection", "segmentation", "detection"):  # each in the scope that the other left
         ready[kind].check_data(chooses=True, shares=[0.5])
+    for kind, other in (("detection", "mmseg"), ("segmentation", "mmdet")):
+        settings = {**ready[kind].settings("train"), **ready[kind].train_settings(0.5, 0)}
+        init_default_scope(other)  # while all that is known of the images is kept
+        assert len(ready[kind].annotations(settings)) == 64
+        init_default_scope(other)
+        assert len(ready[kind].opened(settings)) == 4
 
 
 def test_both_frameworks_hold_out_the_same_images(ready):
