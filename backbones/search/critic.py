@@ -205,6 +205,6 @@ def _grown(factor: Tensor, levels: np.ndarray, more: np.ndarray, covariances: Co
     below = torch.linalg.solve_triangular(factor, across[:n], upper=False)
     own = across[n:] - below.T @ below
     own.diagonal().add_(NOISE)
-    grown = torch.zeros(n + len(more), n + len(more), dtype=torch.float64).mT  # column by column, as LAPACK has it
+    grown = torch.empty(n + len(more), n + len(more), dtype=torch.float64).mT  # column by column, as LAPACK has it
     grown[:n, :n], grown[n:, :n], grown[n:, n:] = factor, below.T, torch.linalg.cholesky(own)
     return grown
