@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import NormalDist
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import optuna
+import torch
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -175,8 +175,7 @@ def normal_scores(ranks: np.ndarray) -> np.ndarray:
         >>> normal_scores(np.array([3.0, 1e9, -5.0])).round(2).tolist()
         [0.0, 0.87, -0.87]
     """
-    unique, inverse, counts = np.unique(ranks, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(ranks, return_inverse=True, return_counts=True)
     mid = np.cumsum(counts) - (counts - 1) / 2
-    quantile = NormalDist().inv_cdf
-    scores = np.array([quantile((r - 0.375) / (len(ranks) + 0.25)) for r in mid])
-    return scores[inverse] if len(unique) else np.empty(0)
+    shares = torch.from_numpy((mid - 0.375) / (len(ranks) + 0.25))
+    return torch.special.ndtri(shares).numpy()[inverse]

@@ -79,8 +79,9 @@ def _rival(
     ended: Collection[int],
 ) -> FrozenTrial | None:
     """Another worker's trial of the same proposal; it may have ended in the meantime."""
+    mine_and_ended = {of.number, *ended}
     for trial in trials:
-        if trial.number != of.number and trial.number not in ended and identity(proposed(trial)) == mine:
+        if trial.number not in mine_and_ended and identity(proposed(trial)) == mine:
             return trial
     return None
 

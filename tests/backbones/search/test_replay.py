@@ -93,21 +93,20 @@ def test_one_reader_serves_several_studies(space: Space) -> None:
         assert read_replay(space, study, -1, known).levels.tolist() == [[value]]
 
 
-def test_what_was_read_of_a_storage_that_is_gone_is_not_taken_for_anothers(space: Space) -> None:
-    """A new storage can lie where an old one lay, and begin with the same numbers."""
+def test_what_was_read_of_a_storage_is_forgotten_with_it(space: Space) -> None:
+    """Another can come to lie where it lay, and begin with the same numbers."""
 
     class Place:
         pass
 
-    known, places = Known(), []
-    trials = [_trial(space, level, COMPLETE, 0.0) for level in (1, 4)]
-    for trial in trials:
+    known = Known()
+    for level in (1, 4):
         place = Place()
-        places.append(id(place))
-        found = known.ended(space, SimpleNamespace(_storage=place, _study_id=0), trial)
-        assert found is not None and found.levels == (trial.params["a.p"],)
-        del place
-    assert places[0] == places[1]
+        study = SimpleNamespace(_storage=place, _study_id=0)
+        assert known.ended(space, study, _trial(space, level, COMPLETE, 0.0)).levels == (level,)
+        assert len(known._of) == 1
+        del place, study
+    assert len(known._of) == 0
 
 
 def test_what_was_read_of_a_study_that_is_deleted_is_not_taken_for_anothers(tmp_path: Path, space: Space) -> None:

@@ -217,6 +217,31 @@ def test_credits_name_the_agent_that_matters(discrete: Space) -> None:
     assert nas.sum() == pytest.approx(1) and nas[widths == 2].sum() > nas[widths == 0].sum()
 
 
+@pytest.mark.parametrize("most", [4096, 3], ids=["whole", "split"])
+def test_credits_of_an_agent_are_zero_on_average_under_its_policy(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Whatever the others did; also where an agent has so many combinations that several policies choose for it."""
+    monkeypatch.setattr("backbones.search.agents.MOST_OF_A_PART", most)
+    space = Space(a=Agent(p=Choice([0, 1, 2]), q=Ordinal([0, 1])), b=Agent(r=Ordinal([0, 1, 2])))
+    assert len(space.parts) == {4096: 2, 3: 3}[most]
+    sampler = MA2MLSampler(space, 0)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    rewards = np.random.default_rng(0).standard_normal((3, 2, 3))
+    study.optimize(
+        lambda trial: rewards[tuple(v for of in space.suggest(trial).values() for v in of.values())], n_trials=18
+    )
+    credits, policies = sampler.credits(study), sampler.policies(study)
+    sums = {"a": np.zeros(3), "b": np.zeros(6)}
+    for trial in study.trials:
+        levels = np.array(space.levels(trial.params))
+        chances = {"a": 1.0, "b": 1.0}
+        for policy, (agent, part, columns) in zip(policies, space.parts, strict=True):
+            chances[agent] *= policy[part.row_of[tuple(levels[columns].tolist())]]
+        sums["a"][levels[2]] += chances["a"] * credits[trial.number]["a"]
+        sums["b"][2 * levels[0] + levels[1]] += chances["b"] * credits[trial.number]["b"]
+    assert np.concatenate(list(sums.values())) == pytest.approx(0, abs=1e-12)
+    assert min(np.ptp([of[agent] for of in credits.values()]) for agent in space.agents) > 0.1
+
+
 # -- Optuna's other ways -----------------------------------------------------------------------------------------
 
 
