@@ -50,6 +50,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def settings(args: argparse.Namespace, folder: Path) -> Settings:
     """What the command line says, and for the rest what the folder's search has, or the defaults."""
     given = {f.name: getattr(args, f.name) for f in fields(Settings) if getattr(args, f.name) is not None}
+    if Path(given.get("task", "")).suffix:  # a worker may be started in another folder
+        given["task"] = str(Path(given["task"]).resolve())
     known = {"task": "digits", "trials": 40}
     if (folder / "search.json").exists():
         known = asdict(Search(folder).settings)
@@ -91,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
     except Stopped as stop:
         print(f"stopped by {stop}; the same command goes on", file=sys.stderr)
         sys.exit(143)
-    except (SearchError, ValueError) as error:
+    except (SearchError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -20,6 +22,8 @@ __all__ = ["Agent", "Part"]
 MOST_OF_A_PART = 4096
 #: Combinations that hang together by a limit or by conditions cannot be split.
 MOST_OF_AN_AGENT = 200_000
+#: The critic has a matrix over the levels of all parameters, so that each proposal would take seconds with more.
+MOST_LEVELS = 1000
 
 
 class Part:
@@ -54,8 +58,8 @@ class Agent:
 
     Raises:
         TypeError: A parameter or a limit is none.
-        ValueError: There is no parameter, a condition speaks of what is not there, or there are too many combinations
-            to be checked against the limits.
+        ValueError: There is no parameter, a condition speaks of what is not there, conditions never hold together, a
+            parameter has too many levels, or there are too many combinations to be checked against the limits.
         Infeasible: No combination keeps to the limits; the message says by how much and what is cheapest.
 
     Example:
@@ -82,6 +86,11 @@ class Agent:
         for name, parameter in parameters.items():
             if not isinstance(parameter, Parameter):
                 raise TypeError(f"{name} must be a Choice, Ordinal, IntRange, Float or LogFloat, got {parameter!r}")
+            if parameter.levels > MOST_LEVELS:
+                raise ValueError(
+                    f"{name} has {parameter.levels:,} levels, more than {MOST_LEVELS:,}: give it a larger step or "
+                    f"fewer bins, or make it an Ordinal of some of its values"
+                )
             self._check_conditions(name, parameter)
         for name, parameter in parameters.items():
             if self.limits and parameter.continuous:
@@ -137,17 +146,17 @@ class Agent:
         """Raise :class:`Infeasible` where values exceed a limit."""
         for limit in self.limits:
             if not limit.allows(values):
-                bounds = f"at most {limit.at_most:,}"
-                if limit.at_least > -math.inf:
-                    bounds = f"from {limit.at_least:,} to {limit.at_most:,}"
-                raise Infeasible(f"{dict(values)} has {limit.of_values(values):,} {limit.of}, allowed are {bounds}")
+                cost = limit.of_values(values)
+                raise Infeasible(f"{dict(values)} has {cost:,} {limit.of}, allowed are {limit.bounds}")
 
     def describe(self) -> dict[str, Any]:
         """All that makes it this agent, as JSON has it. Limits are known by what they allow, too."""
         described: dict[str, Any] = {"parameters": {name: p.describe() for name, p in self.parameters.items()}}
         if self.limits:
             described["limits"] = [limit.describe() for limit in self.limits]
-            described["allowed"] = self.combinations
+            (part,) = self.parts
+            digest = hashlib.sha256(json.dumps(part.table.tolist()).encode()).hexdigest()
+            described["allowed"] = f"{self.combinations} combinations, sha256 {digest}"
         return described
 
     # -- combinations -----------------------------------------------------------------------------------------------
@@ -188,7 +197,11 @@ class Agent:
             )
         if not any(self._accepts[name] for name in names):
             return np.stack([axis.ravel() for axis in np.indices(sizes)], 1)
-        return np.array(list(self._rows(list(names), {})))
+        table = np.array(list(self._rows(list(names), {})))
+        for name, levels, number in zip(names, table.T, sizes, strict=True):
+            if (levels == number).all():
+                raise ValueError(f"{name} is never active: its conditions {self.parameters[name].when} cannot all hold")
+        return table
 
     def _rows(self, names: list[str], levels: dict[str, int]) -> Iterator[list[int]]:
         if not names:
@@ -200,23 +213,20 @@ class Agent:
             yield from self._rows(rest, {**levels, name: level})
 
     def _feasible(self, names: Sequence[str], table: np.ndarray) -> np.ndarray:
-        for limit in self.limits:
-            costs = np.array([limit.of_values(self.values_of(names, row)) for row in table.tolist()])
-            allowed = (costs >= limit.at_least) & (costs <= limit.at_most)
-            if not allowed.any():
-                self._refuse(limit, costs, names, table)
+        for i, limit in enumerate(self.limits):
+            costs = [limit.of_values(self.values_of(names, row)) for row in table.tolist()]
+            allowed = [not limit.misses(cost) for cost in costs]
+            if not any(allowed):
+                nearest = min(range(len(costs)), key=lambda k, limit=limit, costs=costs: limit.misses(costs[k]))
+                before = f" of the {len(costs):,} that keep to the limits before it" if i else ""
+                raise Infeasible(
+                    f"no combination{before} keeps to the limit of {limit.bounds} {limit.of}: the "
+                    f"{'cheapest' if costs[nearest] == min(costs) else 'nearest'}, "
+                    f"{self.values_of(names, table[nearest].tolist())}, has {costs[nearest]:,}, which misses it by "
+                    f"{limit.misses(costs[nearest]):,}"
+                )
             table = table[allowed]
         return table
-
-    def _refuse(self, limit: Limit, costs: np.ndarray, names: Sequence[str], table: np.ndarray) -> None:
-        missing = np.maximum(costs - limit.at_most, limit.at_least - costs)
-        nearest = int(missing.argmin())
-        cheapest = "the cheapest" if costs[nearest] > limit.at_most else "the nearest"
-        raise Infeasible(
-            f"no combination keeps to the limit of {limit.at_most:,} {limit.of}: {cheapest}, "
-            f"{self.values_of(names, table[nearest].tolist())}, has {costs[nearest]:,}, which misses it by "
-            f"{missing[nearest]:,}"
-        )
 
 
 def matches(parameter: Parameter, given: Value, level: int) -> bool:

@@ -108,16 +108,14 @@ class PairwiseCritic:
         for start, size in zip(self.offsets, sizes, strict=True):
             pairs[start : start + size, start : start + size] = 0
         self.pairs = pairs
+        self._last: dict[int, tuple[np.ndarray, np.ndarray, float]] = {}
 
     def values(self, part: int, policies: Sequence[np.ndarray]) -> np.ndarray:
         """Expected reward of every action of a part, the others acting by their policies."""
-        others = [k for k in range(len(policies)) if k != part]
-        marginals = [self._marginals(k, policies[k]) for k in others]
-        together = sum(marginals, np.zeros(len(self.covariance)))
+        others = [self._by(k, policy) for k, policy in enumerate(policies) if k != part]
+        together = sum((marginals for marginals, _ in others), np.zeros(len(self.covariance)))
         at = self.pairs @ together
-        constant = sum(
-            float(policies[k] @ self._own[k] - 0.5 * m @ self.pairs @ m) for k, m in zip(others, marginals, strict=True)
-        )
+        constant = sum(own for _, own in others)
         return self._own[part] + at[self._columns[part]].sum(1) + constant + 0.5 * float(together @ at)
 
     def expectation(self, policies: Sequence[np.ndarray]) -> float:
@@ -159,6 +157,16 @@ class PairwiseCritic:
                     own = own + self.pairs[columns[:, i], columns[:, j]]
             found.append(own)
         return found
+
+    def _by(self, part: int, policy: np.ndarray) -> tuple[np.ndarray, float]:
+        """How probable each level is by a part's policy, and what its effects and pairs within it are expected to be.
+
+        Only one part's policy changes at a time, so the last of each is kept.
+        """
+        if part not in self._last or self._last[part][0] is not policy:
+            m = self._marginals(part, policy)
+            self._last[part] = policy, m, float(policy @ self._own[part] - 0.5 * m @ self.pairs @ m)
+        return self._last[part][1:]
 
     def _marginals(self, part: int, policy: np.ndarray) -> np.ndarray:
         """How probable each level is, among those of all parameters."""
@@ -205,6 +213,6 @@ def _grown(factor: Tensor, levels: np.ndarray, more: np.ndarray, covariances: Co
     below = torch.linalg.solve_triangular(factor, across[:n], upper=False)
     own = across[n:] - below.T @ below
     own.diagonal().add_(NOISE)
-    grown = torch.zeros(n + len(more), n + len(more), dtype=torch.float64).mT  # column by column, as LAPACK has it
+    grown = torch.empty(n + len(more), n + len(more), dtype=torch.float64).mT  # column by column, as LAPACK has it
     grown[:n, :n], grown[n:, :n], grown[n:, n:] = factor, below.T, torch.linalg.cholesky(own)
     return grown

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from backbones.search.policies import behaviours
@@ -38,8 +40,8 @@ class MA2MLLiteSampler(AgentSampler):
         self, space: Space, seed: int | None = None, *, learning_rate: float = 0.5, floor: float = 0.02
     ) -> None:
         super().__init__(space, seed)
-        if not learning_rate > 0:
-            raise ValueError(f"learning_rate must be > 0, got {learning_rate!r}")
+        if not 0 < learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be > 0 and finite, got {learning_rate!r}")
         if not 0 <= floor < 1:
             raise ValueError(f"floor must be in [0, 1), got {floor!r}")
         self.learning_rate, self.floor = learning_rate, floor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Literal
 
@@ -93,13 +94,20 @@ class MA2MLSampler(AgentSampler):
             ("kl", kl, kl > 0),
             ("tau", tau, 0 < tau <= 1),
             ("floor", floor, 0 <= floor < 1),
-            ("candidates", candidates, candidates >= 1),
-            ("exploration", exploration, exploration >= 0),
-            ("startup", startup, startup >= 0),
+            ("candidates", candidates, _is_whole(candidates) and candidates >= 1),
+            ("exploration", exploration, 0 <= exploration < math.inf),
+            ("startup", startup, _is_whole(startup) and startup >= 0),
         ):
             if not fine:
-                accepted = {"kl": "> 0", "tau": "in (0, 1]", "floor": "in [0, 1)", "candidates": ">= 1"}
-                raise ValueError(f"{name} must be {accepted.get(name, '>= 0')}, got {given!r}")
+                accepted = {
+                    "kl": "> 0",
+                    "tau": "in (0, 1]",
+                    "floor": "in [0, 1)",
+                    "candidates": "an int >= 1",
+                    "exploration": ">= 0 and finite",
+                    "startup": "an int >= 0",
+                }
+                raise ValueError(f"{name} must be {accepted[name]}, got {given!r}")
         for name, given, known in (
             ("critic", critic, ("pairwise", "mlp")),
             ("credit", credit, ("counterfactual", "shared")),
@@ -190,6 +198,10 @@ class MA2MLSampler(AgentSampler):
             factors = self.factors if only is None and self.off_policy else None
             return PairwiseCritic(self.space, replay.levels, replay.scores, replay.running, only, factors)
         return MLPCritic(self.space, replay.levels, replay.scores, seed, only)
+
+
+def _is_whole(given: object) -> bool:
+    return isinstance(given, (int, np.integer)) and not isinstance(given, bool)
 
 
 def _some(replay: Replay, which: slice) -> Replay:

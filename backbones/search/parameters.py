@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 __all__ = ["Choice", "Float", "IntRange", "LogFloat", "Ordinal", "Parameter", "Value", "When"]
@@ -17,8 +18,14 @@ Value = None | bool | int | float | str
 When = Mapping[str, Value | Sequence[Value]]
 
 
+def plain(given: Any) -> Any:
+    """A number of NumPy's as Python's own, which storages keep; anything else as it is."""
+    return given.item() if isinstance(given, np.generic) else given
+
+
 def same(a: Value, b: Value) -> bool:
     """Whether two values are one: ``True`` is not 1 here."""
+    a, b = plain(a), plain(b)
     return a == b and isinstance(a, bool) == isinstance(b, bool)
 
 
@@ -209,12 +216,14 @@ class IntRange(Parameter):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        numbers = (self.low, self.high, self.step)
-        if any(not isinstance(n, int) or isinstance(n, bool) for n in numbers) or self.low > self.high or self.step < 1:
+        numbers = tuple(plain(getattr(self, name)) for name in ("low", "high", "step"))
+        low, high, step = numbers
+        if any(not isinstance(n, int) or isinstance(n, bool) for n in numbers) or low > high or step < 1:
             raise ValueError(
                 f"low <= high and step >= 1 must be ints, got low={self.low!r}, high={self.high!r}, step={self.step!r}"
             )
-        object.__setattr__(self, "high", self.high - (self.high - self.low) % self.step)
+        for name, number in (("low", low), ("high", high - (high - low) % step), ("step", step)):
+            object.__setattr__(self, name, number)
 
     @property
     def levels(self) -> int:
@@ -265,13 +274,16 @@ class Float(Parameter):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("low", "high"):
-            given = getattr(self, name)
+            given = plain(getattr(self, name))
             if isinstance(given, bool) or not isinstance(given, (int, float)) or not math.isfinite(given):
                 raise ValueError(f"{name} must be a finite number, got {given!r}")
             object.__setattr__(self, name, float(given))
         if not self.low < self.high:
             raise ValueError(f"low must be below high, got {self.low} and {self.high}")
-        if not isinstance(self.bins, int) or self.bins < 1:
+        if not math.isfinite(self.high - self.low):
+            raise ValueError(f"high - low must be finite, got {self.low} and {self.high}")
+        object.__setattr__(self, "bins", plain(self.bins))
+        if not isinstance(self.bins, int) or isinstance(self.bins, bool) or self.bins < 1:
             raise ValueError(f"bins must be an int of at least 1, got {self.bins!r}")
 
     @property
@@ -294,6 +306,7 @@ class Float(Parameter):
         return min(int(self._share(self.to_stored(stored)) * self.bins), self.bins - 1)
 
     def to_stored(self, value: Value) -> Value:
+        value = plain(value)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not self.low <= value <= self.high:
             raise ValueError(f"must be a number from {self.low} to {self.high}, got {value!r}")
@@ -325,6 +338,8 @@ class LogFloat(Float):
         super().__post_init__()
         if self.low <= 0:
             raise ValueError(f"low must be above 0, got {self.low}")
+        if not math.isfinite(self.high / self.low):
+            raise ValueError(f"high / low must be finite, got {self.low} and {self.high}")
 
     @property
     def distribution(self) -> BaseDistribution:
@@ -338,8 +353,11 @@ class LogFloat(Float):
 
 
 def _distinct(given: Sequence[Value]) -> tuple[Value, ...]:
+    if isinstance(given, np.ndarray):
+        given = given.tolist()
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise TypeError(f"choices must be a sequence, got {given!r}")
+    given = [plain(choice) for choice in given]
     for i, choice in enumerate(given):
         if choice is not None and not isinstance(choice, (bool, int, float, str)):
             raise TypeError(f"choices must be strings, numbers, bools or None, got {choice!r}")
@@ -347,18 +365,15 @@ def _distinct(given: Sequence[Value]) -> tuple[Value, ...]:
             raise ValueError(f"choices must be finite, got {choice!r}")
         # Optuna's categoricals cannot tell True from 1, so both may not stand in one.
         if any(choice == other for other in given[:i]):
-            raise ValueError(f"choices must differ, got {choice!r} twice in {list(given)}")
+            raise ValueError(f"choices must differ, got {choice!r} twice in {given}")
     if not given:
         raise ValueError("choices must not be empty")
     return tuple(given)
 
 
 def _whole(given: Value, low: int, high: int) -> int:
-    if (
-        isinstance(given, bool)
-        or not isinstance(given, (int, float))
-        or given != int(given)
-        or not low <= given <= high
-    ):
+    given = plain(given)
+    number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if not number or not low <= given <= high or given != int(given):
         raise ValueError(f"must be a whole number from {low} to {high}, got {given!r}")
     return int(given)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from datetime import datetime
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import optuna
+import torch
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -20,7 +23,8 @@ from backbones.search.space import Space
 __all__ = ["REPLACED", "Replay", "normal_scores", "read_replay", "reward_ranks"]
 
 
-#: The system attribute of a trial that another has taken the place of, such as one whose worker was killed.
+#: The system attribute of a trial that says nothing of what was proposed for it: another has taken its place, as when
+#: its worker was killed, or it was refused before it began.
 REPLACED = "backbones.search:replaced"
 #: Levels, where these say all; otherwise what is stored.
 Identity = tuple[int, ...] | tuple[tuple[str, Value], ...]
@@ -74,24 +78,26 @@ class Ended(NamedTuple):
 
 
 class Known:
-    """The trials of a study that have ended: they do not change, so each is read once."""
+    """The trials that have ended: they do not change, so each is read once."""
 
     def __init__(self) -> None:
-        self._place: tuple[int, int] | None = None
-        self._ended: dict[int, Ended] = {}
+        #: Of each storage. A database can give the number of a deleted trial to a new one, hence the time.
+        self._of: WeakKeyDictionary[BaseStorage, dict[tuple[int, datetime | None], Ended]] = WeakKeyDictionary()
+
+    def __reduce__(self) -> tuple[type[Known], tuple[()]]:
+        return Known, ()  # a sampler that is copied or pickled reads again
 
     def ended(self, space: Space, study: optuna.Study, trial: FrozenTrial) -> Ended | None:
         """What it taught; None for one that has not ended."""
-        place = (id(study._storage), study._study_id)
-        if self._place != place:
-            self._place, self._ended = place, {}
-        if (found := self._ended.get(trial._trial_id)) is None and trial.state.is_finished():
+        known = self._of.setdefault(study._storage, {})
+        key = (trial._trial_id, trial.datetime_complete)
+        if (found := known.get(key)) is None and trial.state.is_finished():
             stored, state = proposed(trial), trial.state
             value = trial.value if state == TrialState.COMPLETE else math.nan
             kind = (state == TrialState.COMPLETE, state == TrialState.PRUNED, value, trial.intermediate_values)
             levels, replaced = space.levels(stored), REPLACED in trial.system_attrs
             found = Ended(trial.number, levels, identity(space, stored), *kind, replaced)
-            self._ended[trial._trial_id] = found
+            known[key] = found
         return found
 
 
@@ -169,8 +175,7 @@ def normal_scores(ranks: np.ndarray) -> np.ndarray:
         >>> normal_scores(np.array([3.0, 1e9, -5.0])).round(2).tolist()
         [0.0, 0.87, -0.87]
     """
-    unique, inverse, counts = np.unique(ranks, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(ranks, return_inverse=True, return_counts=True)
     mid = np.cumsum(counts) - (counts - 1) / 2
-    quantile = NormalDist().inv_cdf
-    scores = np.array([quantile((r - 0.375) / (len(ranks) + 0.25)) for r in mid])
-    return scores[inverse] if len(unique) else np.empty(0)
+    shares = torch.from_numpy((mid - 0.375) / (len(ranks) + 0.25))
+    return torch.special.ndtri(shares).numpy()[inverse]

@@ -20,9 +20,11 @@ PATIENCE = 2.0
 
 
 def proposed(trial: FrozenTrial) -> Mapping[str, Value]:
-    """What is stored for a trial, or will be once its objective has asked for it."""
+    """What is stored for a trial, or will be, or would have been, once its objective has asked for all of it."""
     early = {**trial.system_attrs.get(PROPOSAL, {}), **trial.system_attrs.get("fixed_params", {})}
-    return {**early, **trial.params} if early and not trial.state.is_finished() else trial.params or early
+    if trial.state == TrialState.COMPLETE:
+        return trial.params or early
+    return {**early, **trial.params}
 
 
 def reserve(
@@ -77,8 +79,9 @@ def _rival(
     ended: Collection[int],
 ) -> FrozenTrial | None:
     """Another worker's trial of the same proposal; it may have ended in the meantime."""
+    mine_and_ended = {of.number, *ended}
     for trial in trials:
-        if trial.number != of.number and trial.number not in ended and identity(proposed(trial)) == mine:
+        if trial.number not in mine_and_ended and identity(proposed(trial)) == mine:
             return trial
     return None
 

@@ -12,11 +12,11 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from backbones.search.agents import matches
-from backbones.search.parameters import Value
-from backbones.search.replay import Known, Replay, identity, read_replay
+from backbones.search.parameters import Value, plain
+from backbones.search.replay import REPLACED, Known, Replay, identity, read_replay
 from backbones.search.reservations import SEEN, compact, reserve
 from backbones.search.space import Space
 
@@ -38,6 +38,7 @@ class AgentSampler(BaseSampler):
     def __init__(self, space: Space, seed: int | None = None) -> None:
         if not isinstance(space, Space):
             raise TypeError(f"space must be a Space, got {space!r}")
+        seed = plain(seed)
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
             raise ValueError(f"seed must be None or an int of at least 0, got {seed!r}")
         self.space = space
@@ -57,8 +58,17 @@ class AgentSampler(BaseSampler):
     # -- Optuna's side ----------------------------------------------------------------------------------------------
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        if not study._is_multi_objective():
+        try:
+            self._check_single(study)
             self.space.attach(study)
+        except ValueError:  # the trial is in the storage by now, and nobody would ever end it
+            storage, number = study._storage, trial._trial_id
+            if "fixed_params" in trial.system_attrs:  # whoever declares the right space still has it in the queue
+                storage.set_trial_state_values(number, TrialState.WAITING)
+            else:
+                storage.set_trial_system_attr(number, REPLACED, True)
+                storage.set_trial_state_values(number, TrialState.FAIL)
+            raise
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         self._check_single(study)
@@ -136,6 +146,8 @@ class AgentSampler(BaseSampler):
         levels = np.empty((count, len(self.space.parameters)), int)
         for (_, part, columns), policy, agrees in zip(self.space.parts, policies, allowed, strict=True):
             weights = policy * agrees
+            if not weights.any():  # without a floor, a policy can be all zero where values were fixed
+                weights = agrees
             levels[:, columns] = part.table[rng.choice(len(policy), count, p=weights / weights.sum())]
         return levels
 

@@ -46,7 +46,7 @@ class Space:
 
     Raises:
         TypeError: One is no agent.
-        ValueError: There is none.
+        ValueError: There is none, or a name has a dot.
 
     Example:
         >>> from backbones.search import Agent, Choice, LogFloat, Ordinal
@@ -65,6 +65,8 @@ class Space:
         for name, agent in agents.items():
             if not isinstance(agent, Agent):
                 raise TypeError(f"{name} must be an Agent, got {agent!r}")
+            if "." in name:  # it ends where the parameter's begins
+                raise ValueError(f"an agent's name must have no dot, got {name!r}")
         self.agents = dict(agents)
         self.parameters: dict[str, Parameter] = {
             f"{name}.{key}": parameter for name, agent in agents.items() for key, parameter in agent.parameters.items()
@@ -127,6 +129,7 @@ class Space:
         """What Optuna stores for values, such as for ``study.enqueue_trial(space.stored(values))``.
 
         Raises:
+            TypeError: They are not by agent and parameter.
             ValueError: An agent or a parameter is unknown, missing or inactive, or has no such value.
             Infeasible: They exceed a limit.
 
@@ -135,6 +138,8 @@ class Space:
             >>> Space(nas=Agent(width=Ordinal([8, 16, 32]))).stored({"nas": {"width": 16}})
             {'nas.width': 1}
         """
+        if not isinstance(values, Mapping) or any(not isinstance(given, Mapping) for given in values.values()):
+            raise TypeError(f"values must be by agent and parameter, a dict of dicts, got {values!r}")
         if unknown := set(values) - set(self.agents):
             raise ValueError(f"the space has no agent {sorted(unknown)[0]!r}, only {list(self.agents)}")
         stored: dict[str, Value] = {}

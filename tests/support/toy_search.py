@@ -2,13 +2,15 @@
 
 As a program, ``toy_search.py FOLDER VALUES SEED``, it is that training. What is in the environment tells it to
 misbehave: TOY_SCORE is written instead of a score, TOY_PAUSE is seconds before a step beyond the first two of a trial
-with x = 3, TOY_CRASH the x that crashes.
+with x = 3, TOY_CRASH the x that crashes, TOY_KILL the x that is killed after its
+second step, also when it goes on from there.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -36,6 +38,8 @@ def train(folder: Path, values: dict[str, dict[str, int]], seed: int) -> None:
         _log(folder).write_text(bad)
         return
     for step in range(begun, STEPS):
+        if step == 2 and os.environ.get("TOY_KILL") == str(x):
+            os.kill(os.getpid(), signal.SIGKILL)
         if step == 2 and x == 3:
             time.sleep(float(os.environ.get("TOY_PAUSE", 0)))
         with _log(folder).open("a") as file:

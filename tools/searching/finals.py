@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from training.commands import say
 
 from searching.study import Search, SearchError
-from searching.worker import last_line, last_score, stopping, train
+from searching.worker import Check, last_line, last_score, stopping, train
 
 #: Trainings of the winner and of the default recipe that are tested.
 TESTS = 5
@@ -26,10 +26,10 @@ def finalists(search: Search) -> list[FrozenTrial]:
 
 def run_finals(search: Search) -> None:
     """Train the finalists that nobody trains now with seeds that the search has not seen."""
-    with stopping():
+    with stopping() as check:
         for repeat in range(1, search.settings.repeats + 1):
             for trial in finalists(search):
-                _result(search, f"finals/{trial.number:04d}-{repeat}", trial, search.settings.seed + repeat)
+                _result(search, f"finals/{trial.number:04d}-{repeat}", trial, search.settings.seed + repeat, check)
 
 
 def winner(search: Search) -> dict[str, Any] | None:
@@ -38,7 +38,7 @@ def winner(search: Search) -> dict[str, Any] | None:
     The score that it had in the search does not count: the best of many is best by luck, too.
     """
     path = search.folder / "winner.json"
-    with locked(search.folder / "winner.lock", wait=True):
+    with search.deciding():  # nobody extends the search now
         if path.exists():
             return json.loads(path.read_text())
         if not search.over():
@@ -75,16 +75,17 @@ def run_tests(search: Search) -> dict[str, list[dict[str, float]]] | None:
         return None
     found: dict[str, list[dict[str, float]]] = {}
     arms = {"winner": chosen["values"], "default": search.task.default}
-    with stopping():
+    with stopping() as check:
         for name, values in arms.items():
             found[name] = []
             for repeat in range(TESTS):
                 seed = search.settings.seed + 100 + repeat
-                row = _result(search, f"tests/{name}-{repeat}", values, seed, tested=True)
+                row = _result(search, f"tests/{name}-{repeat}", values, seed, check, tested=True)
                 if row is None:
                     raise SearchError("another command trains what is tested; come back when it is done")
                 if "error" in row:
-                    raise SearchError(f"{search.folder}/tests/{name}-{repeat}: {row['error']}")
+                    path = search.folder / "tests" / f"{name}-{repeat}.json"
+                    raise SearchError(f"{path}: {row['error']}; without that file it is tried again")
                 found[name].append({"validation": row["score"], "test": row["test"]})
     return found
 
@@ -94,7 +95,9 @@ def _known(search: Search, name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def _result(search: Search, name: str, of: Any, seed: int, *, tested: bool = False) -> dict[str, Any] | None:
+def _result(
+    search: Search, name: str, of: Any, seed: int, check: Check, *, tested: bool = False
+) -> dict[str, Any] | None:
     """The score of a training, done now where it is not there; None where another command is at it."""
     try:
         with locked(search.folder / f"{name}.lock"):
@@ -103,21 +106,27 @@ def _result(search: Search, name: str, of: Any, seed: int, *, tested: bool = Fal
             values = search.space.read(of.params) if isinstance(of, FrozenTrial) else of
             folder = search.folder / name
             say(f"{name}: training")
-            code = train(search.task.command(values, folder, seed), folder)
+            code = train(search.task.command(values, folder, seed), folder, check=check)
+            if code and code < 0:  # it was killed, and goes on
+                code = train(search.task.command(values, folder, seed), folder, check=check)
             score, reason = last_score(search, folder)
             failed = code or score is None
-            row: dict[str, Any] = {"error": (code and last_line(folder)) or reason} if failed else {"score": score}
+            row: dict[str, Any] = (
+                {"error": (code and last_line(folder)) or reason or f"it ended with {code}"}
+                if failed
+                else {"score": score}
+            )
             if tested and "score" in row:
-                row |= _tested(search, folder)
+                row |= _tested(search, folder, check)
             write_json(search.folder / f"{name}.json", row)
             return row
     except Busy:
         return None
 
 
-def _tested(search: Search, folder: Path) -> dict[str, Any]:
+def _tested(search: Search, folder: Path, check: Check) -> dict[str, Any]:
     assert search.task.test is not None
-    if train(search.task.test(folder), folder / "test"):
+    if train(search.task.test(folder), folder / "test", check=check):
         return {"error": f"its test failed: {last_line(folder / 'test')}"}
     try:
         return {"test": float(json.loads(last_line(folder / "test"))["top1"])}

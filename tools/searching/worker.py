@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -11,16 +11,25 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
 from training.commands import say
 
+from searching import guard
 from searching.study import Search
 
 #: Seconds between looks at a training.
 PAUSE = 0.2
-_PDEATHSIG = 1
+#: Seconds in which a training that is asked to stop may save.
+SAVING = 60
+#: Seconds in which signals count as one: schedulers and terminals can send several.
+ONE = 2.0
+_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1]
+
+#: Raises :class:`Stopped` where a signal has come.
+Check = Callable[[], None]
 
 
 class Stopped(Exception):
@@ -28,15 +37,24 @@ class Stopped(Exception):
 
 
 @contextmanager
-def stopping() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into :class:`Stopped`."""
+def stopping() -> Iterator[Check]:
+    """Note the first signal, for the check that is yielded: so nothing is left half done. A later one ends at once."""
+    first: list[tuple[str, float]] = []
 
-    def stop(number: int, frame: object) -> None:
-        raise Stopped(signal.Signals(number).name)
+    def note(number: int, frame: object) -> None:
+        if not first:
+            first.append((signal.Signals(number).name, time.monotonic()))
+        elif time.monotonic() - first[0][1] > ONE:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    def check() -> None:
+        if first:
+            raise Stopped(first[0][0])
+
+    before = {number: signal.signal(number, note) for number in _SIGNALS}
     try:
-        yield
+        yield check
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -46,25 +64,27 @@ def work(search: Search) -> int:
     """Evaluate trials until the budget of the search is spent and all have ended; returns how many were this
     worker's."""
     done = 0
-    with stopping():
-        while (claimed := search.claim()) is not None or search.running():
-            if claimed is None:  # others' trials are the last, and may become this worker's, or change the finalists
-                time.sleep(PAUSE)
+    with stopping() as check:
+        while True:
+            check()
+            if (claimed := search.claim()) is None:
+                if search.over():
+                    return done
+                time.sleep(PAUSE)  # others' trials are the last, and may become this worker's, or change the finalists
                 continue
             trial, lease = claimed
             try:
-                evaluate(search, trial)
+                evaluate(search, trial, check)
             except Stopped as stop:
                 search.give_up(search.study._storage.get_trial(trial._trial_id), f"stopped by {stop}", counts=False)
                 raise
             finally:
                 lease.release()
             done += 1
-    return done
 
 
-def evaluate(search: Search, trial: Trial) -> None:
-    """Train a trial and tell its score, that it was pruned, or why it failed."""
+def evaluate(search: Search, trial: Trial, check: Check = lambda: None) -> None:
+    """Train a trial and tell its score, that it was pruned, or why it failed; one that was killed is queued again."""
     frozen = search.study._storage.get_trial(trial._trial_id)
     folder = search.folder_of(frozen)
     values = search.space.read(frozen.params)
@@ -75,38 +95,58 @@ def evaluate(search: Search, trial: Trial) -> None:
         """Report new scores; whether the training is to be stopped."""
         nonlocal reported
         try:
-            scores = search.task.scores(folder)
-        except (ValueError, KeyError, TypeError):  # in the middle of a line; what stays so is said at the end
+            scores = list(search.task.scores(folder))
+        except Exception:  # in the middle of a line; what stays so is said at the end
             return False
-        for step in range(reported, len(scores)):
-            trial.report(scores[step], step)
-        reported = len(scores)
-        return reported > 0 and trial.should_prune()
+        new = scores[reported:]
+        for score in new:
+            if not is_number(score):  # which is said at the end
+                return False
+            trial.report(score, reported)
+            reported += 1
+        return bool(new) and trial.should_prune()
 
-    code = train(search.task.command(values, folder, search.settings.seed), folder, look)
+    try:
+        command = search.task.command(values, folder, search.settings.seed)
+    except Exception as error:  # the task's author's, and perhaps of these values alone
+        return fail(search, trial, f"the task has no command: {type(error).__name__}: {error}")
+    code = train(command, folder, look, check)
     trial.set_user_attr("seconds", round(time.monotonic() - start, 2))
     if code is None:
-        tell(search, trial, TrialState.PRUNED)
-        return
+        return tell(search, trial, TrialState.PRUNED)
+    if code < 0:
+        reason = f"its training was killed by {signal.Signals(-code).name}"
+        say(f"trial {trial.number}: {reason}")
+        return search.give_up(search.study._storage.get_trial(trial._trial_id), reason)
     score, reason = last_score(search, folder)
     if code or score is None:
-        trial.set_user_attr("reason", (code and last_line(folder)) or reason or f"it ended with {code}")
-        tell(search, trial, TrialState.FAIL)
+        fail(search, trial, (code and last_line(folder)) or reason or f"it ended with {code}")
     else:
         tell(search, trial, TrialState.COMPLETE, score)
+
+
+def is_number(score: Any) -> bool:
+    """Whether a score is one; it may be no finite one."""
+    return isinstance(score, (int, float)) and not isinstance(score, bool)
 
 
 def last_score(search: Search, folder: Path) -> tuple[float | None, str]:
     """The score of a training that has ended, or None and why there is none."""
     try:
-        scores = search.task.scores(folder)
-    except (ValueError, KeyError, TypeError) as error:
-        return None, f"its scores cannot be read: {error}"
+        scores = list(search.task.scores(folder))
+    except Exception as error:
+        return None, f"its scores cannot be read: {type(error).__name__}: {error}"
     if not scores:
         return None, "it ended without a score"
-    if isinstance(scores[-1], bool) or not isinstance(scores[-1], (int, float)) or math.isnan(scores[-1]):
+    if not is_number(scores[-1]) or math.isnan(scores[-1]):
         return None, f"its score is {scores[-1]!r}"
     return float(scores[-1]), ""
+
+
+def fail(search: Search, trial: Trial, reason: str) -> None:
+    """Tell that a trial has failed, and why."""
+    trial.set_user_attr("reason", reason)
+    tell(search, trial, TrialState.FAIL)
 
 
 def tell(search: Search, trial: Trial, state: TrialState, score: float | None = None) -> None:
@@ -120,19 +160,32 @@ def tell(search: Search, trial: Trial, state: TrialState, score: float | None = 
     say(f"trial {trial.number}: {state.name.lower()}{f' {score:.2f}' if score is not None else ''}{why}")
 
 
-def train(command: list[str], folder: Path, look: Callable[[], bool] = lambda: False) -> int | None:
-    """Run a training that ends with this process, its output in ``folder/output.txt``; None where ``look`` stopped
-    it."""
+def train(
+    command: list[str], folder: Path, look: Callable[[], bool] = lambda: False, check: Check = lambda: None
+) -> int | None:
+    """Run a training all of whose processes end with this one, its output in ``folder/output.txt``.
+
+    Returns:
+        Its exit status, or None where ``look`` stopped it.
+
+    Raises:
+        Stopped: ``check`` did.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "linux":
+        command = [sys.executable, guard.__file__, str(os.getpid()), str(folder), *command]
     with (folder / "output.txt").open("a") as output:
-        options = {"stdout": output, "stderr": subprocess.STDOUT, "preexec_fn": _end_with_parent}
-        process = subprocess.Popen(command, **options)
+        # In a session of its own, a terminal's Ctrl-C comes to the worker alone, which asks the training to save.
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             while process.poll() is None:
+                check()
                 if look():
                     _stop(process)
                     return None
                 time.sleep(PAUSE)
+            if process.returncode:
+                check()  # the same signal may have ended it
             look()
             return process.returncode
         finally:
@@ -150,13 +203,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(timeout=60)
+            process.wait(timeout=SAVING)
         except subprocess.TimeoutExpired:
-            process.kill()
+            process.send_signal(signal.SIGHUP if sys.platform == "linux" else signal.SIGKILL)
             process.wait()
-
-
-def _end_with_parent() -> None:
-    """A training whose worker was killed must not go on writing where the next worker goes on."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution
+from optuna.storages import get_storage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy import stats
 
@@ -88,6 +91,35 @@ def test_one_reader_serves_several_studies(space: Space) -> None:
         study = optuna.create_study()
         study.add_trial(_trial(space, value, COMPLETE, 0.0))
         assert read_replay(space, study, -1, known).levels.tolist() == [[value]]
+
+
+def test_what_was_read_of_a_storage_is_forgotten_with_it(space: Space) -> None:
+    """Another can come to lie where it lay, and begin with the same numbers."""
+
+    class Place:
+        pass
+
+    known = Known()
+    for level in (1, 4):
+        place = Place()
+        study = SimpleNamespace(_storage=place, _study_id=0)
+        assert known.ended(space, study, _trial(space, level, COMPLETE, 0.0)).levels == (level,)
+        assert len(known._of) == 1
+        del place, study
+    assert len(known._of) == 0
+
+
+def test_what_was_read_of_a_study_that_is_deleted_is_not_taken_for_anothers(tmp_path: Path, space: Space) -> None:
+    """SQLite gives the numbers of what was deleted away again."""
+    storage, known = get_storage(f"sqlite:///{tmp_path}/study.db"), Known()
+    numbers = []
+    for level in (1, 4):
+        study = optuna.create_study(study_name="s", storage=storage)
+        study.add_trial(_trial(space, level, COMPLETE, 0.0))
+        numbers.append(study.trials[0]._trial_id)
+        assert read_replay(space, study, -1, known).levels.tolist() == [[level]]
+        optuna.delete_study(study_name="s", storage=storage)
+    assert numbers[0] == numbers[1]
 
 
 def test_values_within_one_interval_are_no_duplicates() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,17 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 
-from backbones.search import Agent, Choice, Float, Limit, MA2MLLiteSampler, MA2MLSampler, Ordinal, Space
+from backbones.search import (
+    Agent,
+    Choice,
+    Float,
+    Limit,
+    MA2MLLiteSampler,
+    MA2MLSampler,
+    Ordinal,
+    OtherSpace,
+    Space,
+)
 from backbones.search.replay import read_replay
 from backbones.search.sampler import AgentSampler
 
@@ -120,6 +131,18 @@ def test_a_continued_study_is_the_uninterrupted_one_to_the_bit(
     assert _params(whole)[10:] != _params(whole)[:10]
 
 
+def test_a_pickled_sampler_goes_on_as_it_would_have(discrete: Space) -> None:
+    space = Space(hpo=discrete.agents["hpo"])  # a limit's function need not be one that can be pickled
+    studies = []
+    for copy in (lambda sampler: sampler, lambda sampler: pickle.loads(pickle.dumps(sampler))):
+        study = optuna.create_study(sampler=MA2MLSampler(space, 3))
+        study.optimize(lambda trial: space.suggest(trial)["hpo"]["decay"], n_trials=9)
+        study.sampler = copy(study.sampler)
+        study.optimize(lambda trial: space.suggest(trial)["hpo"]["decay"], n_trials=3)
+        studies.append(study)
+    assert _params(studies[0]) == _params(studies[1])
+
+
 @both
 def test_seeds_matter_and_none_draws_one(discrete: Space, make: type[AgentSampler]) -> None:
     def first(seed: int | None) -> list[dict[str, Any]]:
@@ -192,6 +215,31 @@ def test_credits_name_the_agent_that_matters(discrete: Space) -> None:
     (part,) = discrete.agents["nas"].parts
     widths = part.table[:, part.names.index("width")]
     assert nas.sum() == pytest.approx(1) and nas[widths == 2].sum() > nas[widths == 0].sum()
+
+
+@pytest.mark.parametrize("most", [4096, 3], ids=["whole", "split"])
+def test_credits_of_an_agent_are_zero_on_average_under_its_policy(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Whatever the others did; also where an agent has so many combinations that several policies choose for it."""
+    monkeypatch.setattr("backbones.search.agents.MOST_OF_A_PART", most)
+    space = Space(a=Agent(p=Choice([0, 1, 2]), q=Ordinal([0, 1])), b=Agent(r=Ordinal([0, 1, 2])))
+    assert len(space.parts) == {4096: 2, 3: 3}[most]
+    sampler = MA2MLSampler(space, 0)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    rewards = np.random.default_rng(0).standard_normal((3, 2, 3))
+    study.optimize(
+        lambda trial: rewards[tuple(v for of in space.suggest(trial).values() for v in of.values())], n_trials=18
+    )
+    credits, policies = sampler.credits(study), sampler.policies(study)
+    sums = {"a": np.zeros(3), "b": np.zeros(6)}
+    for trial in study.trials:
+        levels = np.array(space.levels(trial.params))
+        chances = {"a": 1.0, "b": 1.0}
+        for policy, (agent, part, columns) in zip(policies, space.parts, strict=True):
+            chances[agent] *= policy[part.row_of[tuple(levels[columns].tolist())]]
+        sums["a"][levels[2]] += chances["a"] * credits[trial.number]["a"]
+        sums["b"][2 * levels[0] + levels[1]] += chances["b"] * credits[trial.number]["b"]
+    assert np.concatenate(list(sums.values())) == pytest.approx(0, abs=1e-12)
+    assert min(np.ptp([of[agent] for of in credits.values()]) for agent in space.agents) > 0.1
 
 
 # -- Optuna's other ways -----------------------------------------------------------------------------------------
@@ -282,6 +330,34 @@ def test_other_samplers_search_the_space(mixed: Space) -> None:
     assert all(mixed.levels(params) is not None for params in _params(study))
 
 
+def test_policies_without_a_floor_leave_fixed_values_possible() -> None:
+    """They can be zero, to the last digit, for all actions that agree with what was enqueued."""
+    space = Space(a=Agent(p=Choice([0, 1, 2, 3]), q=Choice(list(range(20)))))
+    for sampler in (
+        MA2MLSampler(space, 0, floor=0, tau=1, kl=1e-4),
+        MA2MLLiteSampler(space, 0, floor=0, learning_rate=1e4),
+    ):
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study.optimize(lambda trial: float(space.suggest(trial)["a"]["p"]), n_trials=12)
+        for p in range(4):
+            study.enqueue_trial({"a.p": p})
+        study.optimize(lambda trial: float(space.suggest(trial)["a"]["p"]), n_trials=4)
+        assert [params["a.p"] for params in _params(study)[12:]] == [0, 1, 2, 3]
+
+
+def test_a_trial_that_fails_between_two_suggestions_is_not_proposed_again() -> None:
+    space = Space(a=Agent(p=Choice([0, 1, 2]), q=Choice([0, 1])))
+
+    def objective(trial: Trial) -> float:
+        trial.suggest_categorical("a.p", (0, 1, 2))
+        raise RuntimeError
+
+    study = optuna.create_study(sampler=MA2MLSampler(space, 0))
+    study.optimize(objective, n_trials=6, catch=(RuntimeError,))
+    replay = read_replay(space, study, -1, MA2MLSampler(space).known)
+    assert len(replay.numbers) == len(set(map(tuple, replay.levels.tolist()))) == 6
+
+
 # -- bad input ---------------------------------------------------------------------------------------------------
 
 
@@ -300,6 +376,34 @@ def test_several_objectives_are_refused(discrete: Space) -> None:
         study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), 1.0), n_trials=1)
     with pytest.raises(ValueError, match="one objective"):
         MA2MLSampler(discrete, 0).credits(study)
+    with pytest.raises(ValueError, match="one objective"):
+        study.ask()
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 2
+
+
+@pytest.mark.parametrize("kind", ["memory", "journal", "database"])
+def test_a_study_of_another_space_loses_nothing_and_keeps_no_running_trial(
+    tmp_path: Path, discrete: Space, mixed: Space, kind: str
+) -> None:
+    storage = {
+        "memory": optuna.storages.InMemoryStorage,
+        "journal": lambda: JournalStorage(JournalFileBackend(str(tmp_path / "journal"))),
+        "database": lambda: f"sqlite:///{tmp_path}/study.db",
+    }[kind]()
+    study = optuna.create_study(study_name="s", storage=storage, sampler=MA2MLSampler(discrete, 0))
+    discrete.attach(study)
+    other = optuna.load_study(study_name="s", storage=storage, sampler=MA2MLSampler(mixed, 0))
+    with pytest.raises(OtherSpace):
+        other.ask()
+    fixed = discrete.of_levels((0, 1, 1, 2, 0), [0.5] * 5)
+    study.enqueue_trial(fixed)
+    for _ in range(2):
+        with pytest.raises(OtherSpace):
+            other.ask()
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    study.optimize(_objective(discrete), n_trials=2)
+    assert study.trials[1].params == fixed and study.trials[1].state == TrialState.COMPLETE
+    assert [trial.system_attrs["backbones.search:seen"] for trial in study.trials[2:]] == ["1"]
 
 
 @pytest.mark.parametrize(
@@ -309,9 +413,11 @@ def test_several_objectives_are_refused(discrete: Space) -> None:
         ({"tau": 0}, r"tau must be in \(0, 1\]"),
         ({"tau": 1.5}, r"tau must be in \(0, 1\]"),
         ({"floor": 1}, r"floor must be in \[0, 1\)"),
-        ({"candidates": 0}, "candidates must be >= 1"),
-        ({"exploration": -1}, "exploration must be >= 0"),
-        ({"startup": -1}, "startup must be >= 0"),
+        ({"candidates": 0}, "candidates must be an int >= 1"),
+        ({"candidates": 2.5}, "candidates must be an int >= 1, got 2.5"),
+        ({"exploration": -1}, "exploration must be >= 0 and finite"),
+        ({"startup": -1}, "startup must be an int >= 0"),
+        ({"startup": True}, "startup must be an int >= 0, got True"),
         ({"critic": "gp"}, r"critic must be one of \('pairwise', 'mlp'\), got 'gp'"),
         ({"credit": ""}, "credit must be one of"),
         ({"order": "random"}, "order must be one of"),
@@ -325,8 +431,9 @@ def test_bad_arguments_are_refused(discrete: Space, options: dict[str, Any], mes
 
 
 def test_bad_arguments_of_the_lite_form(discrete: Space) -> None:
-    with pytest.raises(ValueError, match="learning_rate must be > 0, got 0"):
-        MA2MLLiteSampler(discrete, learning_rate=0)
+    for rate in (0, math.inf, math.nan):
+        with pytest.raises(ValueError, match=f"learning_rate must be > 0 and finite, got {rate}"):
+            MA2MLLiteSampler(discrete, learning_rate=rate)
     with pytest.raises(ValueError, match="floor"):
         MA2MLLiteSampler(discrete, floor=-0.1)
     with pytest.raises(TypeError, match="space must be a Space"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import optuna
@@ -97,9 +98,47 @@ def test_a_proposal_of_a_sampler_without_limits_is_refused(discrete: Space) -> N
 
 def test_an_empty_feasible_set_says_what_is_cheapest_and_by_how_much_it_misses() -> None:
     limit = Limit(lambda v: 10 * v["width"] + v["depth"], at_most=75, of="MACs")
-    message = r"limit of 75 MACs: the cheapest, \{'width': 8, 'depth': 1\}, has 81, which misses it by 6"
+    message = r"limit of at most 75 MACs: the cheapest, \{'width': 8, 'depth': 1\}, has 81, which misses it by 6$"
     with pytest.raises(Infeasible, match=message):
         Agent(width=Ordinal([16, 8]), depth=Ordinal([1, 2]), limits=limit)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ([(math.inf, 100)], r"no combination keeps to the limit of at least 100 MACs: the nearest, .* 60, .* by 40$"),
+        ([(51, 40)], r"limit of 40 to 51 MACs: the nearest, \{'a': 60\}, has 60, which misses it by 9$"),
+        ([(50, 5), (5, 0)], r"no combination of the 1 that keep to the limits before it .* 0 to 5 MACs: the cheapest"),
+    ],
+    ids=["at least", "gap", "two"],
+)
+def test_what_is_nearest_is_cheapest_only_where_it_is(bounds: list[tuple[float, float]], message: str) -> None:
+    limits = [Limit(lambda v: v["a"], at_most, "MACs", at_least) for at_most, at_least in bounds]
+    with pytest.raises(Infeasible, match=message):
+        Agent(a=Ordinal([10, 60]), limits=limits)
+
+
+def test_numbers_of_numpy_are_numbers(discrete: Space) -> None:
+    one, two = np.int64(1), np.float32(2)
+    plain = Space(
+        a=Agent(c=Choice([1, True + 1]), o=Ordinal([1, 2.0]), i=IntRange(1, 3), limits=Limit(lambda v: v["i"], 2)),
+        b=Agent(f=Float(1, 2, bins=3), w=Choice([0])),
+    )
+    same = Space(
+        a=Agent(
+            c=Choice(np.array([1, 2])),
+            o=Ordinal([one, two]),
+            i=IntRange(one, np.int8(3), step=one),
+            limits=Limit(lambda v: np.int64(v["i"]), np.int32(2)),
+        ),
+        b=Agent(f=Float(one, two, bins=np.int64(3)), w=Choice([np.int16(0)])),
+    )
+    assert same.digest == plain.digest and same.combinations == 8 * 3
+    values = {"a": {"c": one, "o": two, "i": one}, "b": {"f": np.float32(1.5), "w": 0}}
+    stored = same.stored(values)
+    assert stored == {"a.c": 1, "a.o": 1, "a.i": 1, "b.f": 1.5, "b.w": 0}
+    assert not any(isinstance(value, np.generic) for value in stored.values())
+    assert MA2MLSampler(discrete, np.int64(3)).seed == 3
 
 
 def test_limits_of_networks_are_counted_without_computing() -> None:
@@ -142,6 +181,8 @@ def test_incomplete_and_foreign_trials_have_no_levels(discrete: Space) -> None:
     assert discrete.levels(full) == (0, 1, 1, 2, 0)
     assert discrete.levels({**full, "hpo.rate": 7}) is None
     assert discrete.levels({**full, "nas.width": 3}) is None  # exceeds the limit
+    for foreign in (math.inf, math.nan, 1.5, "1", True, None):
+        assert discrete.levels({**full, "nas.width": foreign}) is None
     assert discrete.levels({k: v for k, v in full.items() if k != "hpo.rate"}) is None
 
 
@@ -159,12 +200,20 @@ def test_a_study_is_continued_in_the_same_space_alone(discrete: Space, mixed: Sp
         study.ask()
 
 
+def test_a_limit_that_allows_as_many_others_is_another() -> None:
+    study = optuna.create_study()
+    for cost in (lambda v: v["a"], lambda v: v["a"]):
+        Space(x=Agent(a=Ordinal([1, 2, 3]), limits=Limit(cost, 2))).attach(study)
+    with pytest.raises(OtherSpace, match=r"x\.allowed: \"2 combinations, sha256 .* -> \"2 combinations, sha256 "):
+        Space(x=Agent(a=Ordinal([1, 2, 3]), limits=Limit(lambda v: 4 - v["a"], 2))).attach(study)
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
         (Agent(a=Ordinal([1, 2, 4]), b=Choice([1, 2])), r"x\.parameters\.a\.choices: \[1, 2, 3\] -> \[1, 2, 4\]"),
         (Agent(b=Choice([1, 2]), a=Ordinal([1, 2, 3])), r"order \['a', 'b'\] -> \['b', 'a'\]"),
-        (Agent(a=Ordinal([1, 2, 3]), b=Choice([1, 2]), limits=Limit(lambda v: 0, 1)), r"x\.allowed: nothing -> 6"),
+        (Agent(a=Ordinal([1, 2, 3]), b=Choice([1, 2]), limits=Limit(lambda v: 0, 1)), r"x\.allowed: nothing -> \"6 "),
         (Agent(a=Ordinal([1, 2, 3]), b=Choice([1, True + 1.0])), r"\[1, 2\] -> \[1, 2\.0\]"),
     ],
     ids=["choices", "order", "limit", "type"],
@@ -212,6 +261,26 @@ def test_every_change_of_a_space_is_found_and_named(change: Agent, line: str) ->
         (lambda: Agent(a=Choice([1]), limits=[7]), TypeError, r"got \[7\]"),
         (lambda: Limit(3, 1), TypeError, "cost must be a function"),
         (lambda: Limit(len, float("nan")), ValueError, "at_most must be a number"),
+        (lambda: Limit(len, 1, at_least=2), ValueError, "at_least must not be above at_most, got 2 and 1"),
+        (lambda: Float(-1.7e308, 1.7e308), ValueError, "high - low must be finite"),
+        (lambda: LogFloat(1e-300, 1e300), ValueError, "high / low must be finite"),
+        (lambda: Float(0, 1, bins=True), ValueError, "bins must be an int of at least 1, got True"),
+        (lambda: Choice(np.eye(2)), TypeError, r"choices must be strings.*got \[1.0, 0.0\]"),
+        (lambda: Agent(a=IntRange(16, 4096)), ValueError, "a has 4,081 levels, more than 1,000: give it a larger step"),
+        (
+            lambda: Agent(
+                a=Choice([0, 1]), b=Choice([0, 1], when={"a": 0}), c=Choice([0, 1], when={"a": 1, "b": [0, 1]})
+            ),
+            ValueError,
+            r"c is never active: its conditions \{'a': \(1,\), 'b': \(0, 1\)\} cannot all hold",
+        ),
+        (
+            lambda: Space(**{"a": Agent(**{"b.c": Choice([1])}), "a.b": Agent(c=Choice([2]))}),
+            ValueError,
+            "an agent's name must have no dot, got 'a.b'",
+        ),
+        (lambda: network_macs(nn.Linear(12, 5), 2), ValueError, "meta device, .* got one on cpu"),
+        (lambda: Space(x=Agent(a=Choice([1]))).stored({"x": 3}), TypeError, "a dict of dicts, got {'x': 3}"),
         (lambda: Agent(**{f"p{i}": IntRange(1, 9) for i in range(6)}, limits=Limit(len, 1)), ValueError, "531,441"),
         (lambda: Space(), ValueError, "at least one agent"),
         (lambda: Space(x=Choice([1])), TypeError, "x must be an Agent"),

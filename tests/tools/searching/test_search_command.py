@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 import search
 import toy_search
-from optuna.trial import TrialState
+import toy_torchrun
+from filelock import FileLock
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, TrialState
+from searching import study
+from searching.finals import run_finals, winner
 from searching.study import Search, SearchError, Settings, create, repair
-from searching.worker import tell
+from searching.worker import Stopped, evaluate, tell, work
 
 from backbones.search.replay import REPLACED
 
@@ -48,7 +57,7 @@ def _kill(worker: subprocess.Popen[str]) -> None:
 
 
 def test_a_whole_search_and_what_it_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "search"
+    folder = tmp_path / "a search"
     _run(folder, 10, "--repeats", "2", finalists=2)
     found = Search(folder)
     trials = found.study.trials
@@ -168,16 +177,68 @@ def test_other_samplers(tmp_path: Path, sampler: str) -> None:
     assert len(Search(tmp_path / "search").complete()) == 3
 
 
-def test_pruned_trials_count_and_stop_their_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from optuna.pruners import ThresholdPruner
-    from searching import study
+LIMITED = """
+from searching.task import Task
+from backbones.search import Agent, Limit, Ordinal, Space
+limit = Limit(lambda v: v["x"] * v["y"], {at_most})
+agent = Agent(x=Ordinal(list(range(1, 40))), y=Ordinal(list(range(1, 40))), limits=limit)
+TASK = Task(Space(a=agent), {{"a": {{"x": 1, "y": 1}}}}, lambda values, folder, seed: ["true"], lambda folder: [1.0])
+"""
 
-    monkeypatch.setitem(study.PRUNERS, "median", lambda: ThresholdPruner(lower=100))
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_samplers_that_know_no_limits_pass_over_what_exceeds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    """And each worker, or the same one later, draws other random numbers."""
+    task = tmp_path / "task.py"
+    task.write_text(LIMITED.format(at_most=300))
+    create(tmp_path, Settings(str(task), 9, finalists=0, sampler=sampler))
+    params = []
+    for _ in range(6):
+        found = Search(tmp_path)  # as in a new process
+        trial, lease = found.claim()
+        params.append(tuple(trial.params.values()))
+        tell(found, trial, TrialState.COMPLETE, float(trial.number % 7))
+        lease.release()
+    assert len(set(params)) == 6 and all((x + 1) * (y + 1) <= 300 for x, y in params)
+    trials = Search(tmp_path).study.trials
+    beyond = [t for t in trials if REPLACED in t.system_attrs]
+    assert beyond and all("allowed are at most 300" in t.user_attrs["reason"] for t in beyond)
+    assert found.used(trials) == 6
+    monkeypatch.setattr(study, "PASSED_OVER", 0)
+    with pytest.raises(SearchError, match="exceeds a limit 0 times; ma2ml and lite know limits"):
+        found.claim()
+
+
+class FirstPruner(BasePruner):
+    """Prunes the first trial when it has told of some steps."""
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        return trial.number == 0 and len(trial.intermediate_values) >= 2
+
+
+def test_pruned_trials_count_and_stop_their_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(study.PRUNERS, "median", FirstPruner)
     monkeypatch.setenv("TOY_PAUSE", "600")
     _run(tmp_path / "search", 2, "--pruner", "median")  # where x is 3, it would train for ten minutes
     first, second = Search(tmp_path / "search").study.trials
     assert (first.state, second.state) == (TrialState.PRUNED, TrialState.COMPLETE)
     assert first.value == 0.0 and toy_search.scores(tmp_path / "search" / "trials" / "0000") == [-1.0, 0.0]
+
+
+def test_a_pruned_training_of_two_processes_stops_in_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They agree on the step, save, and none is left."""
+    monkeypatch.setitem(study.PRUNERS, "median", FirstPruner)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *sys.path]))
+    create(tmp_path, Settings(toy_torchrun.__file__, 1, finalists=0, pruner="median"))
+    found = Search(tmp_path)
+    assert work(found) == 1
+    (trial,) = found.study.trials
+    assert trial.state == TrialState.PRUNED
+    folder = tmp_path / "trials" / "0000"
+    steps = {(folder / f"stopped-{rank}.txt").read_text() for rank in (0, 1)}
+    assert steps == {str(len(toy_torchrun.scores(folder)))}
 
 
 @pytest.mark.parametrize(
@@ -201,6 +262,117 @@ def test_a_search_in_which_all_fails_says_so(tmp_path: Path, monkeypatch: pytest
         _run(tmp_path / "search", 1)
 
 
+def test_a_training_that_is_killed_is_queued_again_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by the kernel, for its memory: its worker lives."""
+    monkeypatch.setenv("TOY_KILL", "3")
+    create(tmp_path, Settings(TOY, 2, finalists=0))
+    found = Search(tmp_path)
+    for _ in range(2):
+        trial, lease = found.claim()
+        evaluate(found, trial)
+        lease.release()
+    first, again = found.study.trials
+    assert [t.user_attrs["reason"] for t in (first, again)] == ["its training was killed by SIGKILL"] * 2
+    assert again.params == first.params and (found.used([first]), found.used([again])) == (0, 1)
+    assert (tmp_path / "trials" / "0000" / "starts.txt").read_text() == "0\n2\n"
+    assert "trial 0: its training was killed by SIGKILL" in capsys.readouterr().out
+
+
+def test_finals_that_are_killed_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(tmp_path, Settings(TOY, 2, finalists=1, repeats=1))
+    found = Search(tmp_path)
+    trial, lease = found.claim()
+    tell(found, trial, TrialState.COMPLETE, 1.0)
+    lease.release()
+    monkeypatch.setenv("TOY_KILL", "3")
+    run_finals(found)  # killed twice
+    assert "error" in json.loads((tmp_path / "finals" / "0000-1.json").read_text())
+    assert (tmp_path / "finals" / "0000-1" / "starts.txt").read_text() == "0\n2\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"scores": lambda folder: [1.0, None]}, "its score is None"),
+        ({"scores": lambda folder: [1.0, "high"]}, "its score is 'high'"),
+        ({"scores": lambda folder: [][0]}, "scores cannot be read: IndexError: list index"),
+        ({"command": lambda *arguments: {}["mixup"]}, "the task has no command: KeyError: 'mixup'"),
+        ({"command": lambda *arguments: ["/no/program"]}, "No such file or directory: '/no/program'"),
+    ],
+)
+def test_what_breaks_in_a_task_is_a_failed_trial(tmp_path: Path, change: dict[str, object], reason: str) -> None:
+    create(tmp_path, Settings(TOY, 2, finalists=0))
+    found = Search(tmp_path)
+    found.task = replace(found.task, **change)
+    trial, lease = found.claim()
+    evaluate(found, trial)
+    lease.release()
+    assert found.study.trials[0].state == TrialState.FAIL
+    assert reason in found.study.trials[0].user_attrs["reason"]
+
+
+def test_all_processes_of_a_training_end_when_its_worker_is_killed(tmp_path: Path) -> None:
+    """Such as those of torchrun, which have sessions of their own and outlive it."""
+    training = (
+        "import subprocess, sys; p = subprocess.Popen(['sleep', '600'], start_new_session=True); "
+        "open(sys.argv[1], 'w').write(f'{p.pid}\\n'); p.wait()"
+    )
+    worker = "import sys, pathlib, searching.worker as w; w.train(sys.argv[2:], pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-c", worker, str(tmp_path), sys.executable, "-c", training, str(tmp_path / "pid.txt")]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])})
+    for _ in range(600):
+        if (tmp_path / "pid.txt").exists() and (text := (tmp_path / "pid.txt").read_text()).endswith("\n"):
+            break
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    with FileLock(tmp_path / "training.lock", timeout=60):  # whoever goes on here waits for this
+        assert not Path(f"/proc/{int(text)}").exists()
+
+
+def test_a_signal_while_a_trial_is_claimed_costs_no_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(tmp_path, Settings(TOY, 2, finalists=0))
+    found = Search(tmp_path)
+    suggest = found.space.suggest
+
+    def interrupted(trial: optuna.Trial) -> object:
+        os.kill(os.getpid(), signal.SIGINT)
+        return suggest(trial)
+
+    monkeypatch.setattr(found.space, "suggest", interrupted)
+    with pytest.raises(Stopped, match="SIGINT"):
+        work(found)
+    first, again = found.study.trials
+    assert first.user_attrs["reason"] == "stopped by SIGINT" and again.state == TrialState.WAITING
+    assert again.user_attrs["attempt"] == 1 and found.used(found.study.trials) == 0
+
+
+def test_a_worker_stays_while_anything_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another's trial, the last one, can be queued again between two looks."""
+    create(tmp_path, Settings(TOY, 1, finalists=0))
+    found = Search(tmp_path)
+    lease = found.claim()[1]
+    found.give_up(found.study.trials[0], "stopped", counts=False)
+    lease.release()
+    claim, looks = found.claim, itertools.count()
+    monkeypatch.setattr(found, "claim", lambda: claim() if next(looks) else None)
+    assert work(found) == 1 and found.over()
+
+
+def test_a_search_that_is_extended_is_extended_for_all_workers(tmp_path: Path) -> None:
+    create(tmp_path, Settings(TOY, 1, finalists=0))
+    found = Search(tmp_path)
+    trial, lease = found.claim()
+    tell(found, trial, TrialState.COMPLETE, 1.0)
+    lease.release()
+    assert found.over() and found.claim() is None
+    create(tmp_path, Settings(TOY, 2, finalists=0))
+    assert not found.over() and winner(found) is None
+    assert found.claim() is not None
+
+
 # -- refused -----------------------------------------------------------------------------------------------------
 
 
@@ -220,15 +392,35 @@ def test_another_search_is_not_mixed_in_and_more_trials_extend(tmp_path: Path) -
     [
         (["status", "nowhere"], "holds no search"),
         (["run", "here", "--trials", "15"], "15 trainings leave 0 for the search"),
-        (["run", "here", "--task", "none.py", "--trials", "40"], "Python file that defines TASK, got 'none.py'"),
+        (["run", "here", "--task", "none.py", "--trials", "40"], "Python file that defines TASK, got '.*none.py'"),
+        (["run", "here", "--task", TOY, "--finalists", "-1"], "--finalists must be at least 0, got -1"),
+        (["run", "here", "--task", TOY, "--repeats", "0"], "--repeats must be at least 1, got 0"),
+        (["run", "here", "--task", TOY, "--seed", "-1"], "--seed must be at least 0, got -1"),
+        (["run", "here", "--task", TOY, "--trials", "-40"], "--trials must be at least 1, got -40"),
+        (["run", "here", "--task", "bad.py"], r"default recipe of .*bad.py is not in its space: .* has 1 cost"),
+        (["status", "search.json"], "holds no search"),
+        (["run", "search.json"], "File exists"),
         (["repair", "nowhere"], "holds no journal"),
     ],
 )
 def test_bad_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], message: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nowhere").mkdir()
+    (tmp_path / "search.json").write_text("{}")
+    (tmp_path / "bad.py").write_text(LIMITED.format(at_most=300).replace("300", "300, at_least=2"))
     with pytest.raises(SystemExit, match=message):
         search.main(command)
+    assert not (tmp_path / "here" / "search.json").exists()  # which would make it another search
+
+
+def test_a_task_is_found_from_wherever_a_worker_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "task.py").write_text(LIMITED.format(at_most=300))
+    monkeypatch.chdir(tmp_path)
+    search.main(["run", "here", "--task", "task.py", "--trials", "1", "--finalists", "0"])
+    monkeypatch.chdir(tmp_path / "here")
+    search.main(["run", ".", "--task", "../task.py"])
+    search.main(["status", "."])
+    assert len(Search(tmp_path / "here").complete()) == 1
 
 
 def test_report_and_export_wait_for_the_end(tmp_path: Path) -> None:
@@ -254,3 +446,49 @@ def test_a_torn_journal_is_said_and_repaired(tmp_path: Path, capsys: pytest.Capt
     journal.write_bytes(b"".join([lines[0], b"{torn\n", *lines[1:]]))
     with pytest.raises(SystemExit, match=r"line 2 of .* is damaged, not only the last"):
         search.main(["repair", str(tmp_path)])
+
+
+def test_half_a_line_of_a_worker_that_was_killed_is_cut_off_by_the_next_that_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create(tmp_path, Settings(TOY, 2, finalists=0))
+    found = Search(tmp_path)
+    trial, lease = found.claim()
+    journal = tmp_path / "journal.log"
+    for _ in range(2):
+        with journal.open("ab") as file:
+            file.write(b'{"op_code": 5, "wor')
+        trial.report(1.0, len(trial.study.trials[0].intermediate_values))
+    assert "the last line, of 19 bytes, was cut off" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("journal.log.torn*"))) == 2
+    tell(found, trial, TrialState.COMPLETE, 1.0)
+    lease.release()
+    assert Search(tmp_path).study.trials[0].intermediate_values == {0: 1.0, 1: 1.0}
+
+
+def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(tmp_path, Settings(TOY, 2, finalists=0))
+    found = Search(tmp_path)
+    whole = (tmp_path / "journal.log").read_bytes()
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study.os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            found.claim()
+        assert (tmp_path / "journal.log").read_bytes() == whole
+        with pytest.raises(SystemExit, match=r"error: \[Errno 28\] No space left on device"):
+            _run(tmp_path, 2)
+    _run(tmp_path, 2)
+    assert len(Search(tmp_path).complete()) == 2
+
+
+@pytest.mark.parametrize("name", [study.JOURNAL_LOCK, study.DECISION_LOCK])
+def test_a_lock_that_stays_held_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    create(tmp_path, Settings(TOY, 2, finalists=0))
+    monkeypatch.setattr(study, "PATIENCE", 0.1)
+    with FileLock(tmp_path / name), pytest.raises(SystemExit, match=rf"held .*{name} for .* is a worker suspended"):
+        _run(tmp_path, 2)
+    _run(tmp_path, 2)
