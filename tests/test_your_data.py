@@ -1,4 +1,4 @@
-"""The configs of docs/your-data.md, on tiny data: checked, trained with and evaluated as the page says."""
+"""The configs of docs/your-data.md, on tiny data: checked, trained with, evaluated and compared as the page says."""
 
 import json
 import re
@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 import timm
 import torch
+import yaml
 from checks.report import check_config
+from evaluation.entries import read_entries
+from evaluation.study import RunningStudy
+from forked import run as run_forked
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from prediction.models import image_pipeline
@@ -22,8 +26,8 @@ from backbones.openmmlab.export import describe
 PAGE = Path(__file__).resolve().parents[1] / "docs/your-data.md"
 #: What is changed: iterations and batches are few, and the checkpoint must fit without resizing.
 TINY = {"train_cfg.max_iters": 2, "train_cfg.val_interval": 2, "model.backbone.init_cfg.resize": None}
-TINY |= {f"{split}_dataloader.num_workers": 0 for split in ("train", "val", "test")}
-TINY |= {f"{split}_dataloader.batch_size": 2 for split in ("train", "val", "test")}
+FEW = {"num_workers": 0, "batch_size": 2}
+TINY |= {f"{split}_dataloader.{key}": value for split in ("train", "val", "test") for key, value in FEW.items()}
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +105,25 @@ def test_a_config_of_the_page_is_checked_and_trains(here, weights, name, metric,
     assert told["other_steps"] == "[]" and json.loads(told["resize"])["scale"] == [320, 240]
     shared = [key for key in seen.backbone if key in weights]
     assert len(shared) > 100 and all(torch.equal(seen.backbone[key], weights[key]) for key in shared)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the frameworks
+def test_the_comparison_of_the_page_runs(here):
+    """Its three backbones fit; one is trained and tested, by commands that find the data where the user is."""
+    content = yaml.safe_load(re.search(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)[1])
+    few = {f"{split}_dataloader.{key}": value for split in ("train", "test") for key, value in FEW.items()}
+    content["tasks"]["pictures"] |= {"iterations": 1, "cfg_options": few}
+    (here / "my_comparison.yaml").write_text(yaml.safe_dump({**content, "rates": [1.0], "seeds": [0]}))
+    study = read_entries(here / "my_comparison.yaml")
+    assert {entry for _, entry in RunningStudy(study, here / "out").contenders} == {"mine", "convnext", "resnet"}
+
+    def run(command, log, environment=None, name=""):
+        done = run_forked(command, here)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return 1.0
+
+    mine = RunningStudy(study, here / "out", only=["mine"])
+    mine.runs.run = run
+    assert mine.run(1) == []
+    (row,) = mine.rows()
+    assert "box AP" in row.seeds[0]["metrics"] and row.missing == ()

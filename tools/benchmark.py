@@ -23,7 +23,7 @@ import torch
 from benchmarks.comparison import check
 from benchmarks.groups import groups
 from benchmarks.records import machine_name, run_groups, write
-from files.arguments import any_path
+from files.arguments import output_folder
 from files.paths import ROOT, RUNS
 
 RECORDS = ROOT / "docs" / "benchmarks"
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="samples of each contender")
     parser.add_argument("--seconds", type=float, default=0.05, help="least time of a sample")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=any_path, default=RUNS / "benchmark")
+    parser.add_argument("--out", type=output_folder, default=RUNS / "benchmark")
     parser.add_argument("--check", action="store_true", help="fail where one of ours is 5 %% slower than in the record")
     parser.add_argument("--update", action="store_true", help="put this run's groups into the record")
     args = parser.parse_args()

@@ -26,7 +26,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]  # the project need no
 
 from benchmarks.gpu.measuring import Row  # noqa: E402
 from benchmarks.gpu.sections import SECTIONS  # noqa: E402
-from files.arguments import any_path  # noqa: E402
+from files.arguments import output_folder  # noqa: E402
 from files.paths import ROOT, RUNS  # noqa: E402
 from reports.tables import markdown  # noqa: E402
 
@@ -54,7 +54,7 @@ def main() -> int:
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--minutes", type=float, default=8.0, help="begin no section later than this")
-    parser.add_argument("--out", type=any_path, default=RUNS / "benchmark_gpu")
+    parser.add_argument("--out", type=output_folder, default=RUNS / "benchmark_gpu")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         print("error: this benchmark needs a CUDA GPU, and torch finds none here", file=sys.stderr)

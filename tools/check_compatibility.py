@@ -15,7 +15,7 @@ from pathlib import Path
 import timm
 import torch
 from compatibility.table import table
-from files.arguments import any_path
+from files.arguments import output_file
 
 import backbones
 
@@ -33,7 +33,7 @@ timm {timm}, nano sizes, 64 px.
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", nargs="+", choices=list(backbones.FAMILIES), default=list(backbones.FAMILIES))
-    parser.add_argument("--out", type=any_path, default=DOCUMENT)
+    parser.add_argument("--out", type=output_file, default=DOCUMENT)
     args = parser.parse_args()
     ours = f"{', '.join(args.families)}"
     columns = {ours: [f"{family}_nano" for family in args.families]}

@@ -16,11 +16,11 @@ import sys
 
 from checks.report import check_config
 from checks.view import SPLITS
-from files.arguments import any_path, existing_file
+from files.arguments import existing_file, output_file
 from files.whole import write_json
 from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
-from training.openmmlab import load_config
+from training.openmmlab import read_config
 
 
 def main() -> None:
@@ -31,10 +31,9 @@ def main() -> None:
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, metavar="KEY=VALUE")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, help="default: all that the config has")
     parser.add_argument("--thorough", action="store_true", help="decode every image")
-    parser.add_argument("--json", type=any_path, metavar="FILE", help="write what was found to this file, too")
-    parser.set_defaults(work_dir=None, launcher="none", local_rank=0)
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write what was found to this file, too")
     args = parser.parse_args()
-    config = load_config(parser, args)
+    config = read_config(parser, args)
     init_default_scope(config.get("default_scope") or "mmengine")
     there = [split for split in SPLITS if (config.get(f"{split}_dataloader") or {}).get("dataset")]
     splits = args.splits or there

@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
-from files.arguments import any_path
+from files.arguments import output_folder
 from files.paths import RUNS
 from reports.tables import markdown
 from search_tables.arms import ARMS, curve
@@ -92,7 +92,7 @@ def report(curves: dict[Key, list[float]], tables: Sequence[str], arms: Sequence
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=any_path, default=RUNS / "search-tables", help="default %(default)s")
+    parser.add_argument("--out", type=output_folder, default=RUNS / "search-tables", help="default %(default)s")
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=[a for a in ARMS if a not in ("gp", "mlp")])

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 
 from data_sets.voc_folder import convert, find_splits
-from files.arguments import any_path, existing_folder
+from files.arguments import existing_folder, output_folder
 from files.whole import write_json
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=existing_folder)
     parser.add_argument("--splits", nargs="+", metavar="NAME", help="default: all lists in ImageSets/Main")
-    parser.add_argument("--out", type=any_path, help="default: FOLDER")
+    parser.add_argument("--out", type=output_folder, help="default: FOLDER")
     args = parser.parse_args()
     out = args.out or args.folder
     try:

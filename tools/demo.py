@@ -13,7 +13,7 @@ import argparse
 import shutil
 import time
 
-from files.arguments import any_path
+from files.arguments import output_folder
 from files.paths import RUNS
 from scenes.data_set import make_digit_scenes
 from training.commands import say
@@ -22,7 +22,7 @@ from training.runs import CONFIGS, train_and_test
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=any_path, default=RUNS / "demo")
+    parser.add_argument("--out", type=output_folder, default=RUNS / "demo")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--iterations", type=int, help="training iterations; the default is the configs'")
     args = parser.parse_args()

@@ -23,7 +23,7 @@ from __future__ import annotations
 import argparse
 
 import torch
-from files.arguments import any_path
+from files.arguments import output_folder
 from files.paths import RUNS
 from scenes.tasks.registry import TASKS
 from studies.fine_tuning.adaptation import adapt, adapter_size
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, choices=(1, 2), default=1, help="processes of one thread each")
-    parser.add_argument("--out", type=any_path, default=RUNS / "peft")
+    parser.add_argument("--out", type=output_folder, default=RUNS / "peft")
     parser.add_argument("--table", action="store_true", help="print the table of the runs that are there and stop")
     args = parser.parse_args()
     if args.table:

@@ -17,7 +17,7 @@ from typing import NoReturn
 import torch
 from evaluation.entries import read_entries
 from evaluation.study import RunningStudy
-from files.arguments import any_path, existing_file
+from files.arguments import existing_file, output_folder
 from files.paths import RUNS
 from training.commands import say, stop_all
 
@@ -33,7 +33,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("entries", type=existing_file, metavar="ENTRIES.yaml")
-    parser.add_argument("--out", type=any_path, help="default: work_dirs/evaluation/NAME, by the name of the file")
+    parser.add_argument("--out", type=output_folder, help="default: work_dirs/evaluation/NAME, by the name of the file")
     parser.add_argument("--only", nargs="+", metavar="ENTRY", help="of the entries, those that are run and reported")
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="of the tasks, those that are run and reported")
     parser.add_argument("--report-only", action="store_true", help="run nothing: report on what is there")
@@ -47,8 +47,11 @@ def main() -> None:
         study = RunningStudy(read_entries(args.entries), folder, args.only, args.tasks, args.report_only)
         failed = study.run(args.processes or max(1, torch.cuda.device_count()))
         say(study.report())
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        stop_all()
+        raise SystemExit("stopped; the same command goes on where it was") from None
     if failed:
         raise SystemExit("\n".join(["not everything could be done:", *failed]))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 import torch
-from files.arguments import any_path, existing_file
+from files.arguments import existing_file, output_file
 from mmengine.config import DictAction
 from mmengine.dataset import Compose
 from prediction.models import image_pipeline, load_trained
@@ -29,7 +29,7 @@ def main() -> None:
     )
     parser.add_argument("config", type=existing_file)
     parser.add_argument("checkpoint", type=existing_file)
-    parser.add_argument("--out", type=any_path, required=True, metavar="FILE", help="*.onnx or *.pt2")
+    parser.add_argument("--out", type=output_file, required=True, metavar="FILE", help="*.onnx or *.pt2")
     parser.add_argument("--format", choices=tuple(SUFFIXES), default="onnx", help="default onnx")
     parser.add_argument("--part", choices=("model", "backbone"), default="model", help="default model")
     parser.add_argument("--image", type=existing_file, help="to compare on; else random colours")

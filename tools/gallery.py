@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import argparse
 
-from files.arguments import any_path
+from files.arguments import output_folder
 from files.paths import RUNS
 from reports.gallery import write_gallery
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=any_path, default=RUNS / "gallery")
+    parser.add_argument("--out", type=output_folder, default=RUNS / "gallery")
     print(write_gallery(parser.parse_args().out))
 
 

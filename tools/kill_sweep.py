@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # forked processes share no threa
 
 import mmdet.registry  # noqa: F401  (what is imported here is there in every fork)
 import mmseg.registry  # noqa: F401
-from files.arguments import any_path
+from files.arguments import output_folder
 from files.paths import ROOT, RUNS
 from scenes.data_set import make_digit_scenes
 from training.commands import say
@@ -50,7 +50,7 @@ def scenarios(data: str) -> list[Scenario]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="per scenario; default %(default)s")
-    parser.add_argument("--out", type=any_path, default=RUNS / "kill_sweep")
+    parser.add_argument("--out", type=output_folder, default=RUNS / "kill_sweep")
     parser.add_argument("--scenario", nargs="*", help="only these")
     args = parser.parse_args()
     shutil.rmtree(args.out, ignore_errors=True)

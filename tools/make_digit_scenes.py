@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 
-from files.arguments import any_path
+from files.arguments import output_folder
 from scenes.data_set import default_out, make_digit_scenes
 from scenes.styles import STYLES
 
@@ -27,7 +27,7 @@ from scenes.styles import STYLES
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--style", choices=STYLES, default="day")
-    parser.add_argument("--out", type=any_path, help="default data/digit_scenes, with another style behind it")
+    parser.add_argument("--out", type=output_folder, help="default data/digit_scenes, with another style behind it")
     parser.add_argument("--size", type=int, default=96, help="image side in pixels, at least 64")
     parser.add_argument("--train", type=int, default=3000, help="number of training scenes")
     parser.add_argument("--val", type=int, default=200, help="number of validation scenes")

@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import argparse
 
-from files.arguments import any_path
+from files.arguments import output_folder
 from rs_scenes.data_set import DEFAULT_OUT, make_rs_scenes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=any_path, default=DEFAULT_OUT)
+    parser.add_argument("--out", type=output_folder, default=DEFAULT_OUT)
     parser.add_argument("--size", type=int, default=256, help="image side in pixels, at least 128")
     for split, count in (("train", 400), ("val", 100), ("test", 100)):
         parser.add_argument(f"--{split}", type=int, default=count, help=f"number of {split} scenes, and of pairs")

@@ -22,14 +22,14 @@ from __future__ import annotations
 import argparse
 
 from data_sets.tree_crowns import DEFAULT_OUT, make_tree_crowns
-from files.arguments import any_path
+from files.arguments import output_folder
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--out", type=any_path, default=DEFAULT_OUT, help="default data/tree_crowns")
+    parser.add_argument("--out", type=output_folder, default=DEFAULT_OUT, help="default data/tree_crowns")
     args = parser.parse_args()
     try:
         made = make_tree_crowns(args.out)

@@ -13,7 +13,7 @@ import argparse
 import sys
 import time
 
-from files.arguments import any_path, existing_file
+from files.arguments import existing_file, output_folder
 from files.paths import RUNS
 from mmengine.config import DictAction
 from prediction.exported import ExportedPredictor
@@ -35,7 +35,7 @@ def arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument("--config", type=existing_file)
     parser.add_argument("--checkpoint", type=existing_file)
     parser.add_argument("--onnx", type=existing_file, help="a file of tools/export.py, instead of the two")
-    parser.add_argument("--out", type=any_path, help="new or empty; default work_dirs/predictions/NAME/TIME")
+    parser.add_argument("--out", type=output_folder, help="new or empty; default work_dirs/predictions/NAME/TIME")
     parser.add_argument("--score", type=float, default=0.3, help="draw objects of this score or more; default 0.3")
     parser.add_argument("--tile", type=int, metavar="PX", help="cut larger images into square tiles of this size")
     parser.add_argument("--overlap", type=int, metavar="PX", help="of tiles; default a quarter of --tile")
@@ -58,7 +58,7 @@ def arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
         parser.error(f"--score must lie between 0 and 1, got {args.score}")
     if args.out is None:
         args.out = RUNS / "predictions" / (args.onnx or args.config).stem / time.strftime("%Y%m%d_%H%M%S")
-    if args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir())):
+    if args.out.is_dir() and any(args.out.iterdir()):
         parser.error(f"--out must be a new or empty folder, and {args.out} is not")
     return parser, args
 
@@ -77,11 +77,14 @@ def main() -> None:
     if args.tile is not None:
         side = Side(args.tile, args.tile // 4 if args.overlap is None else args.overlap)
     results = Results(args.out, predictor, args.score)
-    run(predictor, sources, results, side and Tiling(side, side), args.batch_size)
     model = (
         {"config": args.config.name, "checkpoint": args.checkpoint.name} if args.config else {"onnx": args.onnx.name}
     )
-    results.close({**model, "tile": side and side._asdict()})
+    try:
+        run(predictor, sources, results, side and Tiling(side, side), args.batch_size)
+        results.close({**model, "tile": side and side._asdict()})
+    except OSError as error:  # of a disk that is full, say
+        sys.exit(f"error: predictions cannot be written to {args.out}: {error}")
     print(f"{len(results.images)} images predicted: {args.out}")
     if results.skipped:
         sys.exit(f"{len(results.skipped)} of {len(sources)} files were skipped; they are named above and in the JSON")

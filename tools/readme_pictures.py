@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from files.arguments import any_path, existing_folder
+from files.arguments import existing_folder, output_folder
 from reports.readme import composition, save, write_network_pictures
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=existing_folder, default=ROOT / "work_dirs" / "demo")
-    parser.add_argument("--out", type=any_path, default=ROOT / "docs" / "pictures")
+    parser.add_argument("--out", type=output_folder, default=ROOT / "docs" / "pictures")
     args = parser.parse_args()
     save(composition(), args.out / "composition.png")
     try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from files.arguments import any_path
+from files.arguments import output_folder
 from files.paths import DATA, RUNS
 from scenes.digit_pictures import write_pictures
 from studies.resolution import STARTS, format_tables, run
@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS))
-    parser.add_argument("--out", type=any_path, default=RUNS / "resolution")
+    parser.add_argument("--out", type=output_folder, default=RUNS / "resolution")
     args = parser.parse_args()
     data = DATA / "digit_pictures"
     write_pictures(data)

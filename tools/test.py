@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from files.arguments import any_path, existing_file
+from files.arguments import existing_file, output_file, output_folder
 from mmengine.evaluator import DumpResults
 from training.commands import end_with_parent
 from training.group import leaving_the_group
@@ -23,8 +23,8 @@ def main() -> None:
     )
     add_common_arguments(parser)
     parser.add_argument("checkpoint", type=existing_file)
-    parser.add_argument("--out", type=any_path, help="write the predictions to this .pkl file")
-    parser.add_argument("--show-dir", type=any_path, help="draw the predictions into this folder")
+    parser.add_argument("--out", type=output_file, help="write the predictions to this .pkl file")
+    parser.add_argument("--show-dir", type=output_folder, help="draw the predictions into this folder")
     parser.add_argument("--show", action="store_true", help="show the predictions in a window")
     parser.add_argument("--wait-time", type=float, default=2, metavar="SECONDS", help="of --show; default %(default)s")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation, by the config's tta_pipeline")

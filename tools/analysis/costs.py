@@ -47,9 +47,10 @@ def stage_costs(net: nn.Module, size: int | Sequence[int], channels: int = 3) ->
     first = next(net.parameters(), torch.zeros(()))
     image = torch.zeros(1, channels, height, width, dtype=first.dtype, device=first.device)
     training = net.training
+    net.eval()
     # Attention counts as the matrix products it is only where it is not fused.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        net.eval()(image)
+        net(image)
     net.train(training)
     flops = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
     root = type(net).__name__

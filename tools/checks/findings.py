@@ -95,7 +95,7 @@ class Findings:
         self._found: dict[tuple[str, str], tuple[int, tuple[str, ...]]] = {}
 
     def add(self, kind: str, split: str, example: str, count: int = 1) -> None:
-        """Count one more of a kind; the first few examples are kept.
+        """Count one more of a kind; the first few examples that differ are kept.
 
         Raises:
             KeyError: There is no such kind.
@@ -103,7 +103,7 @@ class Findings:
         if kind not in KINDS:
             raise KeyError(kind)
         before, examples = self._found.get((kind, split), (0, ()))
-        self._found[kind, split] = before + count, (*examples, example)[:EXAMPLES]
+        self._found[kind, split] = before + count, tuple(dict.fromkeys([*examples, example]))[:EXAMPLES]
 
     def all(self) -> list[Finding]:
         """All of them, errors first, then in the order of :data:`KINDS`."""

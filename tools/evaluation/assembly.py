@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from checks.settings import class_heads
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from torch import nn
@@ -15,7 +16,7 @@ from evaluation.config_files import read_config
 from evaluation.entries import Entry
 from evaluation.maps import Maps, fit_maps, linear_layers, probe
 from evaluation.protocols import PROTOCOLS, apply_protocol
-from evaluation.tasks import ReadyTask
+from evaluation.tasks import ReadyTask, innermost
 from evaluation.weights import check_whole, load_backbone, with_checkpoint, with_neck, without_checkpoint
 
 _IMPORTS = ("backbones.openmmlab", "adapters.openmmlab", "evaluation.optim")
@@ -55,6 +56,11 @@ class Contender:
         else:
             of_task = self.ready.config.model.backbone.to_dict()
             backbone = of_task if self.entry.backbone == "task" else copy.deepcopy(self.entry.backbone)
+        for place, head in class_heads(self.base.model):
+            if head["num_classes"] != len(self.ready.classes):
+                raise ValueError(
+                    f"{place}.num_classes is {head['num_classes']}, the data have {len(self.ready.classes)}"
+                )
         self.backbone = without_checkpoint(backbone) if self.entry.checkpoint else backbone
         _, theirs = probe(without_checkpoint(self.ready.config.model.backbone.to_dict()), sizes, scope, channels)
         self.net, ours = probe(without_checkpoint(backbone), sizes, scope, channels)
@@ -132,10 +138,7 @@ class Contender:
     def training(self, protocol: str, share: float, seed: int, rate: float) -> dict[str, Any]:
         """The config that trains."""
         config = self.model(protocol, self.checkpoint(seed))
-        inner = config.train_dataloader.dataset
-        while "dataset" in inner:
-            inner = inner.dataset
-        inner.update(self.ready.train_settings(share, seed))
+        innermost(config.train_dataloader.dataset).update(self.ready.train_settings(share, seed))
         for phase in ("val", "test"):
             config.update({f"{phase}_{what}": None for what in ("dataloader", "evaluator", "cfg")})
         config.randomness = {**(config.get("randomness") or {}), "seed": seed}
@@ -157,9 +160,7 @@ class Contender:
         for key in ("val_dataloader", "val_evaluator", "val_cfg"):
             config[key] = None
         config.test_dataloader = copy.deepcopy(self.ready.config[f"{loader}_dataloader"])
-        data = config.test_dataloader.dataset
-        while "dataset" in data:
-            data = data.dataset
+        data = innermost(config.test_dataloader.dataset)
         if "datasets" in data:
             config.test_dataloader.dataset = data = ConfigDict(copy.deepcopy(self.ready.settings(loader)))
         data.update(changed)

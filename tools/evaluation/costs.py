@@ -44,7 +44,8 @@ def speeds(
     images = torch.zeros(batch, channels, *size, device=device)  # of which any modality can be
     seconds: dict[str, list[float]] = {name: [] for name in nets}
     for net in nets.values():
-        net.eval().to(device)
+        net.eval()
+        net.to(device)
     for i in range(rounds + 1):
         for name, net in nets.items():
             start = time.perf_counter()

@@ -110,6 +110,19 @@ class Study:
         return {"tasks": tasks, "entries": entries}
 
 
+class _Distinct(yaml.SafeLoader):
+    """YAML in which no key stands twice, of which the last would hide the others."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key.value, str) and key.value in seen:
+                raise ValueError(f"line {key.start_mark.line + 1}: {key.value!r} stands there twice")
+            seen.add(str(key.value))
+        return node
+
+
 def read_entries(file: Path) -> Study:
     """Read a YAML file.
 
@@ -117,11 +130,9 @@ def read_entries(file: Path) -> Study:
         ValueError: It is not YAML, or says something that is not accepted; the message names the key.
     """
     try:
-        content = yaml.safe_load(file.read_text())
+        return _study(yaml.load(file.read_text(), _Distinct), file)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
-    try:
-        return _study(content, file)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
 
@@ -274,5 +285,6 @@ def _checkpoint(value: Any, name: str, folder: Path) -> str:
     path = Path(value).expanduser()
     if path.is_absolute():
         return str(path)
-    there = any(folder.glob(pattern))
-    return str((folder if there else ROOT) / path)
+    there = [base for base in (folder, ROOT) if any(base.glob(pattern))]
+    meant = ROOT if folder.resolve().is_relative_to(ROOT) else folder
+    return str((there or [meant])[0] / path)

@@ -54,12 +54,13 @@ def probe(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             net = MODELS.build(backbone)
+        net.eval()  # by itself: mmdet's ResNet does not return itself
     except Exception as error:  # whatever its author raises
         raise ValueError(f"the backbone cannot be built: {_short(error)}") from error
     found: list[tuple[int, int]] = []
     for height, width in dict.fromkeys(sizes):
         try:
-            maps = net.eval()(torch.zeros(1, channels, height, width))
+            maps = net(torch.zeros(1, channels, height, width))
             found = [(m.shape[1], stride_of(height, m.shape[2])) for m in maps]
         except Exception as error:
             raise ValueError(f"the backbone cannot take images of {height} x {width} px: {_short(error)}") from error

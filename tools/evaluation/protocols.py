@@ -92,7 +92,11 @@ def linear_model(config: Config, maps: Maps, classes: int) -> dict[str, Any]:
     backbone, prepares = copy.deepcopy(model["backbone"]), copy.deepcopy(model.get("data_preprocessor"))
     if config.default_scope == "mmseg":
         head = model["decode_head"][0] if isinstance(model["decode_head"], list) else model["decode_head"]
-        kept = {n: head[n] for n in ("loss_decode", "ignore_index", "align_corners") if n in head}
+        kept = {
+            n: head[n]
+            for n in ("loss_decode", "ignore_index", "align_corners", "out_channels", "threshold")
+            if n in head
+        }
         width = sum(maps.channels)
         linear = {
             **{"type": "FCNHead", "num_convs": 0, "kernel_size": 1, "concat_input": False, "dropout_ratio": 0.0},

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from files.paths import ROOT
 from files.whole import write_json
 from studies.search import best_rate, search
-from training.commands import run, say
+from training.commands import say
 from training.logs import latest, read_records
 
 from backbones.training.files import write_whole
@@ -24,7 +25,8 @@ from evaluation.config_files import config_text, write_config
 from evaluation.locks import locked
 from evaluation.metrics import main_metric, measure
 from evaluation.protocols import PROTOCOLS
-from evaluation.store import Store, commit
+from evaluation.store import Store, commit, run_here
+from evaluation.tasks import innermost
 
 #: Between the learning rates that are tried beyond the candidates while the outermost is the best.
 FACTOR = 3.0
@@ -72,7 +74,7 @@ class Runs:
         contenders: dict[tuple[str, str], Contender],
         *,
         only_there: bool = False,
-        run: Callable[..., float] = run,
+        run: Callable[..., float] = run_here,
     ) -> None:
         self.folder, self.contenders, self.only_there, self.run = folder, contenders, only_there, run
         self.store = Store(folder / "predictions")
@@ -124,9 +126,14 @@ class Runs:
             write_json(before, began)
             write_config(config, folder / "config.py")
             say(f"{case}, rate {rate:g}: training")
-            command = [sys.executable, "tools/train.py", str(folder / "config.py"), "--work-dir", str(folder / "run")]
-            path = str(contender.ready.task.config.parent)
-            environment = {**environment, "PYTHONPATH": os.pathsep.join([path, *_python_path()])}
+            command = [
+                sys.executable,
+                str(ROOT / "tools/train.py"),
+                str(folder / "config.py"),
+                "--work-dir",
+                str(folder / "run"),
+            ]
+            environment = {**environment, **_python_path(contender)}
             seconds = self.run([*command, "--resume"], folder / "train.log", environment, f"[{_short(case, rate)}]")
             checkpoint = _named(
                 Path((folder / "run" / "last_checkpoint").read_text().strip()), folder / "checkpoint.pth"
@@ -140,9 +147,7 @@ class Runs:
         """The hash of what a case trains on, looked at once."""
         key = (case.task, case.share, case.seed)
         if key not in self._trained_on:
-            settings = config["train_dataloader"]["dataset"]
-            while "dataset" in settings:
-                settings = settings["dataset"]
+            settings = innermost(config["train_dataloader"]["dataset"])
             self._trained_on[key] = self._any_of(case.task).ready.annotations(settings)
         return self._trained_on[key]
 
@@ -167,8 +172,7 @@ class Runs:
             model = contender.model(case.protocol, contender.checkpoint(case.seed)).to_dict()
             configs = [change(contender.testing(model, split)) for change in changes]
             annotations = self.annotations(case.task, split)
-        path = str(contender.ready.task.config.parent)
-        environment = {**environment, "PYTHONPATH": os.pathsep.join([path, *_python_path()])}
+        environment = {**environment, **_python_path(contender)}
         name = f"[{_short(case, rate)}]"
         kind, runs = contender.ready.kind, None if self.only_there else self.run
         return self.store.predict(configs, kind, Path(record["checkpoint"]), annotations, name, environment, runs)
@@ -252,8 +256,14 @@ def _short(case: Case, rate: float) -> str:
     return f"{case.task} {case.entry} {case.protocol} {case.share:g} seed{case.seed} rate{rate:g}"
 
 
-def _python_path() -> list[str]:
-    return [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+def _python_path(contender: Contender) -> dict[str, str]:
+    """So that modules beside the configs can be imported."""
+    configs = [
+        contender.ready.task.config,
+        *filter(None, [(contender.entry.config or {}).get(contender.ready.task.name)]),
+    ]
+    paths = [*(str(config.parent) for config in configs), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, dict.fromkeys(paths)))}
 
 
 def _logged(folder: Path) -> dict[str, float]:

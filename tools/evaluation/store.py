@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,8 @@ from backbones.weights.integrity import sha256
 from evaluation.config_files import config_text, write_config
 from evaluation.locks import locked
 
+#: Paths in configs are meant from where the user is.
+run_here = partial(run, folder=Path())
 #: Whose code predictions depend on: in the repository, and installed.
 _OWN = ("spectral_ops", "backbones", "adapters")
 _OTHERS = ("torch", "torchvision", "timm", "peft", "mmengine", "mmcv", "mmdet", "mmseg", "numpy")
@@ -109,7 +111,7 @@ class Store:
         annotations: tuple[str, str],
         name: str,
         environment: dict[str, str] | None = None,
-        run: Callable[..., float] | None = run,
+        run: Callable[..., float] | None = run_here,
     ) -> list[str]:
         """Predict by each config, all in one process, unless that has been done: the keys of the predictions.
 
@@ -164,7 +166,7 @@ class Store:
             write_config({**wanted[key], "test_evaluator": {**evaluator, "format_only": True}}, part / "config.py")
         say(f"{name} testing" + f" {len(parts)} times" * (len(parts) > 1))
         log = self.folder / "logs" / f"{next(iter(parts))}.log"
-        command = [sys.executable, "tools/store_predictions.py", str(checkpoint), *map(str, parts.values())]
+        command = [sys.executable, str(ROOT / "tools/store_predictions.py"), str(checkpoint), *map(str, parts.values())]
         try:
             run(command, log, environment, name)
         finally:

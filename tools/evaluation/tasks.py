@@ -68,14 +68,12 @@ class ReadyTask:
                 self._coco_file("train")
             for split in {"train", self.task.test, *(["val"] if chooses and self.task.choose == "val" else [])}:
                 self._check_classes(split)
-        else:
-            names = [Path(self.tested.get_data_info(i)["img_path"]).stem for i in range(len(self.tested))]
-            if len(set(names)) < len(names):
-                raise ValueError(f"tasks.{self.task.name}: two images that are tested are called {_twice(names)}")
+        tested = self._images_of(self.tested, "are tested")
         if chooses:
             loader, changed = self.choose_settings()
-            chosen = self._files({**self.settings(loader), **changed})
-            if shared := chosen & self._files(self.settings(self.task.test)):
+            chosen = self._images_of(self.opened({**self.settings(loader), **changed}), "choose")
+            chosen, tested = ({path.resolve() for path in paths} for paths in (chosen, tested))
+            if shared := chosen & tested:
                 what = "the images" if shared == chosen else f"{len(shared)} images, such as {min(shared)},"
                 where = f"{'val' if self.task.choose == 'val' else 'train'}_dataloader"
                 raise ValueError(f"tasks.{self.task.name}.choose: {what} of {where} are those that are tested")
@@ -88,10 +86,8 @@ class ReadyTask:
         Raises:
             ValueError: There is none, or it is put together from several.
         """
-        found = (self.config.get(f"{split}_dataloader") or {}).get("dataset")
-        while found and "dataset" in found:
-            found = found["dataset"]
-        if found and "datasets" in found and split == self.task.test and self.task.part is not None:
+        found = innermost((self.config.get(f"{split}_dataloader") or {}).get("dataset") or {})
+        if "datasets" in found and split == self.task.test and self.task.part is not None:
             if self.task.part >= len(found["datasets"]):
                 raise ValueError(f"tasks.{self.task.name}.part must be below {len(found['datasets'])}")
             found = found["datasets"][self.task.part]
@@ -123,8 +119,14 @@ class ReadyTask:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        return tuple(self.tested.metainfo["classes"])
+        """Names of the classes.
+
+        Raises:
+            ValueError: The data set has none.
+        """
+        if not (found := self.tested.metainfo.get("classes")):
+            raise ValueError(f"tasks.{self.task.name}: {self.task.test}_dataloader.dataset.metainfo names no classes")
+        return tuple(found)
 
     @cached_property
     def input_size(self) -> tuple[int, int]:
@@ -202,10 +204,26 @@ class ReadyTask:
         }
         return self.task.test, {**taken, "indices": None, **self._listed("train", self.images[1], "choose")}
 
-    def _files(self, settings: dict[str, Any]) -> set[Path]:
-        """The images of a data set with these settings."""
-        data = self.opened(settings)
-        return {Path(data.get_data_info(i)["img_path"]).resolve() for i in range(len(data))}
+    def _images_of(self, data: Any, which: str) -> list[Path]:
+        """The images of a data set that is predicted on.
+
+        Raises:
+            ValueError: One is missing, or its label map; or two have one name, by which alone mmseg stores predictions.
+        """
+        infos, name = [data.get_data_info(i) for i in range(len(data))], f"tasks.{self.task.name}"
+        images = [Path(info["img_path"]) for info in infos]
+        truths: list[Path] = []
+        if self.kind == "segmentation":
+            names = [image.stem for image in images]
+            if len(set(names)) < len(names):
+                raise ValueError(f"{name}: two images that {which} are called {_twice(names)}")
+            if not all(info.get("seg_map_path") for info in infos):
+                raise ValueError(f"{name}: images that {which} have no label maps: data_prefix.seg_map_path is missing")
+            truths = [Path(info["seg_map_path"]) for info in infos]
+        absent = None if data.backend_args else next((p for p in (*images, *truths) if not p.is_file()), None)
+        if absent:
+            raise ValueError(f"{name}: {absent} is missing, of what images that {which} need; see check_dataset.py")
+        return images
 
     def _listed(self, split: str, names: list[str], stem: str) -> dict[str, Any]:
         """Write down images, as annotations of these alone or as a list of names, and read the data from there."""
@@ -258,6 +276,13 @@ class ReadyTask:
             digest.update(Path(info["img_path"]).name.encode())
             digest.update(Path(info["seg_map_path"]).read_bytes())
         return digest.hexdigest()
+
+
+def innermost(settings: Any) -> Any:
+    """The settings of a data set within what wraps it."""
+    while "dataset" in settings:
+        settings = settings["dataset"]
+    return settings
 
 
 def _twice(names: Sequence[str]) -> str:

@@ -33,7 +33,8 @@ def backbone_of(contender: Contender, protocol: str, seed: int, checkpoint: Path
         missing, unexpected = net.load_state_dict(ours, strict=False)
         if missing or unexpected:
             raise ValueError(f"checkpoint and backbone do not fit: {', '.join([*missing, *unexpected][:3])}")
-    return net.eval()
+    net.eval()
+    return net
 
 
 def example_images(contender: Contender, count: int = 8) -> Tensor:

@@ -54,8 +54,15 @@ def progress(line: str) -> str | None:
     return f"  {phase} {step}/{total}" + (f"  loss {float(loss):.2f}" if loss else "") + f"  {eta} left"
 
 
-def run(command: list[str], log: Path, environment: dict[str, str] | None = None, name: str = "") -> float:
-    """Run a command, show its progress behind its name, keep its output in ``log``; returns the seconds it took."""
+def run(
+    command: list[str],
+    log: Path,
+    environment: dict[str, str] | None = None,
+    name: str = "",
+    folder: Path = ROOT,
+) -> float:
+    """Run a command in a folder, show its progress behind its name, keep its output in ``log``; returns the seconds it
+    took."""
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with (
@@ -65,7 +72,7 @@ def run(command: list[str], log: Path, environment: dict[str, str] | None = None
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            cwd=ROOT,
+            cwd=folder,
             env={**os.environ, **(environment or {}), _PARENT: str(os.getpid())},
         ) as process,
     ):

@@ -57,22 +57,24 @@ def find_data(config: Config, file: Path) -> None:
     """Make what begins with a relative ``data_root`` absolute, such as the annotations an evaluator reads.
 
     It is in the repository for the repository's own configs, whose ``data/`` it is. For others it is where the user is,
-    unless it is only in the repository, whose bases they may have; that is said.
+    unless it is only in the repository, whose bases they may have; that is said. What is nowhere stays as it is.
     """
     ours = file.resolve().is_relative_to(ROOT)
     bases = {}
     for root in {d["data_root"] for d in _dicts(config._cfg_dict) if _local(d.get("data_root"))}:
-        if Path(root).is_absolute() or (not ours and Path(root).is_dir()):
+        if Path(root).is_absolute():
             continue
-        if ours or (ROOT / root).is_dir():
-            bases[root] = f"{ROOT / root}{'/' * root.endswith('/')}"
+        if not ours and Path(root).is_dir():
+            bases[root] = Path(root).absolute()
+        elif ours or (ROOT / root).is_dir():
+            bases[root] = ROOT / root
             if not ours and Path.cwd() != ROOT:
                 print(f"data_root {root} is not here: taking {bases[root]}", file=sys.stderr)
 
     def place(text: str) -> str:
-        roots = [root for root in bases if text.startswith(root)]
+        roots = [root for root in bases if text == root or text.startswith(f"{root.rstrip('/')}/")]
         longest = max(roots, key=len, default="")
-        return bases[longest] + text.removeprefix(longest) if roots else text
+        return f"{bases[longest]}{text.removeprefix(longest.rstrip('/'))}" if roots else text
 
     if bases:
         for key, value in config._cfg_dict.items():

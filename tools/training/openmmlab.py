@@ -8,7 +8,7 @@ import sys
 import warnings
 from typing import Any
 
-from files.arguments import any_path, existing_file
+from files.arguments import any_path, existing_file, output_folder
 from files.paths import RUNS
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS, init_default_scope
@@ -23,7 +23,9 @@ from training.config_paths import expand_users, find_data, missing_files, move_d
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments both tools take."""
     parser.add_argument("config", type=existing_file, help="config file")
-    parser.add_argument("--work-dir", type=any_path, help="for logs and checkpoints; default work_dirs/CONFIG_NAME")
+    parser.add_argument(
+        "--work-dir", type=output_folder, help="for logs and checkpoints; default work_dirs/CONFIG_NAME"
+    )
     parser.add_argument(
         "--cfg-options",
         nargs="+",

@@ -12,7 +12,7 @@ from typing import Any
 
 import timm
 import torch
-from files.arguments import any_path, existing_file, existing_folder
+from files.arguments import existing_file, existing_folder, output_folder
 from files.paths import RUNS
 from scenes.digits import DEFAULT_OUT
 from timm.utils import ParseKwargs
@@ -74,7 +74,7 @@ def parse_arguments(argv: list[str] | None, description: str) -> argparse.Namesp
         "--data-dir", type=existing_folder, help="with train/ and val/, a folder of images for each class"
     )
     data.add_argument("--dataset", choices=["digits"], help="scikit-learn's digits; changes the defaults, too")
-    add("--out", type=any_path, default=RUNS / "classifier", help="default %(default)s")
+    add("--out", type=output_folder, default=RUNS / "classifier", help="default %(default)s")
     add("--model", default="vheat_tiny", help="any timm name; default %(default)s")
     add("--model-kwargs", nargs="+", action=ParseKwargs, default={}, metavar="K=V", help="e.g. embed_resize=pad")
     add(

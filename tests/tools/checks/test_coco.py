@@ -162,3 +162,14 @@ def test_the_record_holds_everything(detection):
     assert record["broken"] and record["splits"]["train"] == {"images": 2, "examples": {"cat": 2, "dog": 2}}
     (finding,) = record["findings"]
     assert finding["kind"] == "box-empty" and finding["cure"] and finding["count"] == 1
+
+
+def test_examples_differ(detection):
+    def add_emus(record):
+        record["categories"].append({"id": 60, "name": "emu"})
+        for i, annotation in enumerate(list(record["annotations"])):
+            record["annotations"].append({**annotation, "id": 1000 + i, "category_id": 60})
+
+    detection.edit("train", add_emus)
+    (finding,) = detection.check("train").findings
+    assert (finding.kind, finding.count, finding.examples) == ("category-unused", 4, ("emu",))

@@ -50,6 +50,11 @@ def test_absent_data_are_a_finding_and_data_root_is_one_option(command, detectio
     assert command("--cfg-options", "data_root=.")[0] == 0
 
 
+def test_data_are_looked_at_before_there_are_weights(command):
+    weights = "model.backbone.init_cfg.checkpoint=absent.pth"
+    assert command("--cfg-options", "model.backbone.init_cfg.type=Pretrained", weights)[0] == 0
+
+
 def test_what_cannot_be_checked_is_no_success(command, detection):
     code, text = command("--splits", "train", "--cfg-options", "train_dataloader.dataset.backend_args.backend=petrel")
     assert code == 2 and "nothing was checked: train: CocoDataset behind backend_args" in text

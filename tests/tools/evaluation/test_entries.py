@@ -50,7 +50,7 @@ def test_an_entrys_settings_go_before_all_others(write, tmp_path):
     assert b.adapters == {"lora": {"type": "LoRA", "r": 4, "lora_alpha": 3}}
     assert a.rates == {"lora": (0.1, 1.0), "full": (2.0,)} and a.searches
     assert a.checkpoint == str(tmp_path / "w.pth")
-    assert b.checkpoint == str(ROOT / "runs/{task}/{seed}.pth")  # it need not be there yet
+    assert b.checkpoint == str(tmp_path / "runs/{task}/{seed}.pth")  # it need not be there yet
 
 
 def test_files_are_meant_from_the_yaml_file_first(write, tmp_path):
@@ -133,6 +133,9 @@ def test_what_is_not_yaml_is_said(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("tasks: [")
     with pytest.raises(ValueError, match=r"x\.yaml is not YAML: "):
+        read_entries(path)
+    path.write_text("tasks:\n  a: {config: x}\n  b: {config: x}\n  a: {config: y}\n")
+    with pytest.raises(ValueError, match=r"x\.yaml: line 4: 'a' stands there twice"):
         read_entries(path)
     path.write_text("just a text")
     with pytest.raises(ValueError, match="the file must be a mapping"):

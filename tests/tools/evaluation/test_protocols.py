@@ -5,8 +5,10 @@ import copy
 import pytest
 import torch
 from evaluation.assembly import Contender
-from evaluation.maps import stride_of
-from evaluation.protocols import PROTOCOLS
+from evaluation.costs import model_costs, speeds
+from evaluation.maps import Maps, stride_of
+from evaluation.protocols import PROTOCOLS, linear_model
+from evaluation.trained import backbone_of
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
@@ -213,3 +215,31 @@ def test_a_rate_that_cannot_be_set_is_said_before_anything_runs(ready, pretraine
     with pytest.raises(ValueError, match=r"is LayerDecayConstructor's: give this entry rates: \[1\]"):
         Contender(task, entry_of(NANO, pretrained, ["full"]))
     Contender(task, entry_of(NANO, pretrained, ["full"], rates={"full": (1.0,)}))
+
+
+def test_networks_of_mmdet_take_part(ready, tmp_path):
+    """Its ResNet returns nothing from ``eval()``."""
+    resnet = {"type": "ResNet", "depth": 18, "base_channels": 4, "norm_eval": False}
+    contender = Contender(ready["detection"], entry_of(resnet, protocols=["scratch"]))
+    assert contender.maps.channels == (4, 8, 16, 32) and contender.net is not None
+    assert model_costs(contender, "scratch", 0)["macs"] > 0
+    assert speeds({"r": contender.net}, (64, 64), rounds=1, batch=1)["r"] > 0
+    assert isinstance(backbone_of(contender, "scratch", 0), torch.nn.Module)
+
+
+def test_heads_have_as_many_classes_as_the_data(ready, tmp_path, root):
+    own = tmp_path / "own.py"
+    own.write_text(
+        f"_base_ = ['{root}/configs/digit_scenes/upernet_vheat-n.py']\nmodel = dict(auxiliary_head=dict(num_classes=7))"
+    )
+    entry = entry_of(None, protocols=["scratch"], config={"segmentation": own})
+    with pytest.raises(ValueError, match=r"task segmentation: model.auxiliary_head.num_classes is 7, the data have 11"):
+        Contender(ready["segmentation"], entry)
+
+
+def test_a_linear_head_of_one_output_tells_two_classes_apart(ready):
+    config = Config(ready["segmentation"].config.to_dict())
+    config.model.decode_head.update(num_classes=2, out_channels=1, threshold=0.4)
+    maps = Maps((4, 8), (4, 8), (4, 8))
+    head = linear_model(config, maps, 2)["decode_head"]
+    assert (head["num_classes"], head["out_channels"], head["threshold"]) == (2, 1, 0.4)

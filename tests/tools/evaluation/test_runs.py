@@ -12,6 +12,7 @@ from evaluation.locks import Busy, locked
 from evaluation.runs import Case, Runs
 from evaluation.tasks import ReadyTask
 from evaluation.work import work_through
+from files.paths import ROOT
 from small_tasks import NANO, entry_of, task_of
 
 CASE = Case("detection", "e", "scratch", 1.0, 0)
@@ -33,7 +34,7 @@ class Commands:
         self.best, self.dies, self.trained, self.tested = best, dies, [], []
 
     def __call__(self, command, log, environment=None, name=""):
-        if command[1] == "tools/train.py":
+        if Path(command[1]) == ROOT / "tools/train.py":
             config = read(command[2])
             folder = Path(command[command.index("--work-dir") + 1])
             assert command[-1] == "--resume" and not config["val_dataloader"] and not config["test_dataloader"]
@@ -163,3 +164,20 @@ def test_two_commands_share_a_folder(tmp_path, contender):
         thread.join(60)
     assert ends[0] == ends[1] and not ends[0][0] and set(ends[0][1]) == set(cases)
     assert len(commands.trained) == len(set(commands.trained)) == 6  # four rates with seed 0, and one with each other
+
+
+def test_modules_beside_both_configs_can_be_imported(tmp_path, ready, root, monkeypatch):
+    own = tmp_path / "elsewhere/own.py"
+    own.parent.mkdir()
+    own.write_text(f"_base_ = ['{root}/configs/digit_scenes/mask-rcnn_vheat-n_fpn.py']\n")
+    monkeypatch.setenv("PYTHONPATH", "before")
+    entry = entry_of(None, protocols=["scratch"], config={"detection": own}, tasks=("detection",))
+    commands, seen = Commands(), []
+
+    def run(command, log, environment=None, name=""):
+        seen.append(environment["PYTHONPATH"])
+        return commands(command, log, environment, name)
+
+    runs(tmp_path / "out", Contender(ready["detection"], entry), run).predict(CASE, 1.0, "test", {})
+    task = ready["detection"].task.config.parent
+    assert seen == [f"{task}:{own.parent}:before"] * 2

@@ -1,6 +1,7 @@
 """Predictions are kept under all they depend on, and are there whole or not at all."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ class Commands:
         self.leaves, self.fails, self.count = leaves, fails, 0
 
     def __call__(self, command, log, environment=None, name=""):
-        assert command[1] == "tools/store_predictions.py" and (ROOT / command[1]).is_file()
+        assert Path(command[1]) == ROOT / "tools/store_predictions.py" and Path(command[1]).is_file()
         self.count += 1
         for i, folder in enumerate(map(Path, command[3:])):
             if i >= self.fails:
@@ -149,3 +150,10 @@ def test_metrics_are_computed_once_and_again_where_their_code_changes(tmp_path, 
     assert store.kept(key, "m", lambda place: "not again") == "[]"
     monkeypatch.setattr(tool, "_code_of_metrics", lambda: "other")
     assert store.kept(key, "m", lambda place: "again") == "again"
+
+
+def test_commands_run_where_the_user_is(tmp_path, monkeypatch):
+    """From where relative paths of configs are meant."""
+    monkeypatch.chdir(tmp_path)
+    tool.run_here([sys.executable, "-c", "import os; print(os.getcwd())"], tmp_path / "log")
+    assert (tmp_path / "log").read_text().strip() == str(tmp_path)

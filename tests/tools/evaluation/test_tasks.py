@@ -1,6 +1,7 @@
 """Which images train, choose and test."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,27 @@ def test_images_of_one_name_are_refused(make, digit_scenes, tmp_path):
     ready = make("segmentation", cfg_options={"test_dataloader.dataset.data_root": f"{tmp_path}/"})
     with pytest.raises(ValueError, match="two images that are tested are called 1"):
         ready.check_data(False, [1.0])
+    options = {"data_root": f"{tmp_path}/", "data_prefix": {"img_path": "val", "seg_map_path": "val_labels"}}
+    ready = make("segmentation", choose="val", cfg_options={"val_dataloader.dataset": options})
+    with pytest.raises(ValueError, match="two images that choose are called 1"):
+        ready.check_data(True, [1.0])
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_what_is_tested_must_be_there_before_anything_is_trained(kind, make, digit_scenes, tmp_path):
+    shutil.copytree(digit_scenes, tmp_path / "data")
+    options = {"test_dataloader.dataset.data_root": f"{tmp_path}/data/"}
+    lost = "val_labels/00001.png" if kind == "segmentation" else "val/00001.png"
+    (tmp_path / "data" / lost).unlink()
+    with pytest.raises(ValueError, match=rf"{lost} is missing, of what images that are tested need"):
+        make(kind, cfg_options=options).check_data(False, [1.0])
+
+
+def test_classes_must_have_names(make):
+    ready = make("segmentation", cfg_options={"test_dataloader.dataset.metainfo": {}})
+    ready.settings("test")["metainfo"] = {}
+    with pytest.raises(ValueError, match=r"tasks\.segmentation: test_dataloader\.dataset\.metainfo names no classes"):
+        assert ready.classes
 
 
 def test_configs_that_cannot_be_written_down_are_refused(tmp_path):
@@ -158,8 +180,6 @@ def test_configs_that_cannot_be_written_down_are_refused(tmp_path):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_truth_has_a_hash_of_its_bytes(task, ready, digit_scenes, tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(digit_scenes, copy)
     settings = {**ready[task].settings("test"), "data_root": f"{copy}/"}

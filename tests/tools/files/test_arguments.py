@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from files.arguments import any_path, existing_file, existing_folder
+from files.arguments import any_path, existing_file, existing_folder, output_file, output_folder
 
 TOOLS = Path(__file__).resolve().parents[3] / "tools"
 COMMANDS = sorted(p.name for p in TOOLS.glob("*.py") if "Argument" in p.read_text() or "parse_arg" in p.read_text())
 INPUTS = {existing_file: "a file", existing_folder: "a folder"}
+OUTPUTS = (output_file, output_folder)
 
 
 class Found(Exception):
@@ -61,13 +62,14 @@ def test_paths_are_meant_from_where_the_user_is(parser, tmp_path, monkeypatch, c
     (tmp_path / "a file").touch()
     (tmp_path / "a folder").mkdir()
     assert all(action.type is not Path for action in parser._actions)
-    for action in (a for a in parser._actions if a.type in (any_path, *INPUTS)):
+    for action in (a for a in parser._actions if a.type in (any_path, *INPUTS, *OUTPUTS)):
         there = INPUTS.get(action.type, "out")
         assert read(parser, action, there) == read(parser, action, f"~/{there}") == tmp_path / there
         if action.type is any_path:
             continue
-        other = "a folder" if action.type is existing_file else "a file"
-        for text, message in (("nowhere", "no such f"), (other, f"{other} is a f")):
+        other = "a folder" if action.type in (existing_file, output_file) else "a file"
+        absent = ("a file/x", "cannot be written") if action.type in OUTPUTS else ("nowhere", "no such f")
+        for text, message in (absent, (other, f"{other} is a f")):
             with pytest.raises(SystemExit) as ended:
                 read(parser, action, text)
             assert ended.value.code == 2
@@ -83,3 +85,15 @@ def test_inputs_must_be_there(tmp_path):
         existing_file(str(tmp_path))
     with pytest.raises(argparse.ArgumentTypeError, match="no such folder: nowhere"):
         existing_folder("nowhere")
+
+
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for kind in OUTPUTS:
+        assert kind(str(tmp_path / "new/out")) == tmp_path / "new/out" and not (tmp_path / "new").exists()
+        with pytest.raises(argparse.ArgumentTypeError, match=r"file/x/out cannot be written: .*file is no folder"):
+            kind(str(tmp_path / "file/x/out"))
+    assert output_file(str(tmp_path / "file")) == tmp_path / "file" and output_folder(str(tmp_path)) == tmp_path
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(argparse.ArgumentTypeError, match=rf"new/out cannot be written: {tmp_path} may not be changed"):
+        output_folder(str(tmp_path / "new/out"))

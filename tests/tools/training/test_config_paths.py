@@ -53,11 +53,18 @@ def test_data_of_other_configs_are_where_the_user_is_or_else_in_the_repository(h
     found = config()
     find_data(found, here / "own.py")
     assert places(found) == f"{here}/repository/data/x/"
-    assert capsys.readouterr().err == f"data_root data/x/ is not here: taking {here}/repository/data/x/\n"
+    assert capsys.readouterr().err == f"data_root data/x/ is not here: taking {here}/repository/data/x\n"
     (here / "data/x").mkdir(parents=True)
     found = config()
     find_data(found, here / "own.py")
-    assert places(found) == "data/x/" and not capsys.readouterr().err
+    assert places(found) == f"{here}/data/x/" and not capsys.readouterr().err  # the same from anywhere else
+
+
+def test_the_folder_of_the_user_is_no_part_of_other_texts(here):
+    found = config("./", suffix=".jpg", other="./b.json", above="../c.json")
+    find_data(found, here / "own.py")
+    assert places(found) == f"{here}/"
+    assert (found.suffix, found.other, found.above) == (".jpg", f"{here}/b.json", "../c.json")
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
