@@ -71,7 +71,7 @@ def _runtimes() -> Iterator[Claim]:
             yield from (Claim(group, f"tiny, {size}, {precision}", other) for other in ("Swin", "ConvNeXt", "DeiT"))
 
 
-CLAIMS = (*_inference(), *_training(), *_parts(), *_adapters())
+CLAIMS = (*_inference(), *_training(), *_parts(), *_adapters(), *_runtimes())
 
 
 def ratio(claim: Claim, record: dict[str, Any]) -> float | None:

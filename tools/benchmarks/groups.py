@@ -10,6 +10,7 @@ from benchmarks.networks import blocks, networks, relatives, training
 from benchmarks.operators import linear, operator_step, spectral_part, transforms
 from benchmarks.pretraining import itpn_pretraining, spectral_pretraining
 from benchmarks.remote_sensing import SIZES, large_images
+from benchmarks.runtimes import RUNTIMES, runtimes
 
 
 def groups(device: torch.device) -> dict[str, Group]:
@@ -63,4 +64,22 @@ def groups(device: torch.device) -> dict[str, Group]:
         ),
         "adapter-step": Group("Adapters, training step", [adapter_step(128 if gpu else 8)]),
         "adapter-inference": Group("Adapters, inference", [adapter_inference(b) for b in batches]),
+        **({} if gpu else _deployment()),
+    }
+
+
+def _deployment() -> dict[str, Group]:
+    """What takes hours: each network with all runtimes, of which some compile."""
+    places, large = ((224, 1), (224, 4), (768, 1)), ((1024, 1), (2048, 1))
+    return {
+        name: Group(
+            title,
+            [runtimes("tiny", side, b, precision, rounds) for side, b in sizes for precision in RUNTIMES],
+            matrix=True,
+            on_request=True,
+        )
+        for name, title, sizes, rounds in (
+            ("runtimes", "Networks and runtimes, inference", places, None),
+            ("runtimes-large", "Networks and runtimes, inference on large images", large, 3),
+        )
     }

@@ -48,6 +48,12 @@ def processor(cpuinfo: str) -> dict[str, Any]:
     return found
 
 
+def processor_has(*names: str) -> bool:
+    """Whether this machine has one of these instruction sets; not where it does not say."""
+    known = processor(_CPUINFO.read_text()) if _CPUINFO.is_file() else {}
+    return not set(names).isdisjoint(known.get("instruction_sets", ()))
+
+
 def caches(folder: Path) -> dict[str, str]:
     """Sizes of the caches of a processor by their level, and which processors share them, from the folder of Linux."""
     found = {}
