@@ -6,6 +6,7 @@ import torch
 
 from benchmarks.adapters import adapter_inference, adapter_step
 from benchmarks.case import STAGES, Group
+from benchmarks.linears import layer, network, shapes
 from benchmarks.networks import blocks, networks, relatives, training
 from benchmarks.operators import linear, operator_step, spectral_part, transforms
 from benchmarks.pretraining import itpn_pretraining, spectral_pretraining
@@ -64,7 +65,20 @@ def groups(device: torch.device) -> dict[str, Group]:
         ),
         "adapter-step": Group("Adapters, training step", [adapter_step(128 if gpu else 8)]),
         "adapter-inference": Group("Adapters, inference", [adapter_inference(b) for b in batches]),
-        **({} if gpu else _deployment()),
+        **({} if gpu else {**_linears(), **_deployment()}),
+    }
+
+
+def _linears() -> dict[str, Group]:
+    """By which kernel linears are to be computed, as records of several machines decide."""
+    return {
+        f"linears{'-step' if train else ''}": Group(
+            f"All linears of vHeat-T, {'forward and backward' if train else 'inference'}",
+            [layer(*shape, b, train) for b in (1, 4, 16) for shape in shapes()]
+            + [network(b, train) for b in ((4, 16) if train else (1, 4, 16))],
+            on_request=True,
+        )
+        for train in (False, True)
     }
 
 
