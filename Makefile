@@ -35,7 +35,7 @@ bounds:         ## prove the lowest and the newest versions that setup.cfg admit
 compatibility: setup ## check what others' tools make of all families, and write docs/compatibility.md (20 minutes)
 	.venv/bin/python tools/check_compatibility.py
 
-benchmark: setup ## measure beside the competitors, and fail where we became slower (35 minutes, cores free)
+benchmark: setup ## measure beside the competitors; fail where we became slower, or record a new machine (35 minutes, cores free)
 	.venv/bin/python tools/benchmark.py --check
 
 docs: setup     ## build the documentation site, work_dirs/docs/index.html; a broken link or name is an error

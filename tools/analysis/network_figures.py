@@ -14,6 +14,7 @@ from torch import Tensor
 
 from analysis.costs import Cost
 from analysis.features import Spectrum
+from analysis.modes import SmallModes
 from analysis.physics import LearnedQuantity
 from analysis.receptive_field import LEVELS, extents
 
@@ -126,6 +127,27 @@ def stage_bars(networks: Mapping[str, Sequence[Cost]]) -> Figure:
     axes[0, 0].set_yticks(range(len(networks)), list(networks))
     axes[0, 0].invert_yaxis()
     fig.suptitle("from dark (input) to light (last stage)", fontsize=8)
+    return fig
+
+
+def small_modes(networks: Mapping[str, Sequence[SmallModes]]) -> Figure:
+    """Shares of small modes over the layers, from the input on, one panel per tolerance; dashed, of products left."""
+    tolerances = list(dict.fromkeys(found.tolerance for rows in networks.values() for found in rows))
+    fig, axes = plt.subplots(
+        1, len(tolerances), figsize=(2.6 * len(tolerances) + 0.4, 3), layout="constrained", sharey=True, squeeze=False
+    )
+    for ax, tolerance in zip(axes[0], tolerances, strict=True):
+        for i, (name, rows) in enumerate(networks.items()):
+            mine = [found for found in rows if found.tolerance == tolerance]
+            layers = np.arange(1, len(mine) + 1)
+            ax.plot(layers, [100 * found.share for found in mine], ".-", color=_COLOURS[i % 10], label=name)
+            ax.plot(layers, [100 * found.products for found in mine], "--", color=_COLOURS[i % 10])
+        ax.set_title(f"gain below {tolerance:g}", fontsize=8)
+        ax.set_xlabel("layer")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("small modes, products left (%)")
+    _legend_below(fig, axes[0, 0])
     return fig
 
 

@@ -19,12 +19,28 @@ STAGES = ((56, 96), (28, 192), (14, 384), (7, 768))
 
 
 @dataclass(frozen=True)
+class Absent:
+    """In the place of a contender that cannot run here.
+
+    Attributes:
+        reason: Why, in a few words.
+    """
+
+    reason: str
+
+
+#: What stands in the way of a contender, or the contender.
+Contenders = dict[str, Run | Absent]
+
+
+@dataclass(frozen=True)
 class Case:
     """Contenders that do the same work.
 
     Attributes:
         name: Within its group, with sizes.
-        make: Makes the contenders, ours first, and where there is one the exact result in float64.
+        make: Makes the contenders, ours first, and where there is one the exact result in float64, of all of them or of
+            each by its name.
         compared: Contenders whose results must be the exact one.
         memory: Whether peak memory is measured too.
         pixels: Pixels of the image side where cases of a group form a series, for plots.
@@ -32,7 +48,7 @@ class Case:
     """
 
     name: str
-    make: Callable[[torch.device], tuple[dict[str, Run], Tensor | None]]
+    make: Callable[[torch.device], tuple[Contenders, Tensor | dict[str, Tensor] | None]]
     compared: tuple[str, ...] = ()
     memory: bool = False
     pixels: int | None = None
@@ -41,10 +57,19 @@ class Case:
 
 @dataclass
 class Group:
-    """Cases whose figures share a table."""
+    """Cases whose figures share a table.
+
+    Attributes:
+        title: Of the table.
+        cases: Its rows.
+        matrix: Whether contenders are called ``"network, runtime"``, and each case is a table of both.
+        on_request: Whether it is measured only where it is named, because it takes long.
+    """
 
     title: str
     cases: list[Case] = field(default_factory=list)
+    matrix: bool = False
+    on_request: bool = False
 
 
 def moved(model: nn.Module, size: float = 0.02) -> nn.Module:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from benchmarks.case import Group
-from benchmarks.records import measure
+from benchmarks.records import measure, timed
 
 TOLERANCE = 0.05
 RETRIES = 3
@@ -41,12 +39,12 @@ def ratios(record: dict[str, Any]) -> dict[Pair, float]:
     found: dict[Pair, float] = {}
     for group_name, group in record["groups"].items():
         for title, case in group["cases"].items():
-            own = [name for name in case if name.startswith(OWN)]
+            times = timed(case)
+            own = [name for name in times if name.startswith(OWN)]
             for name in own:
-                for other in [name for name in case if name not in own] or own[:1]:
+                for other in [name for name in times if name not in own] or own[:1]:
                     if other != name:
-                        pair = Pair(group_name, title, name, other)
-                        found[pair] = case[other]["milliseconds"] / case[name]["milliseconds"]
+                        found[Pair(group_name, title, name, other)] = times[other] / times[name]
     return found
 
 
@@ -64,12 +62,15 @@ def regressions(now: dict[Pair, float], reference: dict[Pair, float], tolerance:
 
 
 def check(
-    record: dict[str, Any], path: Path, groups: dict[str, Group], device: torch.device, rounds: int, seconds: float
+    record: dict[str, Any],
+    kept: dict[str, Any],
+    groups: dict[str, Group],
+    device: torch.device,
+    rounds: int,
+    seconds: float,
 ) -> list[str]:
-    """What became slower against the record of this type of machine, after a second and third look."""
-    if not path.is_file():
-        return [f"there is no record of this type of machine, {path.name}; make one with --update"]
-    best, reference = ratios(record), ratios(json.loads(path.read_text()))
+    """What became slower against the record kept of this type of machine, after a second and third look."""
+    best, reference = ratios(record), ratios(kept)
     for _ in range(RETRIES):
         for group, title in dict.fromkeys(slower[:2] for slower in regressions(best, reference, TOLERANCE)):
             print(f"again: {group}, {title}", flush=True)

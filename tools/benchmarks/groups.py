@@ -6,10 +6,12 @@ import torch
 
 from benchmarks.adapters import adapter_inference, adapter_step
 from benchmarks.case import STAGES, Group
+from benchmarks.linears import layer, network, shapes
 from benchmarks.networks import blocks, networks, relatives, training
 from benchmarks.operators import linear, operator_step, spectral_part, transforms
 from benchmarks.pretraining import itpn_pretraining, spectral_pretraining
 from benchmarks.remote_sensing import SIZES, large_images
+from benchmarks.runtimes import RUNTIMES, runtimes
 
 
 def groups(device: torch.device) -> dict[str, Group]:
@@ -63,4 +65,35 @@ def groups(device: torch.device) -> dict[str, Group]:
         ),
         "adapter-step": Group("Adapters, training step", [adapter_step(128 if gpu else 8)]),
         "adapter-inference": Group("Adapters, inference", [adapter_inference(b) for b in batches]),
+        **({} if gpu else {**_linears(), **_deployment()}),
+    }
+
+
+def _linears() -> dict[str, Group]:
+    """By which kernel linears are to be computed, as records of several machines decide."""
+    return {
+        f"linears{'-step' if train else ''}": Group(
+            f"All linears of vHeat-T, {'forward and backward' if train else 'inference'}",
+            [layer(*shape, b, train) for b in (1, 4, 16) for shape in shapes()]
+            + [network(b, train) for b in ((4, 16) if train else (1, 4, 16))],
+            on_request=True,
+        )
+        for train in (False, True)
+    }
+
+
+def _deployment() -> dict[str, Group]:
+    """What takes hours: each network with all runtimes, of which some compile."""
+    places, large = ((224, 1), (224, 4), (768, 1)), ((1024, 1), (2048, 1))
+    return {
+        name: Group(
+            title,
+            [runtimes("tiny", side, b, precision, rounds) for side, b in sizes for precision in RUNTIMES],
+            matrix=True,
+            on_request=True,
+        )
+        for name, title, sizes, rounds in (
+            ("runtimes", "Networks and runtimes, inference", places, None),
+            ("runtimes-large", "Networks and runtimes, inference on large images", large, 3),
+        )
     }

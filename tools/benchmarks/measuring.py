@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
-import timm
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
@@ -125,27 +120,6 @@ def _alive(run: Run) -> list[int]:
 def relative_error(out: Tensor, exact: Tensor) -> float:
     """``|out - exact| / |exact|``."""
     return ((out.double().cpu() - exact.cpu()).norm() / exact.norm()).item()
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """What a record must say for others to know what was measured, and on what."""
-    processor = platform.processor() or platform.machine()
-    described = Path("/proc/cpuinfo")
-    if described.is_file():
-        models = [line.split(":", 1)[1].strip() for line in described.read_text().splitlines() if "model name" in line]
-        processor = models[0] if models else processor
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
-    )
-    return {
-        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
-        "vector_width": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-        "python": platform.python_version(),
-        "commit": commit.stdout.strip(),
-    }
 
 
 def as_record(figures: dict[str, Figure]) -> dict[str, dict[str, float | None]]:

@@ -56,7 +56,8 @@ def blocks(n: int, channels: int, batch: int, train: bool, amp: bool = False) ->
     return Case(named(n, channels, batch, amp), make)
 
 
-def _peer(name: str, image: int) -> nn.Module:
+def peer(name: str, image: int) -> nn.Module:
+    """A network of timm for images of this size."""
     sized = {} if name.startswith("convnext") else {"img_size": image}
     return timm.create_model(name, **sized)
 
@@ -79,7 +80,7 @@ def networks(size: str, image: int, batch: int, amp: bool = False, series: bool 
         dtype = torch.bfloat16 if amp else torch.float32
         if packs:
             models["ours, packed"] = packed(net, x, dtype=dtype)
-        models |= {title: _peer(name, image).eval().to(device) for title, name in PEERS[size].items()}
+        models |= {title: peer(name, image).eval().to(device) for title, name in PEERS[size].items()}
         if packs:
             titles = ("public", "Swin", "ConvNeXt")
             models |= {f"{title}, packed": packed(models[title], x, dtype=dtype) for title in titles}

@@ -16,7 +16,7 @@ from evaluation.checks import distinct, keys, one_of, positive, whole_number
 #: Each with its options and what they are where they are not given.
 ANALYSES: dict[str, dict[str, Any]] = {
     "errors": {},
-    "physics": {},
+    "physics": {"small_modes": ()},
     "features": {},
     "receptive_field": {},
     "robustness": {"corruptions": NAMES, "severities": len(SEVERITIES)},
@@ -72,6 +72,9 @@ def read_analyses(value: Any) -> dict[str, dict[str, Any]]:
         if severities > len(SEVERITIES):
             raise ValueError(f"analyses.robustness.severities must be at most {len(SEVERITIES)}, got {severities}")
         found["robustness"] = {"corruptions": names, "severities": severities}
+    if options := found.get("physics"):
+        small = options["small_modes"]
+        found["physics"] = {"small_modes": distinct(small, "analyses.physics.small_modes", positive) if small else ()}
     if options := found.get("resolutions"):
         found["resolutions"] = {"factors": distinct(options["factors"], "analyses.resolutions.factors", positive)}
     return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis import network_figures as figures
 from analysis.costs import stage_costs
 from analysis.features import stage_spectra
+from analysis.modes import small_modes
 from analysis.physics import learned_physics
 from analysis.receptive_field import receptive_field
 from matplotlib.figure import Figure
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     from evaluation.study import RunningStudy
 
 
-def inside(study: RunningStudy, rows: Sequence[Row], asked: Collection[str]) -> Iterator[tuple[str, Figure, str]]:
+def inside(
+    study: RunningStudy, rows: Sequence[Row], asked: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, Figure, str]]:
     """Titles, figures and captions of the first seeds of some lines of one task."""
-    if not rows or not {"physics", "features", "receptive_field"} & set(asked):
+    if not rows or not {"physics", "features", "receptive_field"} & asked.keys():
         return
     contenders = {name_of(row.line): study.contenders[row.line.task, row.line.entry] for row in rows}
     images = example_images(next(iter(contenders.values())))
@@ -46,6 +49,10 @@ def inside(study: RunningStudy, rows: Sequence[Row], asked: Collection[str]) -> 
             if _heats(bare) and images.shape[-1] == images.shape[-2]:
                 caption = "k of the modes (n down, m right), its gain, and spatial kernels of a stage's last block."
                 yield "", decay(bare, images.shape[-1]), f"{name}: diffusivity {caption}"
+        tolerances, spectral = asked["physics"]["small_modes"], {n: net for n, net in nets.items() if _steady(net)}
+        if tolerances and spectral:
+            small = {name: small_modes(net, images.shape[-2:], tolerances) for name, net in spectral.items()}
+            yield "Small modes", figures.small_modes(small), "Modes whose gain is below a tolerance in every channel."
     if "features" in asked:
         spectra = {name: stage_spectra(net, images) for name, net in nets.items()}
         yield "Spectra of features", figures.spectra(spectra), f"Of each map that a backbone returns; {count}."
@@ -61,6 +68,12 @@ def inside(study: RunningStudy, rows: Sequence[Row], asked: Collection[str]) -> 
             title = "Effective receptive fields" if name == next(iter(nets)) else ""
             caption = "Mean absolute gradient of the last map's centre; squares hold 50 and 99 % of it."
             yield title, figures.receptive_fields(fields, stride), f"{name}. {caption} {count}."
+
+
+def _steady(net: object) -> bool:
+    """Whether the gains of a network's mixers are the same for all images."""
+    mixers = [m for m in net.modules() if isinstance(m, SpectralMixer)] if isinstance(net, SpectralNet) else []
+    return bool(mixers) and not any(mixer.operator.input_conditioned for mixer in mixers)
 
 
 def _heats(net: object) -> bool:

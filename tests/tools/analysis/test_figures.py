@@ -9,6 +9,7 @@ from analysis import network_figures as of_networks
 from analysis.costs import Cost
 from analysis.errors import ERRORS, SPECIAL, ErrorAnalysis
 from analysis.features import Spectrum
+from analysis.modes import SmallModes
 from analysis.physics import LearnedQuantity
 from analysis.statistics import paired
 
@@ -116,6 +117,18 @@ def test_physics():
     assert fig.axes[0].lines[1].get_xydata().tolist() == [[1, 1]]
     with pytest.raises(ValueError, match="no operators that learn anything"):
         of_networks.physics({"a": []})
+
+
+def test_small_modes():
+    rows = [SmallModes(f"layer{i}", (4, 4), 0.1 * t, 0.25 * i, (2, 2), 0.5) for i in (1, 2) for t in (1, 2)]
+    fig = of_networks.small_modes({"a": rows, "b": rows[:2]})
+    assert [ax.get_title() for ax in fig.axes] == ["gain below 0.1", "gain below 0.2"] and texts(fig) == ["a", "b"]
+    assert [line.get_xydata().tolist() for line in fig.axes[0].lines] == [
+        [[1, 25], [2, 50]],
+        [[1, 50], [2, 50]],
+        [[1, 25]],
+        [[1, 50]],
+    ]
 
 
 def test_stages():

@@ -4,6 +4,8 @@ import pytest
 import timm
 import torch
 from benchmarks import remote_sensing
+from benchmarks.case import Absent, Case
+from benchmarks.comparison import ratios
 from benchmarks.groups import groups
 from benchmarks.measuring import relative_error
 from benchmarks.networks import blocks
@@ -72,3 +74,14 @@ def test_large_images_are_measured_with_their_memory(monkeypatch):
     found = measure(remote_sensing.large_images(128), CPU, rounds=1, seconds=0.0)
     assert set(found) == {"ours", "Swin-B, growing windows"}
     assert all(figure["milliseconds"] > 0 and figure["peak_mib"] > 1 for figure in found.values())
+
+
+def test_contenders_that_cannot_run_are_recorded_with_the_reason():
+    ones = torch.ones(3, dtype=torch.float64)
+    made = {"ours": lambda: ones.float(), "other": lambda: 2 * ones.float(), "third": Absent("not installed")}
+    case = Case("c", lambda device: (made, {"ours": ones, "other": 4 * ones}))
+    found = measure(case, CPU, rounds=1, seconds=0.0)
+    assert list(found) == list(made)
+    assert (found["ours"]["error"], found["other"]["error"]) == (0.0, 0.5)
+    assert found["third"]["absent"] == "not installed" and found["third"]["milliseconds"] is None
+    assert list(ratios({"groups": {"g": {"cases": {"c": found}}}})) == [("g", "c", "ours", "other")]

@@ -103,6 +103,7 @@ VHEAT = {"type": "VHeat"}
         ),
         ({"analyses": [{"robustness": {"corruptions": ["smoke"]}}]}, r"corruptions\[0\]: unknown 'smoke'"),
         ({"analyses": [{"resolutions": {"factors": [-1]}}]}, r"factors\[0\] must be a number above 0, got -1"),
+        ({"analyses": [{"physics": {"small_modes": [0]}}]}, r"small_modes\[0\] must be a number above 0, got 0"),
         (entries(), r"entries\.a must be a mapping with at least one entry"),
         (entries(backbone=VHEAT, config={"seg": CONFIG}), r"entries\.a needs either backbone or config"),
         (entries(backbone="VHeat"), r"entries\.a\.backbone must be a mapping with a type"),

@@ -29,7 +29,7 @@ def content(digit_scenes, pretrained):
         "protocols": ["scratch"],
         "shares": [0.5],
         "rates": [1.0],
-        "analyses": ["errors", "physics", "features", "receptive_field"],
+        "analyses": ["errors", {"physics": {"small_modes": [0.1]}}, "features", "receptive_field"],
     }
 
 
@@ -71,6 +71,7 @@ def test_from_the_file_to_the_report(write, content, tmp_path):
     assert len((tmp_path / "out/splits/segmentation/train_share0.5_seed0.txt").read_text().split()) == 6
     html = (tmp_path / "out/report.html").read_text()
     assert "<title>Small &lt;study&gt;</title>" in html and html.count("data:image/png") >= 10
+    assert "Small modes" in html and html.index("Learned physics") < html.index("Small modes")
     assert "http" not in html.replace("http://www.w3.org", "")  # it needs nothing else
 
     again = RunningStudy(write(**{**content, "analyses": []}), tmp_path / "out", report_only=True)
