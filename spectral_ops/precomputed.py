@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spectral_ops._checks import check_floating, check_sizes
 from spectral_ops.grid import Grid, GridOptions
 from spectral_ops.operator import SpectralOperator
-from spectral_ops.torch_internals import exporting
+from spectral_ops.torch_internals import exporting, is_symbolic
 
 __all__ = ["Precomputed"]
 
@@ -27,8 +27,10 @@ class _Mark(NamedTuple):
 
     def holds(self) -> bool:
         """Whether the same tensor is there with the same numbers."""
-        same = self.place.get(self.name) is self.tensor
-        return same and (torch.compiler.is_compiling() or _version(self.tensor) == self.version)
+        there = self.place.get(self.name)
+        # An exporter puts a fake in the place of each tensor, and whose it is cannot be asked.
+        same = there is self.tensor or (exporting() and there is not None and is_symbolic(there))
+        return same and (torch.compiler.is_dynamo_compiling() or _version(self.tensor) == self.version)
 
 
 def _version(tensor: Tensor) -> tuple[int, int]:

@@ -306,6 +306,18 @@ def test_export(net, reparameterised):
     torch.testing.assert_close(program.module()(x), net(x))
 
 
+def test_export_with_precomputed_gains_computes_no_physics(net):
+    x = _image(64, 96)
+    net.reparameterize([(64, 96)])
+    counts = []
+    for keep_source in (True, False):
+        net.reparameterize([(64, 96)], keep_source=keep_source)
+        program = torch.export.export(net, (x,))
+        torch.testing.assert_close(program.module()(x), net(x))
+        counts.append(sum(node.op == "call_function" for node in program.graph.nodes))
+    assert counts[0] == counts[1]
+
+
 def test_meta_device():
     with torch.device("meta"):
         net = SpectralNet(heat_operator, dims=DIMS, depths=(1, 1, 1, 1), drop_path_rate=0.1)

@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from spectral_ops import FromEmbedding, Heat, InputRouter, Mixture, Precomputed, SpectralEmbedding
+from spectral_ops import FromEmbedding, Heat, InputRouter, Mixture, Precomputed, Softplus, SpectralEmbedding
 
 
 def doubled(source, *sizes, **options):
@@ -198,3 +198,27 @@ def test_a_gain_that_depends_on_the_input_is_refused():
     router = Mixture([Heat(0.1), Heat(1.0)], weights=InputRouter(3, 2))
     with pytest.raises(ValueError, match="depends on the input and cannot be precomputed"):
         Precomputed(router).store((4, 4), router.gain((4, 4), pooled=torch.ones(3)))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_exported_graphs_hold_the_stored_gain(strict, draw):
+    source = Heat(Softplus(0.3, (3,)), dims=(1, 2)).eval()
+    fast = Precomputed(source).eval()
+    fast.store((4, 6), source.gain((4, 6)))
+    x = draw(2, 4, 6, 3).float()
+
+    def exported():
+        program = torch.export.export(fast, (x,), strict=strict)
+        called = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+        return program.module()(x), any("softplus" in name for name in called)
+
+    result, computes = exported()
+    assert not computes
+    torch.testing.assert_close(result, source(x))
+    if strict:  # by torch.compile, which does not see writes in place
+        return
+    with torch.no_grad():
+        source.diffusivity.raw.add_(1.0)  # what was stored is stale
+    result, computes = exported()
+    assert computes
+    torch.testing.assert_close(result, source(x))
