@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from functools import lru_cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import timm
-import torch
 from files.data_set import make_data_set
 from files.paths import DATA, ROOT
 from scenes.digits import load_digits, split_digits
-from torch.utils.flop_counter import FlopCounterMode
 
-import backbones  # noqa: F401 (registers its networks with timm)
 from backbones.search import Agent, Choice, Limit, LogFloat, Ordinal, Space
+from searching import networks
 from searching.task import Task, Values
 
 FOLDER = DATA / "digits_few"
@@ -58,48 +55,11 @@ def write_few_digits(out: Path = FOLDER, seed: int = 0) -> bool:
     return make_data_set(out, meta, "few digits", fill)
 
 
-def model_options(nas: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of ``vheat_nano`` for what was chosen. The last stage, of few cells, mixes as the third does."""
-    width, operators = nas["width"], [nas[f"operator_{stage}"] for stage in (1, 2, 3)]
-    return {
-        "operator": [*operators, operators[-1]],
-        "dims": [width, 2 * width, 4 * width, 8 * width],
-        "depths": [1, 1, nas["depth"], 1],
-        "mlp_ratio": nas["mlp_ratio"],
-    }
+def macs(nas: Mapping[str, Any]) -> int:
+    """Multiply-accumulates for an image of the size that was chosen."""
+    return networks.macs(nas, nas["size"], classes=10)
 
 
-@lru_cache
-def _parts(operator: str, width: int, size: int) -> np.ndarray:
-    """Multiply-accumulates of blocks without MLPs, of MLPs as wide as their input, each by stage, and of all else.
-
-    They are of the first and the second degree in the width, so two counts serve all.
-    """
-    if width not in (8, 16):
-        once, twice = _parts(operator, 8, size), _parts(operator, 16, size)
-        times = width // 8
-        return times * (4 * once - twice) // 2 + times**2 * (twice - 2 * once) // 2
-    options = {"operator": operator, "dims": [width << stage for stage in range(4)], "depths": [1] * 4}
-    net = timm.create_model("vheat_nano", **options, mlp_ratio=1.0, num_classes=10, img_size=size, device="meta").eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net(torch.zeros(1, 3, size, size, device="meta"))
-    counts = {name.partition(".")[2]: sum(of.values()) // 2 for name, of in counter.get_flop_counts().items()}
-    mlps = [counts[f"stages.{stage}.blocks.0.mlp"] for stage in range(4)]
-    mixers = [counts[f"stages.{stage}.blocks.0"] - mlp for stage, mlp in enumerate(mlps)]
-    return np.array([*mixers, *mlps, counter.get_total_flops() // 2 - sum(mixers) - sum(mlps)])
-
-
-def macs(nas: dict[str, Any]) -> int:
-    """Multiply-accumulates for an image: a sum over blocks, linear in the width of their MLPs."""
-    options = model_options(nas)
-    total = 0
-    for stage, (operator, depth) in enumerate(zip(options["operator"], options["depths"], strict=True)):
-        parts = _parts(operator, nas["width"], nas["size"])
-        total += depth * (int(parts[stage]) + round(nas["mlp_ratio"] * int(parts[4 + stage])))
-    return total + int(parts[-1])
-
-
-OPERATORS = ("heat", "wave", "tail_static", "poisson", "mix")
 SPACE = Space(
     aug=Agent(
         policy=Choice(["", "rand-m5-mstd0.5", "rand-m9-mstd0.5", "augmix-m3"]),
@@ -107,13 +67,8 @@ SPACE = Space(
         erasing=Ordinal([0.0, 0.1, 0.25]),
     ),
     nas=Agent(
-        operator_1=Choice(OPERATORS),
-        operator_2=Choice(OPERATORS),
-        operator_3=Choice(OPERATORS),
         size=Ordinal([32, 48]),
-        width=Ordinal([8, 16, 24, 32]),
-        depth=Ordinal([1, 2, 3]),
-        mlp_ratio=Ordinal([2.0, 4.0]),
+        **networks.CHOICES,
         limits=Limit(macs, MOST_MACS, "MACs"),
     ),
     hpo=Agent(
@@ -136,7 +91,7 @@ DEFAULT: Values = {
 def recipe(values: Values) -> list[str]:
     """The arguments of tools/train_classifier.py for what was chosen, but for folders and the seed."""
     aug, nas, hpo = (dict(values[name]) for name in ("aug", "nas", "hpo"))
-    model = [f"{key}={json.dumps(value)}".replace(" ", "") for key, value in model_options(nas).items()]
+    model = [f"{key}={json.dumps(value)}".replace(" ", "") for key, value in networks.model_options(nas).items()]
     return [
         *("--model", "vheat_nano", "--model-kwargs", *model),
         *("--img-size", str(nas["size"]), "--crop-pct", "1", "--hflip", "0", "--color-jitter", "0", "--cutmix", "0"),
@@ -168,15 +123,13 @@ def test(folder: Path) -> list[str]:
 def export(values: Values, seed: int) -> dict[str, str]:
     """How to make, train and use what was chosen."""
     nas = dict(values["nas"])
-    options, size = model_options(nas), nas["size"]
+    options, size = networks.model_options(nas), nas["size"]
     arguments = ", ".join(f"{key}={value!r}" for key, value in options.items())
     training = ["--data-dir", str(FOLDER / "search"), "--seed", str(seed), *recipe(values)]
-    arch = {"dims": tuple(options["dims"]), "depths": tuple(options["depths"]), "mlp_ratio": options["mlp_ratio"]}
-    backbone = f"dict(type='VHeat', arch={arch}, operator={options['operator']}, img_size={size})"
     return {
         "timm": f'timm.create_model("vheat_nano", img_size={size}, num_classes=10, {arguments})',
         "train_classifier": f"python tools/train_classifier.py {shlex.join(training)}",
-        "OpenMMLab": f"model = dict(backbone={backbone})",
+        "OpenMMLab": f"model = dict(backbone={networks.backbone(nas, size, values['hpo']['drop_path'])!r})",
     }
 
 

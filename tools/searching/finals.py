@@ -120,6 +120,6 @@ def _tested(search: Search, folder: Path) -> dict[str, Any]:
     if train(search.task.test(folder), folder / "test"):
         return {"error": f"its test failed: {last_line(folder / 'test')}"}
     try:
-        return {"test": float(json.loads(last_line(folder / "test"))["top1"])}
+        return {"test": float(json.loads(last_line(folder / "test"))[search.task.measure])}
     except (ValueError, KeyError, TypeError) as error:
         return {"error": f"its test gave no score: {error}"}

@@ -12,7 +12,7 @@ import optuna
 import pytest
 import timm
 from mmengine.registry import MODELS
-from searching import digits
+from searching import digits, networks
 from training.recipe import parse_arguments
 
 import backbones.openmmlab  # noqa: F401 (registers the networks)
@@ -57,17 +57,20 @@ def test_what_is_chosen_is_what_is_trained(tmp_path: Path) -> None:
         config: dict[str, Any] = {}
         exec(exported["OpenMMLab"], config)
         dense = MODELS.build(config["model"]["backbone"])
-        assert [str(stage) for stage in dense.stages] == [str(stage) for stage in net.stages]
+        kwargs = {**args.model_kwargs, "img_size": args.img_size, "drop_path_rate": args.drop_path}
+        trained = timm.create_model(args.model, **kwargs, num_classes=10)
+        assert [str(stage) for stage in dense.stages] == [str(stage) for stage in trained.stages]
+        assert dense.init_std is trained.init_std is None
 
 
 def _macs(nas: dict[str, Any]) -> int:
-    options, size = digits.model_options(nas), nas["size"]
+    options, size = networks.model_options(nas), nas["size"]
     return network_macs(timm.create_model("vheat_nano", **options, num_classes=10, img_size=size, device="meta"), size)
 
 
 def test_counts_of_networks_that_were_not_counted() -> None:
-    for number, operator in enumerate(digits.OPERATORS):
-        others = {"operator_2": digits.OPERATORS[number - 1], "operator_3": digits.OPERATORS[number - 2]}
+    for number, operator in enumerate(networks.OPERATORS):
+        others = {"operator_2": networks.OPERATORS[number - 1], "operator_3": networks.OPERATORS[number - 2]}
         nas = {"operator_1": operator, **others, "size": 48, "width": 24 + 8 * (number % 2), "depth": 2}
         for ratio in (2.0, 4.0):
             assert digits.macs({**nas, "mlp_ratio": ratio}) == _macs({**nas, "mlp_ratio": ratio})
