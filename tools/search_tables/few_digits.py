@@ -70,6 +70,9 @@ class _Training(Training):
     def _write(self) -> None:
         pass
 
+    def say(self, text: str) -> None:
+        pass
+
     def stop_if_asked(self) -> None:
         if self.request.agreed():
             raise Stop
@@ -106,18 +109,26 @@ def train(values: Values, seed: int, epochs: int | None = None) -> dict[str, Any
     Returns:
         ``validation``, the accuracy in per cent after each epoch; ``loss``, the training loss of each; ``test``, the
         accuracy on the test digits after the last; ``macs`` of an image; and ``seconds`` of a core.
+        A training whose loss became infinite has ``failed``, why, and ends with accuracies of 0.
     """
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         args = _arguments(values, digits.FOLDER / "search", seed, epochs or EPOCHS, Path(folder))
         training = _Training(args)
         training.val = _loaded(digits.FOLDER / "search")
-        history = training.run()
-        test = evaluate(training.net, _loaded(digits.FOLDER / "test"), args, training.stop_if_asked)
+        failed: dict[str, str] = {}
+        try:
+            training.run()
+            test = evaluate(training.net, _loaded(digits.FOLDER / "test"), args, training.stop_if_asked)["top1"]
+        except SystemExit as error:
+            if not isinstance(error.code, str):  # a signal
+                raise
+            failed, test = {"failed": error.code}, 0.0
     return {
-        "validation": [round(row["top1"], 2) for row in history],
-        "loss": [round(row["train_loss"], 4) for row in history],
-        "test": round(test["top1"], 2),
+        "validation": [round(row["top1"], 2) for row in training.history] + [0.0] * len(failed),
+        "loss": [round(row["train_loss"], 4) for row in training.history],
+        "test": round(test, 2),
+        **failed,
         "macs": networks.macs(_network(values), SIZE, classes=10),
         "seconds": round(time.process_time() - start, 2),
     }

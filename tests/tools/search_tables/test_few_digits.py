@@ -73,6 +73,12 @@ def test_a_training_is_that_of_the_command(small: Path, few: Path, tmp_path: Pat
     assert row["test"] == pytest.approx(tested["top1"], abs=0.3) and len(set(row["validation"])) > 1
 
 
+def test_a_training_that_diverges_is_the_worst_and_ends_nothing(small: Path) -> None:
+    values = few_digits.values_of((0, 1, 0, 0, 0, 1, 0, 0))
+    row = few_digits.train({**values, "hpo": {**values["hpo"], "lr": 1e30}}, seed=0)
+    assert "error: the" in row["failed"] and row["validation"][-1] == row["test"] == 0
+
+
 def test_shards_go_on_and_share_the_work(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--out", str(small), "--shard", "1/2", "--at-most", "1"])
     assert "1 of 8 trainings" in capsys.readouterr().out
