@@ -44,7 +44,8 @@ def status(folder: Path) -> str:
         return lines[0]
     seconds = statistics.mean(row["seconds"] for row in rows.values())
     lines[0] += (
-        f" of {seconds:.1f} s on average; {seconds * (numbers - len(rows)) / 3600:.2f} hours of one core are left"
+        f", each {seconds:.1f} s of a core on average; "
+        f"{seconds * (numbers - len(rows)) / 3600:.2f} hours of one core are left"
     )
     means = {}
     for setting in range(len(table.settings())):
