@@ -48,7 +48,7 @@ SPACE = Space(
         warmup=Ordinal([0.01, 0.05, 0.2]),
         weight_decay=Ordinal([0.01, 0.05, 0.2]),
         drop_path=Ordinal([0.0, 0.1, 0.2]),
-        background=Ordinal([0.1, 0.3, 1.0]),
+        background=Ordinal([0.03, 0.1, 0.3, 1.0]),
     ),
 )
 DEFAULT: Values = {
