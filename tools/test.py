@@ -2,14 +2,17 @@
 
 python tools/test.py configs/digit_scenes/mask-rcnn_vheat-n_fpn.py CHECKPOINT [--out predictions.pkl] ...
 
+The last line of the output is a JSON object of the metrics.
 --show-dir, --show and --tta do what they do in mmdet's and mmseg's own tools, by the frameworks' hooks and models.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 
 from files.arguments import existing_file, output_file, output_folder
+from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 from training.commands import end_with_parent
 from training.group import leaving_the_group
@@ -44,7 +47,9 @@ def main() -> None:
     runner = build_runner(config)
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=str(args.out)))
-    runner.test()
+    metrics = runner.test()
+    if is_main_process():
+        print(json.dumps({name: float(value) for name, value in metrics.items()}), flush=True)
 
 
 if __name__ == "__main__":

@@ -54,10 +54,13 @@ if __name__ == "__main__":
 else:
     from searching.task import Task
 
-    from backbones.search import Agent, Ordinal, Space
+    from backbones.search import Agent, Limit, Ordinal, Space
 
     TASK = Task(
-        space=Space(a=Agent(x=Ordinal([1, 2, 3])), b=Agent(y=Ordinal([0, 1, 2]))),
+        space=Space(
+            a=Agent(x=Ordinal([1, 2, 3]), limits=Limit(lambda values: 1000 * values["x"], 3000, "toy costs")),
+            b=Agent(y=Ordinal([0, 1, 2])),
+        ),
         default={"a": {"x": 3}, "b": {"y": 0}},
         command=lambda values, folder, seed: [sys.executable, __file__, str(folder), json.dumps(values), str(seed)],
         scores=scores,

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from functools import lru_cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import timm
-import torch
 from files.data_set import make_data_set
 from files.paths import DATA, ROOT
 from scenes.digits import load_digits, split_digits
-from torch.utils.flop_counter import FlopCounterMode
 
-import backbones  # noqa: F401 (registers its networks with timm)
 from backbones.search import Agent, Choice, Limit, LogFloat, Ordinal, Space
+from searching import networks
 from searching.task import Task, Values
 
 FOLDER = DATA / "digits_few"
 #: Labelled digits of each class to train on and to choose by. All others of the training split are left out.
 TRAIN, VALIDATION = 10, 50
-SIZE, EPOCHS = 32, 40
+EPOCHS = 40
 #: About twice the default's.
 MOST_MACS = 3_000_000
 
@@ -57,52 +55,25 @@ def write_few_digits(out: Path = FOLDER, seed: int = 0) -> bool:
     return make_data_set(out, meta, "few digits", fill)
 
 
-def model_options(nas: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of ``vheat_nano`` for what was chosen."""
-    width = nas["width"]
-    return {
-        "operator": nas["operator"],
-        "dims": [width, 2 * width, 4 * width, 8 * width],
-        "depths": [1, 1, nas["depth"], 1],
-        "mlp_ratio": nas["mlp_ratio"],
-    }
-
-
-@lru_cache
-def _parts(operator: str, width: int) -> tuple[int, int, int, int]:
-    """Multiply-accumulates with blocks one by one and MLPs as wide as their input: all, the MLPs, block 2 and its
-    MLP."""
-    smallest = model_options({"operator": operator, "width": width, "depth": 1, "mlp_ratio": 1.0})
-    net = timm.create_model("vheat_nano", **smallest, num_classes=10, img_size=SIZE, device="meta").eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net(torch.zeros(1, 3, SIZE, SIZE, device="meta"))
-    counts = {name.partition(".")[2]: sum(of.values()) // 2 for name, of in counter.get_flop_counts().items()}
-    mlps = [counts[f"stages.{stage}.blocks.0.mlp"] for stage in range(4)]
-    return counter.get_total_flops() // 2, sum(mlps), counts["stages.2.blocks.0"], mlps[2]
-
-
-def macs(nas: dict[str, Any]) -> int:
-    """Multiply-accumulates for an image: linear in the depth and in the width of the MLPs, so one count serves both."""
-    everything, mlps, block, mlp = _parts(nas["operator"], nas["width"])
-    more = nas["depth"] - 1
-    return everything - mlps + more * (block - mlp) + round(nas["mlp_ratio"] * (mlps + more * mlp))
+def macs(nas: Mapping[str, Any]) -> int:
+    """Multiply-accumulates for an image of the size that was chosen."""
+    return networks.macs(nas, nas["size"], classes=10)
 
 
 SPACE = Space(
     aug=Agent(
-        policy=Choice(["", "rand-m5-mstd0.5", "augmix-m3"]),
+        policy=Choice(["", "rand-m5-mstd0.5", "rand-m9-mstd0.5", "augmix-m3"]),
         scale=Ordinal([0.4, 0.6, 0.8, 1.0]),
         erasing=Ordinal([0.0, 0.1, 0.25]),
     ),
     nas=Agent(
-        operator=Choice(["heat", "wave", "tail_static", "poisson", "mix"]),
-        width=Ordinal([8, 16, 24, 32]),
-        depth=Ordinal([1, 2, 3]),
-        mlp_ratio=Ordinal([2.0, 4.0]),
+        size=Ordinal([32, 48]),
+        **networks.CHOICES,
         limits=Limit(macs, MOST_MACS, "MACs"),
     ),
     hpo=Agent(
         lr=LogFloat(3e-4, 1e-2, bins=8),
+        warmup=Ordinal([0, 3, 10]),
         weight_decay=Ordinal([0.02, 0.05, 0.1, 0.2]),
         drop_path=Ordinal([0.0, 0.1, 0.2]),
         smoothing=Ordinal([0.0, 0.1]),
@@ -111,20 +82,20 @@ SPACE = Space(
 )
 DEFAULT: Values = {
     "aug": {"policy": "", "scale": 0.6, "erasing": 0.0},
-    "nas": {"operator": "heat", "width": 16, "depth": 3, "mlp_ratio": 4.0},
-    "hpo": {"lr": 2e-3, "weight_decay": 0.1, "drop_path": 0.1, "smoothing": 0.1, "mixup": 0.8},
+    "nas": {f"operator_{stage}": "heat" for stage in (1, 2, 3)}
+    | {"size": 32, "width": 16, "depth": 3, "mlp_ratio": 4.0},
+    "hpo": {"lr": 2e-3, "warmup": 3, "weight_decay": 0.1, "drop_path": 0.1, "smoothing": 0.1, "mixup": 0.8},
 }
 
 
 def recipe(values: Values) -> list[str]:
     """The arguments of tools/train_classifier.py for what was chosen, but for folders and the seed."""
     aug, nas, hpo = (dict(values[name]) for name in ("aug", "nas", "hpo"))
-    model = [f"{key}={json.dumps(value)}" for key, value in model_options(nas).items() if key != "operator"]
+    model = [f"{key}={json.dumps(value)}".replace(" ", "") for key, value in networks.model_options(nas).items()]
     return [
-        *("--model", "vheat_nano", "--model-kwargs", f"operator={nas['operator']}"),
-        *(text.replace(" ", "") for text in model),
-        *("--img-size", str(SIZE), "--crop-pct", "1", "--hflip", "0", "--color-jitter", "0", "--cutmix", "0"),
-        *("--epochs", str(EPOCHS), "--warmup-epochs", "3", "--batch-size", "50", "--ema-decay", "0.97"),
+        *("--model", "vheat_nano", "--model-kwargs", *model),
+        *("--img-size", str(nas["size"]), "--crop-pct", "1", "--hflip", "0", "--color-jitter", "0", "--cutmix", "0"),
+        *("--epochs", str(EPOCHS), "--warmup-epochs", str(hpo["warmup"]), "--batch-size", "50", "--ema-decay", "0.97"),
         *("--workers", "0", "--auto-augment", aug["policy"], "--scale", str(aug["scale"]), "1.0"),
         *("--re-prob", str(aug["erasing"]), "--lr", repr(hpo["lr"]), "--weight-decay", str(hpo["weight_decay"])),
         *("--drop-path", str(hpo["drop_path"]), "--smoothing", str(hpo["smoothing"]), "--mixup", str(hpo["mixup"])),
@@ -151,17 +122,14 @@ def test(folder: Path) -> list[str]:
 
 def export(values: Values, seed: int) -> dict[str, str]:
     """How to make, train and use what was chosen."""
-    options = model_options(dict(values["nas"]))
+    nas = dict(values["nas"])
+    options, size = networks.model_options(nas), nas["size"]
     arguments = ", ".join(f"{key}={value!r}" for key, value in options.items())
-    training = " ".join(
-        text if text and text.isprintable() and " " not in text else repr(text) for text in recipe(values)
-    )
-    arch = {"dims": tuple(options["dims"]), "depths": tuple(options["depths"]), "mlp_ratio": options["mlp_ratio"]}
-    config = f"model = dict(backbone=dict(type='VHeat', arch={arch}, operator={options['operator']!r}))"
+    training = ["--data-dir", str(FOLDER / "search"), "--seed", str(seed), *recipe(values)]
     return {
-        "timm": f'timm.create_model("vheat_nano", img_size={SIZE}, num_classes=10, {arguments})',
-        "train_classifier": f"python tools/train_classifier.py --data-dir {FOLDER / 'search'} --seed {seed} {training}",
-        "OpenMMLab": config,
+        "timm": f'timm.create_model("vheat_nano", img_size={size}, num_classes=10, {arguments})',
+        "train_classifier": f"python tools/train_classifier.py {shlex.join(training)}",
+        "OpenMMLab": f"model = dict(backbone={networks.backbone(nas, size, values['hpo']['drop_path'])!r})",
     }
 
 

@@ -129,6 +129,6 @@ def _tested(search: Search, folder: Path, check: Check) -> dict[str, Any]:
     if train(search.task.test(folder), folder / "test", check=check):
         return {"error": f"its test failed: {last_line(folder / 'test')}"}
     try:
-        return {"test": float(json.loads(last_line(folder / "test"))["top1"])}
+        return {"test": float(json.loads(last_line(folder / "test"))[search.task.measure])}
     except (ValueError, KeyError, TypeError) as error:
         return {"error": f"its test gave no score: {error}"}

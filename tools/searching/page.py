@@ -61,7 +61,13 @@ def report(search: Search, tests: Mapping[str, Sequence[Mapping[str, float]]] | 
         parts += ["<h2>Test</h2>", *_tests(tests, chosen or {})]
     replay = read_replay(search.space, search.study, -1, Known())
     if len(replay.numbers) >= 4:
-        parts += ["<h2>Course</h2>", _course(search), _agents(search, replay), *_interactions(search, replay)]
+        parts += [
+            *_costs(search, chosen),
+            "<h2>Course</h2>",
+            _course(search),
+            _agents(search, replay),
+            *_interactions(search, replay),
+        ]
     return pages.page(f"Search in {search.folder.name}", STYLE, parts)
 
 
@@ -123,6 +129,51 @@ def _course(search: Search) -> str:
         axes.axhline(default.value, ls=":", c="grey")
     axes.set(xlabel="trial", ylabel="validation")
     return pages.picture(figure, "Scores of the trials, the best so far, and dotted the default recipe.")
+
+
+def front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
+    """Pareto's: which ones cost less than all that score as much or more, from the cheapest on.
+
+    Example:
+        >>> front([3, 1, 2, 2], [70, 50, 50, 60])
+        [1, 3, 0]
+    """
+    found: list[int] = []
+    for i in sorted(range(len(costs)), key=lambda i: (costs[i], -scores[i])):
+        if not found or scores[i] > scores[found[-1]]:
+            found.append(i)
+    return found
+
+
+def _costs(search: Search, chosen: Mapping[str, Any] | None) -> list[str]:
+    """Scores against what the space limits, multiply-accumulates for one; nothing where it limits nothing."""
+    limited = [(name, limit) for name, agent in search.space.agents.items() for limit in agent.limits]
+    if not limited:
+        return []
+    name, limit = limited[0]
+    trials = sorted(search.complete(), key=lambda trial: trial.number)
+    costs = [limit.of_values(search.space.read(trial.params)[name]) for trial in trials]
+    scores = [trial.value for trial in trials]
+    best = front(costs, scores)
+    figure, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
+    axes.plot(costs, scores, "o", ms=3, c="grey")
+    axes.step([costs[i] for i in best], [scores[i] for i in best], "o-", ms=3, where="post", label="front")
+    marked = {"default": _default(search), "winner": None}
+    if chosen is not None:
+        marked["winner"] = next(trial for trial in trials if trial.number == chosen["trial"])
+    for (label, trial), marker in zip(marked.items(), "s*", strict=True):
+        if trial is not None:
+            i = trials.index(trial)
+            axes.plot(costs[i], scores[i], marker, ms=12, mfc="none", c="C3", label=f"{label}, trial {trial.number}")
+    axes.set(xlabel=limit.of, ylabel="validation")
+    axes.legend()
+    caption = f"Scores of all complete trials against {limit.of}: nothing below the front is cheaper and as good."
+    rows = [[trials[i].number, f"{costs[i]:,.0f}", f"{scores[i]:.2f}", _told(search, trials[i])] for i in best]
+    return [
+        f"<h2>Scores against {html.escape(limit.of)}</h2>",
+        pages.picture(figure, caption),
+        html_table(["trial", limit.of, "validation", ""], rows),
+    ]
 
 
 def _agents(search: Search, replay: Replay) -> str:

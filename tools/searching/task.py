@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ class Task:
             trial's.
         prepare: Makes the data.
         test: From the folder of a complete training to a command line whose last line of output is a JSON object with
-            the test score under ``"top1"``; None where there is no test set. Nothing else is told where it lies.
+            the test score; None where there is no test set. Nothing else is told where it lies.
         export: From values and the seed of the search to texts by title: how to use the winner.
+        measure: What the test score is called in that object.
     """
 
     space: Space
@@ -37,10 +39,11 @@ class Task:
     prepare: Callable[[], object] = lambda: None
     test: Callable[[Path], list[str]] | None = None
     export: Callable[[Values, int], dict[str, str]] | None = None
+    measure: str = "top1"
 
 
 def open_task(name: str) -> Task:
-    """A task by its name, or of a Python file.
+    """A task by its name, or of a Python file. ``scenes:100`` is ``scenes`` with trainings of 100 updates.
 
     Raises:
         ValueError: There is none.
@@ -49,10 +52,16 @@ def open_task(name: str) -> Task:
         from searching.digits import TASK
 
         return TASK
+    if scenes := re.fullmatch(r"scenes(?::([1-9]\d*))?", name):
+        from searching.scenes import ITERATIONS, task
+
+        return task(int(scenes[1] or ITERATIONS))
     path = Path(name)
     if path.suffix != ".py" or not path.is_file():
-        raise ValueError(f"--task must be 'digits' or a Python file that defines TASK, got {name!r}")
-    task = runpy.run_path(str(path)).get("TASK")
-    if not isinstance(task, Task):
-        raise ValueError(f"{path} must define TASK, a searching.task.Task, got {task!r}")
-    return task
+        raise ValueError(
+            f"--task must be 'digits', 'scenes', 'scenes:UPDATES' or a Python file that defines TASK, got {name!r}"
+        )
+    found = runpy.run_path(str(path)).get("TASK")
+    if not isinstance(found, Task):
+        raise ValueError(f"{path} must define TASK, a searching.task.Task, got {found!r}")
+    return found

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compare_search import known, main
+from compare_search import main, seeds_of_arms
 from search_tables import tables
-from search_tables.arms import ARMS, SAMPLERS, curve, small_table
+from search_tables.arms import ARMS, BUDGETED, COSTLY, SAMPLERS, curve, small_table
 from search_tables.comparison import against, holm, mean_ranks
+from search_tables.curves import Curves, missing
+from search_tables.report import report
 
 
 def test_the_package_has_all_tables_and_their_axes_are_the_spaces() -> None:
@@ -55,15 +57,27 @@ def test_tables_that_are_claimed_on_are_not_those_that_were_tuned_on() -> None:
     assert not set(tables.TABLES) & set(tables.TUNED_ON)
 
 
-@pytest.mark.parametrize("arm", [arm for arm in ARMS if arm not in ("gp", "mlp")])
+@pytest.mark.parametrize("arm", ARMS)
 def test_the_best_of_a_small_table_is_found_by_all(arm: str) -> None:
     table = small_table()
     found = curve(table, arm, seed=0, trials=24)
     best = max((table.scores[x, y, 0], table.regrets()[x, y]) for x in range(3) for y in range(4))
     assert len(found) == 24
-    if arm not in ("modules", "random", "tpe", "cma-es"):  # these may repeat what they know
+    if arm not in ("modules", "random", "tpe", "cma-es", "gp"):  # these may repeat what they know
         assert found[-1] == best[1]
     assert set(SAMPLERS) | {"modules"} == set(ARMS)
+
+
+@pytest.mark.parametrize("arm", [arm for arm in ARMS if arm not in BUDGETED])
+def test_a_search_is_the_start_of_a_longer_one(arm: str) -> None:
+    """So that a curve can be cut anywhere."""
+    table = small_table()
+    assert curve(table, arm, 1, 24)[:14] == curve(table, arm, 1, 14)
+
+
+def test_one_module_after_another_is_not_the_start_of_a_longer_search() -> None:
+    tables_ = [small_table(seed) for seed in range(4)]
+    assert any(curve(t, "modules", 0, 8)[:4] != curve(t, "modules", 0, 4) for t in tables_)
 
 
 def test_probabilities_count_ties_half_and_holm_is_holms() -> None:
@@ -92,7 +106,60 @@ def test_a_comparison_goes_on_where_it_was_cut_off(tmp_path: Path, capsys: pytes
     path = tmp_path / "curves.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     assert len(lines) == 6 and "| MA2ML" in first and "better than TPE, all tables" in first
+    assert "better than the default MA2ML, all tables" in first and "joint" not in first
+    picture = (tmp_path / "regrets.svg").read_text()
     path.write_text("".join(lines[:4]) + lines[4][:30])
     main(arguments)
-    assert capsys.readouterr().out == first
-    assert len(known(path, 25)) == 6
+    assert capsys.readouterr().out == first == (tmp_path / "report.md").read_text()
+    assert len(Curves(path).found) == 6
+    assert (tmp_path / "regrets.svg").read_text() == picture and all(ARMS[a] in picture for a in ("random", "tpe"))
+    size = path.stat().st_size
+    main([*arguments, "--at", "7", "25"])
+    assert path.stat().st_size == size and "| 7 trials |" in capsys.readouterr().out
+
+
+def _filled(path: Path, curves: dict[tuple[str, str, int], list[float]]) -> Curves:
+    found = Curves(path)
+    for key, values in curves.items():
+        found.add(key, values)
+    return Curves(path)
+
+
+def test_a_long_search_serves_short_questions_but_for_arms_that_divide_their_trials(tmp_path: Path) -> None:
+    found = _filled(tmp_path / "c.jsonl", {("t", arm, 0): [0.4, 0.3, 0.2, 0.1] for arm in ("tpe", "modules")})
+    assert found.of(("t", "tpe", 0), 2) == [0.4, 0.3] and found.of(("t", "tpe", 0), 5) is None
+    assert found.of(("t", "modules", 0), 2) is None and found.of(("t", "modules", 0), 4) == [0.4, 0.3, 0.2, 0.1]
+    lacking = missing(found, ["t"], {"tpe": 2, "modules": 1}, 4, [2, 4])
+    assert lacking == [(("t", "modules", 0), 2), (("t", "tpe", 1), 4)]
+    found.add(("t", "modules", 0), [0.5, 0.5])
+    assert found.regrets("t", "modules", 1, 2) == {0: 0.5} and found.regrets("t", "modules", 1, 4) == {0: 0.1}
+
+
+def test_arms_are_compared_on_the_seeds_that_both_have(tmp_path: Path) -> None:
+    name, seeds = "hpolib/protein_structure", {"tpe": 6, "ma2ml": 6, "gp": 2, "mlp": 3}
+    regrets = {("tpe", s): 0.5 for s in range(6)} | {("ma2ml", s): 0.1 + s / 10 for s in range(6)}
+    regrets |= {("gp", 0): 0.4, ("gp", 1): 0.6}
+    curves = _filled(tmp_path / "c.jsonl", {(name, arm, s): [0.9, r] for (arm, s), r in regrets.items()})
+    text = report(curves, [name], seeds, 2)
+    assert "mean rank (2 seeds)" in text and ARMS["mlp"] not in text
+    first, second = text.split("\n\n")
+
+    def row(part: str, arm: str) -> list[str]:
+        (line,) = [line for line in part.splitlines() if line.startswith(f"| {ARMS[arm]} |")]
+        return [cell.strip() for cell in line.strip("|").split("|")]
+
+    assert row(first, "tpe")[1:4] == ["6", "2.50", "50.000"] and row(first, "gp")[1:4] == ["2", "2.50", "50.000"]
+    assert row(first, "ma2ml")[4].startswith("0.75 [") and row(first, "ma2ml")[4].endswith("n = 6")
+    assert row(first, "gp")[4].startswith("0.50 [") and row(first, "gp")[4].endswith("n = 2")
+    assert row(first, "gp")[4] == row(first, "gp")[5] and row(first, "tpe")[4] == ""
+    assert row(second, "gp")[1].startswith("0.00 [") and row(second, "tpe")[1].endswith("n = 6")
+    assert report(curves, [name], seeds, 3) == "No search of 3 trials is there."
+
+
+def test_seeds_of_arms() -> None:
+    assert seeds_of_arms(["50", "gp=10"], ["tpe", "gp"]) == {"tpe": 50, "gp": 10}
+    assert seeds_of_arms(["gp=10", "5"], ["tpe"]) == {"tpe": 5, "gp": 10}
+    for bad in ("x", "0", "none=3", "gp="):
+        with pytest.raises(ValueError, match=f"--seeds takes N and ARM=N.*got '{bad}'"):
+            seeds_of_arms([bad], ["tpe"])
+    assert set(COSTLY) < set(ARMS)

@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 import search
@@ -23,6 +24,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 from searching import study
 from searching.finals import run_finals, winner
+from searching.page import front
 from searching.study import Search, SearchError, Settings, create, repair
 from searching.worker import Stopped, evaluate, tell, work
 
@@ -81,6 +83,9 @@ def test_a_whole_search_and_what_it_tells(tmp_path: Path, capsys: pytest.Capture
     page = (folder / "report.html").read_text()
     assert "Optimism" in page and "after ma2ml, reconstructed" in page.lower() and "rank correlation" in page
     assert len(list((folder / "tests").glob("winner-*.json"))) == 5
+    costs = page.split("<h2>Scores against toy costs")[1].split("<h2>")[0]
+    dearest = max(trials, key=lambda t: t.value)
+    assert f"<td>{dearest.number}</td><td>{1000 * found.space.read(dearest.params)['a']['x']:,}</td>" in costs
     once = page.split("<h2>Course")[0]
     search.main(["report", str(folder)])
     assert (folder / "report.html").read_text().split("<h2>Course")[0] == once
@@ -169,6 +174,18 @@ def test_a_result_that_comes_too_late_is_said_and_dropped(tmp_path: Path, capsys
     tell(found, trial, TrialState.COMPLETE, 99.0)
     assert "comes too late and is dropped" in capsys.readouterr().out
     assert Search(tmp_path).complete() == []
+
+
+def test_the_front_has_all_that_nothing_cheaper_equals() -> None:
+    rng = np.random.default_rng(0)
+    costs, scores = rng.integers(0, 9, 40).tolist(), rng.integers(0, 9, 40).tolist()
+    found = front(costs, scores)
+    pairs = [(costs[i], scores[i]) for i in found]
+    better = {
+        (c, s) for c, s in zip(costs, scores, strict=True)
+        if not any((d <= c and t >= s) and (d, t) != (c, s) for d, t in zip(costs, scores, strict=True))
+    }  # fmt: skip
+    assert pairs == sorted(pairs) and set(pairs) == better and len(found) == len(better)
 
 
 @pytest.mark.parametrize("sampler", ["lite", "tpe", "random"])
