@@ -35,8 +35,8 @@ def status(search: Search) -> str:
         f"{search.folder}: {search.used(trials)} of {search.settings.searched} trials of the search begun: "
         + ", ".join(f"{n} {state}" for state, n in sorted(states.items())),
     ]
-    if replaced := len(trials) - len(counted):
-        lines.append(f"{replaced} lost their worker and were queued again")
+    replaced = Counter(t.user_attrs.get("reason", "stopped") for t in trials if REPLACED in t.system_attrs)
+    lines += [f"not counted, {n} trial{'s' * (n > 1)}: {reason}" for reason, n in replaced.most_common(5)]
     lines += [f"trial {t.number} failed: {t.user_attrs.get('reason', 'no reason was kept')}" for t in failed(counted)]
     if best := search.complete()[:1]:
         lines.append(f"best so far: trial {best[0].number} with {best[0].value:.2f}, {_told(search, best[0])}")

@@ -24,7 +24,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 from searching import study
 from searching.finals import run_finals, winner
-from searching.page import front
+from searching.page import front, status
 from searching.study import Search, SearchError, Settings, create, repair
 from searching.worker import Stopped, evaluate, tell, work
 
@@ -103,6 +103,7 @@ def test_a_killed_worker_is_retried_once_from_its_checkpoint(tmp_path: Path) -> 
     found = Search(folder)
     first, again, *others = found.study.trials
     assert first.state == TrialState.FAIL and REPLACED in first.system_attrs
+    assert "\nnot counted, 1 trial: its worker ended without a word" in status(found)
     assert "ended without a word" in first.user_attrs["reason"]
     assert again.state == TrialState.COMPLETE and again.params == first.params
     assert again.user_attrs["default"] and again.user_attrs["attempt"] == 2
