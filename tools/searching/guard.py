@@ -11,7 +11,6 @@ SIGHUP ends everything at once. It ends as the command does. Needs Linux.
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import signal
 import subprocess
@@ -53,6 +52,8 @@ def _end_all() -> None:
 
 
 def main(parent: str, folder: str, *command: str) -> int:
+    import fcntl  # which Windows lacks, where this file is imported, too
+
     signal.signal(signal.SIGHUP, lambda number, frame: sys.exit(128 + number))
     _prctl(_SUBREAPER, 1)
     _prctl(_PDEATHSIG, signal.SIGHUP)
