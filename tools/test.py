@@ -49,7 +49,7 @@ def main() -> None:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=str(args.out)))
     metrics = runner.test()
     if is_main_process():
-        print(json.dumps({name: float(value) for name, value in metrics.items()}), flush=True)
+        print(json.dumps(metrics, default=float), flush=True)
 
 
 if __name__ == "__main__":
