@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 import traceback
@@ -27,7 +26,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]  # the project need no
 from benchmarks.gpu.measuring import Row  # noqa: E402
 from benchmarks.gpu.sections import SECTIONS  # noqa: E402
 from files.arguments import output_folder  # noqa: E402
-from files.paths import ROOT, RUNS  # noqa: E402
+from files.commit import commit  # noqa: E402
+from files.paths import RUNS  # noqa: E402
 from reports.tables import markdown  # noqa: E402
 
 
@@ -38,14 +38,13 @@ def table(rows: list[Row]) -> str:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured with."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     return {
         "gpu": torch.cuda.get_device_name(),
         "capability": list(torch.cuda.get_device_capability()),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "timm": timm.__version__,
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
     }
 
 

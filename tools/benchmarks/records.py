@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from files.commit import commit
 
 from benchmarks.calibration import calibrate
 from benchmarks.case import Absent, Case, Group
-from benchmarks.machine import commit, libraries, machine
+from benchmarks.machine import libraries, machine
 from benchmarks.measuring import Figure, alternate, as_record, peak_memory, relative_error
 from benchmarks.plots import plot, series
 from benchmarks.tables import format_tables

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from files.commit import commit
 from files.whole import write_json
 from reports.pages import page
 
@@ -19,7 +20,7 @@ from evaluation.conditions import Outcome
 from evaluation.costs import model_costs, speeds
 from evaluation.parts import task_parts
 from evaluation.results import Row, differences
-from evaluation.store import code_version, commit
+from evaluation.store import code_version
 
 if TYPE_CHECKING:
     from evaluation.study import RunningStudy

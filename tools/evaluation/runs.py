@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from files.commit import commit
 from files.paths import ROOT
 from files.whole import write_json
 from studies.search import best_rate, search
@@ -25,7 +26,7 @@ from evaluation.config_files import config_text, write_config
 from evaluation.locks import locked
 from evaluation.metrics import main_metric, measure
 from evaluation.protocols import PROTOCOLS
-from evaluation.store import Store, commit, run_here
+from evaluation.store import Store, run_here
 from evaluation.tasks import innermost
 
 #: Between the learning rates that are tried beyond the candidates while the outermost is the best.

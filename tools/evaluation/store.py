@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from files.commit import commit
 from files.paths import ROOT
 from files.whole import write_json
 from training.commands import run, say
@@ -67,19 +67,6 @@ def _version(name: str) -> str:
             except PackageNotFoundError:
                 continue
     return "unknown"
-
-
-@cache
-def commit() -> str:
-    """The commit of the repository, with ``+`` where files have changed since; the package's version without git."""
-    try:
-        head, changed = (
-            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return _version("spectral-operators")
-    return head + "+" * bool(changed)
 
 
 def prediction_key(config: dict[str, Any], checkpoint: str, annotations: str, code: str) -> str:

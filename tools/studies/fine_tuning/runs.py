@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import time
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -15,7 +14,7 @@ from typing import Any
 
 import torch
 from benchmarks.measuring import kept_memory, peak_process_kib
-from files.paths import ROOT
+from files.commit import commit
 from files.whole import write_json
 from safetensors.torch import save
 from scenes.tasks.registry import TASKS
@@ -184,14 +183,9 @@ def run(cell: Cell, out: Path, settings: Settings) -> dict[str, Any]:
 
 @cache
 def environment() -> dict[str, Any]:
-    """Versions, the commit (with ``+`` where files differ from it), and what it runs on."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-    changed = "+" if git("status", "--porcelain", "--untracked-files=no") else ""
+    """Versions, the commit, and what it runs on."""
     return {
-        "commit": git("rev-parse", "HEAD") + changed,
+        "commit": commit(),
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
         "machine": platform.machine(),
