@@ -60,9 +60,9 @@ class FrequencyPretraining(FrequencyPictures, Course, nn.Module):
             named have 1.
         lowpass: By modality, the radius :math:`\rho` above which nothing is scored: speckle cannot be predicted.
         slope, rho0: Of the weight of modes, see :func:`spectral_weight`.
-        alarm: Share of the highest spread of features so far, below which they have collapsed; 0 for no alarm. Where
-            :meth:`schedule` was called it is watched from 30 % of the updates on: the spread of a network that is well
-            falls at first, too.
+        alarm: Share of the highest spread of features so far, below which they have collapsed; 0 for no alarm. It is
+            watched where L_Con trains, which can collapse; after :meth:`schedule` from 30 % of the updates on: the
+            spread of a network that is well falls at first, too.
         data_preprocessor: See :class:`~backbones.pretraining.MaskedPretraining`; images stay in their units.
 
     Attributes:
@@ -158,7 +158,7 @@ class FrequencyPretraining(FrequencyPictures, Course, nn.Module):
         """
         super().after_update()
         spread, watched = float(self.spread), _WATCHED * (self.total_steps or 0) <= int(self.steps)
-        if self.alarm and watched and spread < self.alarm * (best := float(self.highest_spread)):
+        if self.alarm and self.weights["contrast"] and watched and spread < self.alarm * (best := float(self.highest_spread)):
             raise TeacherCollapse(int(self.steps), spread, best, self.alarm, features=True)
 
     def forward(self, images: network.Images) -> Tensor:
