@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,10 @@ def _created(model_name: str, options: dict[str, Any]) -> nn.Module:
     overlay = options.get("pretrained_cfg_overlay") or {}
     with harmless_globals():
         if options.get("pretrained") and overlay.get("file"):
+            overlay = {**overlay, "file": os.path.expanduser(overlay["file"])}
+            options = {**options, "pretrained_cfg_overlay": overlay}
+            if not os.path.isfile(overlay["file"]):  # of which timm raises an error without a word
+                raise FileNotFoundError(f"no such checkpoint: {overlay['file']}")
             net = timm.create_model(model_name, **{**options, "pretrained": False})
             if state := _without_prefix(load_state_dict(overlay["file"]), net):
                 options = {**options, "pretrained_cfg_overlay": {**overlay, "state_dict": state}}
@@ -61,6 +66,7 @@ class TimmBackbone(nn.Module):
         channels: Of each map returned.
 
     Raises:
+        FileNotFoundError: There is no such file of weights.
         RuntimeError: The model is unknown, has no maps to return, or a tensor of its weights has another shape.
         ValueError: ``init_cfg`` is another one.
 

@@ -48,6 +48,9 @@ def test_weights_from_a_file_of_any_trainer(tmp_path, name, prefix):
 
 
 def test_weights_are_an_option_of_timm():
+    options = {"pretrained": True, "pretrained_cfg_overlay": {"file": "~/nowhere.pth"}}
+    with pytest.raises(FileNotFoundError, match=r"no such checkpoint: /.*/nowhere.pth"):
+        MODELS.build({"type": "TimmBackbone", "model_name": "resnet10t", "options": options})
     with pytest.raises(TypeError, match="pretrained"):
         MODELS.build({"type": "TimmBackbone", "model_name": "convnext_tiny", "pretrained": True})
 
