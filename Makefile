@@ -28,9 +28,9 @@ sweep: setup    ## check timm's contract for all models and sizes, by timm's own
 kills: setup    ## kill trainings at random instants and compare the resumed ones with unbroken ones (40 minutes)
 	.venv/bin/python tools/kill_sweep.py
 
-bounds:         ## prove the lowest and the newest versions that setup.cfg admits (hours, and 12 GB of disk)
-	python3 tools/bounds.py lowest
-	python3 tools/bounds.py highest
+bounds: setup   ## prove the lowest and the newest versions that setup.cfg admits (hours, and 12 GB of disk)
+	.venv/bin/python tools/bounds.py lowest
+	.venv/bin/python tools/bounds.py highest
 
 compatibility: setup ## check what others' tools make of all families, and write docs/compatibility.md (20 minutes)
 	.venv/bin/python tools/check_compatibility.py

@@ -3,8 +3,9 @@
     python tools/bounds.py lowest [--python PATH]     # by default python3.10, the oldest there may be
     python tools/bounds.py highest [--python PATH]    # by default python3.13
 
-It makes an environment of about 6 GB in work_dirs/bounds, or brings the one there up to date. mmcv, mmdet and mmseg are
-left out, whose versions are compiled and pinned together: `make test` proves those.
+It makes an environment of about 6 GB in work_dirs/bounds, or brings the one there up to date. mmcv, mmdet, mmseg and
+mmrotate are left out, whose versions are compiled and pinned together: `make test` proves those. So are the tools that
+build the pages and check the code.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ from __future__ import annotations
 import argparse
 import configparser
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = {"lowest": "python3.10", "highest": "python3.13"}
-EXTRAS = ("fft", "timm", "peft", "plot", "tests")
+#: Extras whose packages are not installed: an extra that is added later is proven unless it is named here.
+LEFT_OUT = {"mm", "rotated", "docs", "dev"}
 #: What needs the packages that are left out.
 WITHOUT = (
     "backbones/openmmlab",
@@ -40,25 +45,37 @@ BEYOND = {
 TESTS = ("tests/spectral_ops", "tests/backbones", "tests/adapters", "spectral_ops", "backbones", "adapters")
 
 
-def stated() -> list[str]:
-    """What setup.cfg asks for, as ``name>=version``."""
+def stated(text: str) -> list[Requirement]:
+    """What a setup.cfg asks for, of the library and of every extra but those left out: one of each package."""
     config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg")
-    texts = [config["options"]["install_requires"], *(config["options.extras_require"][extra] for extra in EXTRAS)]
-    return sorted({line.strip() for text in texts for line in text.splitlines() if line.strip()})
+    config.read_string(text)
+    lists = [
+        config["options"]["install_requires"],
+        *(lines for extra, lines in config["options.extras_require"].items() if extra not in LEFT_OUT),
+    ]
+    found: dict[str, Requirement] = {}
+    for line in (line.strip() for lines in lists for line in lines.splitlines()):
+        if line and not line.startswith("#"):
+            requirement = Requirement(line)
+            known = found.setdefault(requirement.name, requirement)
+            known.specifier &= requirement.specifier  # an extra may ask for more than the whole
+    return sorted(found.values(), key=lambda requirement: requirement.name)
 
 
-def wanted(bound: str) -> list[str]:
-    """The requirements of one end: the versions that are stated, or no version at all."""
-    if bound == "lowest":
-        lowest: dict[str, str] = {}
-        for line in stated():  # an extra may ask for more than the whole
-            name, version = line.split(">=")
-            key = [int(n) for n in version.split(".")]
-            if name not in lowest or key > [int(n) for n in lowest[name].split(".")]:
-                lowest[name] = version
-        return [f"{name}=={version}" for name, version in lowest.items()]
-    return sorted({re.split("[><=]", line)[0] for line in stated()})
+def wanted(bound: str, requirements: list[Requirement]) -> list[str]:
+    """The requirements of one end: the lowest version that is stated, or all but what is stated about the lowest."""
+    lines = []
+    for requirement in requirements:
+        starts = [part for part in requirement.specifier if part.operator in (">=", "==", "~=")]
+        if not starts:
+            raise ValueError(f"setup.cfg states no lowest version of {requirement.name}: {requirement}")
+        if bound == "lowest":
+            lowest = max(starts, key=lambda part: Version(part.version)).version
+            kept = SpecifierSet(f"=={lowest}")
+        else:
+            kept = SpecifierSet(",".join(str(part) for part in requirement.specifier if part.operator != ">="))
+        lines.append(f"{requirement.name}{kept}")
+    return lines
 
 
 def run(*command: str | Path) -> int:
@@ -74,7 +91,8 @@ def main() -> int:
     args = parser.parse_args()
     folder = ROOT / "work_dirs/bounds" / args.bound
     python = folder / "bin/python"
-    install = [python, "-m", "pip", "install", "--quiet", "--upgrade", *wanted(args.bound)]
+    packages = wanted(args.bound, stated((ROOT / "setup.cfg").read_text()))
+    install = [python, "-m", "pip", "install", "--quiet", "--upgrade", *packages]
     if not python.exists() and run(args.python or PYTHON[args.bound], "-m", "venv", folder):
         return 1
     if run(*install):

@@ -51,7 +51,7 @@ def settings(args: argparse.Namespace, folder: Path) -> Settings:
     """What the command line says, and for the rest what the folder's search has, or the defaults."""
     given = {f.name: getattr(args, f.name) for f in fields(Settings) if getattr(args, f.name) is not None}
     if Path(given.get("task", "")).suffix:  # a worker may be started in another folder
-        given["task"] = str(Path(given["task"]).resolve())
+        given["task"] = str(any_path(given["task"]).resolve())
     known = {"task": "digits", "trials": 40}
     if (folder / "search.json").exists():
         known = asdict(Search(folder).settings)

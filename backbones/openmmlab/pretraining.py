@@ -24,17 +24,22 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel, ImgDataPreprocessor, is_model_wrapper
 from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, TASK_UTILS, Registry
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import load_state_dict
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from backbones import pretraining
 from backbones.openmmlab.loops import at_update_boundary
+from backbones.openmmlab.safe_reading import NUMPY
 from backbones.pretraining.course import Course
 from backbones.pretraining.published import publish
 from backbones.pretraining.students import Fill
+from backbones.weights.containers import NamesOf, find_weights
+from backbones.weights.reading import read_checkpoint
 
 __all__ = [
     "ImageFolder",
@@ -90,6 +95,26 @@ class Modes:
     ``data_sample.mask`` (bool, ``(h, w)``, True where a unit is hidden) where the samples have one, else drawn; for
     ``"predict"``, of each batch the same ones.
     """
+
+    def init_weights(self) -> None:
+        """As in mmengine; but what a trainer put around a file's weights or before their names is passed over.
+
+        Raises:
+            ValueError: ``init_cfg``'s file has nothing of this model.
+        """
+        given = self.init_cfg
+        cfg = given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given
+        if not isinstance(cfg, Mapping) or cfg.get("type") != "Pretrained" or "prefix" in cfg:
+            super().init_weights()
+            return
+        content, own = read_checkpoint(cfg["checkpoint"], allow=NUMPY), self.state_dict()
+        state = content.get("state_dict", content)
+        if own.keys().isdisjoint(state):
+            state = find_weights(content, "raw", [NamesOf(own)])
+        self.init_cfg = None
+        super().init_weights()  # of the parts
+        self.init_cfg = given
+        load_state_dict(self, state, strict=False, logger=MMLogger.get_current_instance())
 
     def _prepared(self, images: Tensor) -> Tensor:
         inputs: Tensor = self.data_preprocessor({"inputs": images}, False)["inputs"]

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import timm
 from mmengine.registry import MODELS
+from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from backbones.openmmlab.safe_reading import NUMPY
-from backbones.weights.reading import read_checkpoint
+from backbones.weights.containers import NamesOf
+from backbones.weights.reading import harmless_globals, read_checkpoint
 
 __all__ = ["TimmBackbone"]
+
+
+def _created(model_name: str, options: dict[str, Any]) -> nn.Module:
+    """timm's network; of a file of weights, what a trainer put before their names is passed over, too.
+
+    timm knows the prefixes of compiled and of parallel networks, and leaves out in silence what has another one.
+    """
+    overlay = options.get("pretrained_cfg_overlay") or {}
+    with harmless_globals():
+        if options.get("pretrained") and overlay.get("file"):
+            overlay = {**overlay, "file": os.path.expanduser(overlay["file"])}
+            options = {**options, "pretrained_cfg_overlay": overlay}
+            if not os.path.isfile(overlay["file"]):  # of which timm raises an error without a word
+                raise FileNotFoundError(f"no such checkpoint: {overlay['file']}")
+            net = timm.create_model(model_name, **{**options, "pretrained": False})
+            if state := _without_prefix(load_state_dict(overlay["file"]), net):
+                options = {**options, "pretrained_cfg_overlay": {**overlay, "state_dict": state}}
+        return timm.create_model(model_name, **options)
+
+
+def _without_prefix(state: dict[str, Any], net: nn.Module) -> dict[str, Any]:
+    """The tensors of a network whose names all have one prefix in a file, without it; nothing where they have none."""
+    # Networks that give maps have names such as "stages_0" and "model.stages.0".
+    ours = NamesOf(name.removeprefix("model.").replace("_", ".") for name in net.state_dict())
+    flat = {name: name.replace("_", ".") for name in state}
+    found = list(ours.prefixes(flat.values()))
+    if len(found) != 1 or not found[0]:
+        return {}
+    return {name[len(found[0]) :]: state[name] for name in state if flat[name].startswith(found[0])}
 
 
 @MODELS.register_module()
@@ -25,8 +57,8 @@ class TimmBackbone(nn.Module):
         model_name: A model of timm with ``features_only``.
         out_indices: Which of its maps to return.
         options: Further arguments of ``timm.create_model``, such as ``dict(drop_path_rate=0.1, img_size=512)``. Weights
-            too: ``dict(pretrained=True)``, with ``pretrained_cfg_overlay=dict(file=PATH)`` for a file of timm's. timm
-            leaves out in silence what the maps do not need; what is missing keeps its start.
+            too: ``dict(pretrained=True)``, with ``pretrained_cfg_overlay=dict(file=PATH)`` for a file, by whatever
+            trainer. timm leaves out in silence what the maps do not need; what is missing keeps its start.
         init_cfg: ``dict(type="Pretrained", checkpoint=PATH)`` takes them from a detector or segmentor with this
             backbone.
 
@@ -34,6 +66,7 @@ class TimmBackbone(nn.Module):
         channels: Of each map returned.
 
     Raises:
+        FileNotFoundError: There is no such file of weights.
         RuntimeError: The model is unknown, has no maps to return, or a tensor of its weights has another shape.
         ValueError: ``init_cfg`` is another one.
 
@@ -58,7 +91,7 @@ class TimmBackbone(nn.Module):
         ):
             raise ValueError(f"init_cfg must be dict(type='Pretrained', checkpoint=PATH) or None, got {init_cfg!r}")
         self.init_cfg = init_cfg
-        self.net = timm.create_model(model_name, features_only=True, out_indices=tuple(out_indices), **(options or {}))
+        self.net = _created(model_name, {"features_only": True, "out_indices": tuple(out_indices), **(options or {})})
         self.channels: list[int] = self.net.feature_info.channels()
 
     def init_weights(self) -> None:

@@ -35,8 +35,9 @@ def names_read() -> dict[str, set[str]]:
     return found
 
 
-#: What the commands here read beside the runner.
-_OURS = {"custom_imports", "runner_type", "tta_model", "tta_pipeline"}
+#: What the commands here and SafeRunner read beside mmengine's runner.
+_OURS = {"custom_imports", "data_help", "metainfo", "reschedule", "runner_type"}
+_OURS |= {"test_pipeline", "tta_model", "tta_pipeline"}
 #: Settings whose entries the runner reads by name, and passes over others; the rest is built, which finds mistakes.
 _BY_NAME = ("auto_scale_lr", "env_cfg")
 

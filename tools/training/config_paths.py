@@ -98,6 +98,9 @@ def missing_files(config: Config, phases: Sequence[str]) -> list[str]:
     for init in (i for d in _dicts(config.get("model")) for i in _dicts(d.get("init_cfg"))):
         if init.get("type") == "Pretrained":
             weights.append(("init_cfg.checkpoint", init.get("checkpoint")))
+    for overlay in (d.get("pretrained_cfg_overlay") for d in _dicts(config.get("model"))):
+        if isinstance(overlay, dict):
+            weights.append(("pretrained_cfg_overlay.file", overlay.get("file")))
     return found + [
         f"no such checkpoint: {path} ({name})"
         for name, path in weights

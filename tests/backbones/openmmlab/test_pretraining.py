@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -107,6 +108,20 @@ def test_parts_by_name():
     assert type(model.target_generator.features.teacher.net).__name__ == "VWave"
     with pytest.raises(ValueError, match="the neck has batch norms"):
         built(neck={**NECK, "norm_cfg": {"type": "BN"}})
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model._orig_mod."])
+def test_weights_of_the_whole_by_init_cfg(prefix, tmp_path):
+    torch.manual_seed(1)
+    theirs = MODELS.build(config()).state_dict()
+    content = {"state_dict": {f"{prefix}{name}": t for name, t in theirs.items()}, "args": argparse.Namespace(lr=0.1)}
+    torch.save(content, tmp_path / "a.pth")
+    model = MODELS.build(config(init_cfg=dict(type="Pretrained", checkpoint=str(tmp_path / "a.pth"))))
+    model.init_weights()
+    assert all(torch.equal(t, theirs[name]) for name, t in model.state_dict().items())
+    torch.save({"state_dict": {"conv1.weight": torch.ones(2)}}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"the tensors of no network of this project \(conv1.weight\)"):
+        model.init_weights()
 
 
 def test_norms_are_those_of_the_dense_backbone():

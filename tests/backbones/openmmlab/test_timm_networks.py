@@ -1,3 +1,6 @@
+import argparse
+from collections import Counter
+
 import pytest
 import timm
 import torch
@@ -28,15 +31,26 @@ def test_maps_are_timms_channels_first_and_contiguous(name):
         torch.testing.assert_close(y, z if z.shape == y.shape else z.permute(0, 3, 1, 2))
 
 
-def test_weights_from_a_file_and_unknown_arguments(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [("convnext_tiny", p) for p in ("", "_orig_mod.module.", "model.", "net._orig_mod.")] + [("vheat_nano", "model.")],
+)
+def test_weights_from_a_file_of_any_trainer(tmp_path, name, prefix):
     torch.manual_seed(0)
-    whole = timm.create_model("convnext_tiny", num_classes=3, **SMALL["convnext_tiny"]).eval()
-    torch.save(whole.state_dict(), tmp_path / "file.pth")
+    whole = timm.create_model(name, num_classes=3, **SMALL.get(name, {})).eval()
+    state = {f"{prefix}{name}": tensor for name, tensor in whole.state_dict().items()}
+    torch.save({"state_dict": state, "args": argparse.Namespace(lr=0.1), "loss": Counter(a=1)}, tmp_path / "file.pth")
     overlay = {"file": str(tmp_path / "file.pth"), "num_classes": 3}
-    options = {**SMALL["convnext_tiny"], "pretrained": True, "pretrained_cfg_overlay": overlay}
-    net = MODELS.build({"type": "TimmBackbone", "model_name": "convnext_tiny", "options": options}).eval()
+    options = {**SMALL.get(name, {}), "pretrained": True, "pretrained_cfg_overlay": overlay}
+    net = MODELS.build({"type": "TimmBackbone", "model_name": name, "options": options}).eval()
     x = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(list(net(x)), whole.forward_intermediates(x, intermediates_only=True))
+
+
+def test_weights_are_an_option_of_timm():
+    options = {"pretrained": True, "pretrained_cfg_overlay": {"file": "~/nowhere.pth"}}
+    with pytest.raises(FileNotFoundError, match=r"no such checkpoint: /.*/nowhere.pth"):
+        MODELS.build({"type": "TimmBackbone", "model_name": "resnet10t", "options": options})
     with pytest.raises(TypeError, match="pretrained"):
         MODELS.build({"type": "TimmBackbone", "model_name": "convnext_tiny", "pretrained": True})
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 
+import onnxruntime
 import pytest
 import torch
 from timm.models import create_feature_extractor
+from timm.utils.onnx import onnx_export
 from torch.export import Dim, export
 
 from backbones import SpectralNet, heat_operator, spectral_blocks
@@ -232,6 +234,20 @@ def test_fx_graph_of_packed_images(make):
         torch.testing.assert_close(graph(x)["head.fc"], net(x))
     with pytest.raises(ValueError, match=r"packed images must have shape \(B, 4, H, W\)"):
         graph(x[:, :3])
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore")  # of torch's exporter about itself
+def test_torchscript_and_onnx_by_tracing_as_timm_exports(make, tmp_path):
+    net, file = make(num_classes=5).float(), str(tmp_path / "net.onnx")
+    traced = torch.jit.trace(net, torch.randn(2, 4, 64, 96))
+    onnx_export(net, file, example_input=torch.randn(1, 4, 64, 96), dynamic_size=True)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    for size in ((64, 96), (100, 70)):
+        x = torch.randn(1, 4, *size)
+        (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        for y in (torch.from_numpy(found), traced(x)):
+            torch.testing.assert_close(y, net(x), rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()

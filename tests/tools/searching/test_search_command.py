@@ -411,6 +411,7 @@ def test_another_search_is_not_mixed_in_and_more_trials_extend(tmp_path: Path) -
         (["status", "nowhere"], "holds no search"),
         (["run", "here", "--trials", "15"], "15 trainings leave 0 for the search"),
         (["run", "here", "--task", "none.py", "--trials", "40"], "Python file that defines TASK, got '.*none.py'"),
+        (["run", "here", "--task", "~/none.py"], r"Python file that defines TASK, got '[^~]*/none.py'"),
         (["run", "here", "--task", TOY, "--finalists", "-1"], "--finalists must be at least 0, got -1"),
         (["run", "here", "--task", TOY, "--repeats", "0"], "--repeats must be at least 1, got 0"),
         (["run", "here", "--task", TOY, "--seed", "-1"], "--seed must be at least 0, got -1"),

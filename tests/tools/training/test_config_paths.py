@@ -102,6 +102,12 @@ def test_the_first_missing_part_is_named(here):
     assert said("test", val_evaluator=evaluator) == []
 
 
+def test_a_file_of_timms_is_there():
+    options = {"pretrained": True, "pretrained_cfg_overlay": {"file": "~/w.pth"}}
+    found = missing_files(config(model={"type": "M", "backbone": {"type": "TimmBackbone", "options": options}}), ())
+    assert found == ["no such checkpoint: ~/w.pth (pretrained_cfg_overlay.file)"]
+
+
 @pytest.mark.parametrize("place", ["load_from", "init_cfg.checkpoint"])
 def test_a_missing_checkpoint_is_named(here, place):
     backbone = {"type": "B", "init_cfg": {"type": "Pretrained", "checkpoint": "w.pth"}}
