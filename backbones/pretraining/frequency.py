@@ -157,8 +157,9 @@ class FrequencyPretraining(FrequencyPictures, Course, nn.Module):
             TeacherCollapse: The features of all images have become alike.
         """
         super().after_update()
-        spread, watched = float(self.spread), _WATCHED * (self.total_steps or 0) <= int(self.steps)
-        if self.alarm and self.weights["contrast"] and watched and spread < self.alarm * (best := float(self.highest_spread)):
+        watched = self.weights["contrast"] and _WATCHED * (self.total_steps or 0) <= int(self.steps)
+        spread, best = float(self.spread), float(self.highest_spread)
+        if self.alarm and watched and spread < self.alarm * best:
             raise TeacherCollapse(int(self.steps), spread, best, self.alarm, features=True)
 
     def forward(self, images: network.Images) -> Tensor:

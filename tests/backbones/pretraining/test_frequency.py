@@ -258,7 +258,7 @@ def test_collapse_is_said(make):
     early.steps.fill_(29)
     with pytest.raises(TeacherCollapse, match="after 30 updates"):
         early.after_update()
-    for options in ({"alarm": 0.0}, {"weights": {"contrast": 0.0}}):  # what does not train pairs cannot collapse by them
+    for options in ({"alarm": 0.0}, {"weights": {"contrast": 0.0}}):  # the second trains no pairs
         quiet = make(**options).train()
         quiet.highest_spread.fill_(1e9)
         quiet.losses(pairs())
