@@ -106,6 +106,7 @@ def register_prior(name: str, build: Prior) -> None:
 
     Raises:
         ValueError: The name is taken.
+        TypeError: ``build`` is an operator, or nothing that can be called.
 
     Example:
         >>> from spectral_ops import FractionalHeat
@@ -115,6 +116,8 @@ def register_prior(name: str, build: Prior) -> None:
     """
     if name in PRIORS:
         raise ValueError(f"there is already a prior called {name!r}; registered: {sorted(PRIORS)}")
+    if isinstance(build, nn.Module) or not callable(build):
+        raise TypeError(f"build must be a function from Quantities to an operator, such as a lambda, got {build!r}")
     PRIORS[name] = build
 
 

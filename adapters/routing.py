@@ -47,12 +47,18 @@ def route_regularization(model: nn.Module) -> Tensor:
 
     Raises:
         ValueError: The model has no MoPPA adapter.
+        RuntimeError: Routes of the input come from a pass that kept no graph, and would not be regularised.
     """
     total: Tensor | None = None
     for _, _, unit in _units(model):
         weight = unit.route_weight * max(1.0 - 2.0 * unit.progress, 0.0)
         if weight > 0:
             term = -weight * unit.router.entropy()
+            if torch.is_grad_enabled() and unit.router.logits.requires_grad and not term.requires_grad:
+                raise RuntimeError(
+                    "the route regularisation would have no gradient: routes of router='input' are those of the last "
+                    "forward pass, which kept no graph; checkpoint with use_reentrant=False, and not under no_grad"
+                )
             total = term if total is None else total + term
     if total is None:
         return next(iter(model.parameters())).new_zeros(())
@@ -119,8 +125,8 @@ def precompute(model: nn.Module, images: Tensor, *args: Any, **kwargs: Any) -> N
     """Compute the gains once for the grids these images lead to, for faster inference.
 
     Gains that depend on the input stay as they are. What was computed serves only while the adapter is as it was:
-    training mode, changed or loaded weights, switched-off priors and gradients make them be computed again. (Writing to
-    ``parameter.data`` goes unnoticed; call it again then.)
+    training mode, changed or loaded weights, switched-off priors and gradients make them be computed again. (Writing in
+    place to ``parameter.data`` goes unnoticed; call it again then.)
 
     Args:
         model: A network with MoPPA adapters; it is put into evaluation mode.

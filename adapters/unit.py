@@ -15,6 +15,7 @@ from adapters.priors import ReleasedTau
 from adapters.router import Router
 from spectral_ops import Grid, Identity, Mixture, Scaled, SpectralOperator, apply_gain
 from spectral_ops.recompute import may_checkpoint
+from spectral_ops.writes import note_steps_of_optimizers
 
 __all__ = ["MoPPAUnit"]
 
@@ -75,7 +76,7 @@ class MoPPAUnit(nn.Module):
         self._operator = (Scaled(change, scale if self.gate is None else self.gate),)
         self.parallel = parallel
         self.tokens = tokens
-        self._stored: dict[Sizes, tuple[Any, Tensor]] = {}
+        self._stored: dict[Sizes, tuple[Any, Any, Tensor]] = {}
         self.storing = False
         self.route_weight, self.progress = route_weight, 0.0
 
@@ -99,7 +100,8 @@ class MoPPAUnit(nn.Module):
         sizes = (x.shape[dims[0]], x.shape[dims[1]])
         if self.storing:
             with torch.inference_mode(False), torch.no_grad():
-                self._stored[sizes] = (self._stamp(), self._gain(x, sizes)().clone())
+                self._stored[sizes] = (self._stamp(), self._places(), self._gain(x, sizes)().clone())
+            note_steps_of_optimizers()
         gain = self._stored_gain(x, sizes)
         return apply_gain(x, self._made_gain(x, sizes) if gain is None else gain, dims)
 
@@ -110,8 +112,10 @@ class MoPPAUnit(nn.Module):
         """The gain that was computed for this grid, if it is still the one; None also where it is to be learned."""
         if not self._stored or x.dtype == torch.float64 or self._learning():
             return None
-        stamp, gain = self._stored.get(sizes, (None, None))
-        return gain.to(x.device) if gain is not None and stamp == self._stamp() else None
+        stamp, places, gain = self._stored.get(sizes, (None, None, None))
+        if gain is None or stamp != self._stamp():
+            return None
+        return gain.to(x.device) if torch.compiler.is_dynamo_compiling() or places == self._places() else None
 
     def _made_gain(self, x: Tensor, sizes: Sizes) -> Tensor:
         """The gain. It is made in dozens of small steps, each as large as a sample's map: backward makes it again
@@ -163,6 +167,10 @@ class MoPPAUnit(nn.Module):
 
     def _versions(self) -> tuple[tuple[int, int], ...]:
         return tuple((id(p), 0 if p.is_inference() else p._version) for p in self._sources())
+
+    def _places(self) -> tuple[int, ...]:
+        """Where the parameters lie, since ``.data`` gives them other memory and no other version."""
+        return tuple(p.data_ptr() for p in self._sources())
 
     def forget(self) -> None:
         """Drop the stored gains."""

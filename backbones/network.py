@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from backbones.blocks import MIN_IMAGE_SIZE, Downsample, NormPlacement, Stem, halved, visible_at_half_size
 from backbones.deployment import Site, precompute, restore
 from backbones.place import BlockFactory, OperatorFactory, Place, check_factory, check_operators, spectral_blocks
-from spectral_ops import Softmax, SpectralEmbedding, SpectralMixer
+from spectral_ops import Precomputed, Softmax, SpectralEmbedding, SpectralMixer
 from spectral_ops.embedding import RESIZE_RULES, ResizeRule
 from spectral_ops.mixer import shown
 from spectral_ops.scalars import as_int
@@ -76,6 +76,13 @@ class SpectralStage(nn.Module):
                 raise ValueError(f"a learned map cannot be called {name!r}: stages have an attribute of that name")
             setattr(self, name, learned)
         self.blocks = nn.ModuleList(blocks)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name in self.__dict__.get("learned", ()):  # another map, of which stored gains are not made
+            for module in self.modules():
+                if isinstance(module, Precomputed):
+                    module.forget()
 
     def maps(self, sizes: Sequence[int], names: Sequence[str] | None = None) -> dict[str, Tensor]:
         """The learned maps on a grid: all, or those of these names that there are."""

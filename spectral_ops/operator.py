@@ -143,6 +143,8 @@ class SpectralOperator(QuantityHolder, ABC):
     def multiplier(self, eigenvalues: Any, **quantities: Any) -> Tensor:
         """The gain for ``eigenvalues`` of shape ``(*sizes, 1)``, given every declared quantity by name.
 
+        A gain without ``sizes``, a number or one for each channel, is that of every mode.
+
         Where :attr:`per_axis` is true ``eigenvalues`` is a tuple of such tensors, one for each of ``dims``.
         """
         raise NotImplementedError(f"{type(self).__name__} gives its gain by raw_gain(grid)")
@@ -216,6 +218,8 @@ class SpectralOperator(QuantityHolder, ABC):
         with no_autocast(grid.device.type):
             gain = self.raw_gain(grid)
         check_floating(gain, f"the result of {type(self).__name__}.raw_gain")
+        if gain.ndim < len(grid.sizes):  # a number, or one for each channel, is that of every mode
+            gain = gain.expand(*grid.sizes, gain.shape[-1] if gain.ndim else 1)
         return drop_channel(gain, len(grid.sizes))
 
     def forward(self, x: Tensor, *, embedding: Tensor | None = None, pooled: Pooled = None) -> Tensor:

@@ -13,33 +13,46 @@ from spectral_ops._checks import check_floating, check_sizes
 from spectral_ops.grid import Grid, GridOptions
 from spectral_ops.operator import SpectralOperator
 from spectral_ops.torch_internals import exporting, is_symbolic
+from spectral_ops.writes import note_steps_of_optimizers, version
 
 __all__ = ["Precomputed"]
 
 
-class _Mark(NamedTuple):
-    """A tensor in the place of a module, how often it had been written to, and where its numbers lay."""
+_TORCHS = frozenset(vars(nn.Module()))
 
-    place: Mapping[str, Tensor | None]
+
+class _Mark(NamedTuple):
+    """What stands under a name of a module, and for a tensor how often it had been written to and where it lay."""
+
+    place: Mapping[str, Any]
     name: str
-    tensor: Tensor
-    version: tuple[int, int]
+    value: Any
+    version: tuple[int, int] | None = None
 
     def holds(self) -> bool:
-        """Whether the same tensor is there with the same numbers."""
+        """Whether the same is there: the same module, an equal number, or the same tensor with the same numbers."""
         there = self.place.get(self.name)
+        if self.version is None:
+            return there is self.value or (_plain(there) and bool(there == self.value))
         # An exporter puts a fake in the place of each tensor, and whose it is cannot be asked.
-        same = there is self.tensor or (exporting() and there is not None and is_symbolic(there))
-        return same and (torch.compiler.is_dynamo_compiling() or _version(self.tensor) == self.version)
+        same = there is self.value or (exporting() and there is not None and is_symbolic(there))
+        return same and (torch.compiler.is_dynamo_compiling() or version(self.value) == self.version)
 
 
-def _version(tensor: Tensor) -> tuple[int, int]:
-    return (0 if tensor.is_inference() else tensor._version), tensor.data_ptr()
+def _plain(value: Any) -> bool:
+    return all(isinstance(v, (int, float, str)) for v in (value if isinstance(value, tuple) else (value,)))
 
 
-def _marks(module: nn.Module) -> list[_Mark]:
+def _tensors(module: nn.Module) -> list[_Mark]:
     places: tuple[Mapping[str, Tensor | None], ...] = (module._parameters, module._buffers)
-    return [_Mark(p, n, t, _version(t)) for p in places for n, t in p.items() if t is not None]
+    return [_Mark(p, n, t, version(t)) for p in places for n, t in p.items() if t is not None]
+
+
+def _others(module: nn.Module) -> list[_Mark]:
+    """The modules inside of a module, and its numbers, as a rate that is a float."""
+    own = vars(module)
+    modules = [_Mark(module._modules, name, inner) for name, inner in module._modules.items()]
+    return modules + [_Mark(own, n, v) for n, v in own.items() if n not in _TORCHS and _plain(v)]
 
 
 class Precomputed(SpectralOperator):
@@ -49,8 +62,8 @@ class Precomputed(SpectralOperator):
     keeps, so nothing is lost and ``operator.source`` undoes the replacement. It does so, too, where what a gain was
     made of has changed since or is to get a gradient, so a stored gain is not stale; training mode and loading drop
     the stored gains. What torch itself does not note is not seen: writes in place through ``.data``, and, in a graph of
-    ``torch.compile``, other writes in place than loading. Graphs that are traced or exported keep the stored gain, and
-    serve its grid alone. ``source=None`` serves files that hold gains only.
+    ``torch.compile``, other writes in place than loading, and exchanged numbers and modules. Graphs that are traced or
+    exported keep the stored gain, and serve its grid alone. ``source=None`` serves files that hold gains only.
 
     Args:
         source: The operator the gains come from, or None.
@@ -73,9 +86,11 @@ class Precomputed(SpectralOperator):
             raise ValueError("Precomputed takes either a source operator or grid options, not both or neither")
         super().__init__(**(source.grid_options if source is not None else options or {}))
         self.source = source
-        # By the names of gains, what each was made of beside the source, and the state that all of it was in then.
+        # By the names of gains, what each was made of beside the source, and the state that all of it was in then:
+        # tensors, and the modules and numbers around them.
         self._made_from: dict[str, tuple[nn.Module, ...]] = {}
         self._stamps: dict[str, list[_Mark]] = {}
+        self._frames: dict[str, list[_Mark]] = {}
 
     @staticmethod
     def _name(sizes: Sequence[int]) -> str:
@@ -104,24 +119,33 @@ class Precomputed(SpectralOperator):
         self._stamp(self._name(sizes))
 
     def _stamp(self, name: str) -> None:
-        modules = (*(() if self.source is None else (self.source,)), *self._made_from[name])
-        self._stamps[name] = [mark for outer in modules for module in outer.modules() for mark in _marks(module)]
+        outer = (*(() if self.source is None else (self.source,)), *self._made_from[name])
+        modules = [module for each in outer for module in each.modules()]
+        self._stamps[name] = [mark for module in modules for mark in _tensors(module)]
+        self._frames[name] = [mark for module in modules for mark in _others(module)]
+        note_steps_of_optimizers()
 
     def _fresh(self, name: str) -> bool:
         """Whether a gain is what the source would give now, and nothing of it is to be learned."""
         if self.source is None:
             return True
         stamp = self._stamps[name]
-        if torch.is_grad_enabled() and not exporting() and any(mark.tensor.requires_grad for mark in stamp):
+        if torch.is_grad_enabled() and not exporting() and any(mark.value.requires_grad for mark in stamp):
             return False
-        return all(mark.holds() for mark in stamp)
+        return self._holds(name)
+
+    def _holds(self, name: str) -> bool:
+        """Whether what a gain was made of is there as it was."""
+        if not torch.compiler.is_dynamo_compiling() and not all(mark.holds() for mark in self._frames[name]):
+            return False
+        return all(mark.holds() for mark in self._stamps[name])
 
     def forget(self) -> None:
         """Drop the stored gains, where the source can make others."""
         if self.source is not None:
             for name in list(self._buffers):
                 delattr(self, name)
-            self._made_from, self._stamps = {}, {}
+            self._made_from, self._stamps, self._frames = {}, {}, {}
 
     def train(self, mode: bool = True) -> Precomputed:
         """As in torch; training would make stored gains stale, and drops them."""
@@ -131,9 +155,9 @@ class Precomputed(SpectralOperator):
 
     def __getstate__(self) -> dict[str, Any]:
         # Versions of tensors are not those of their copies: a copy gets the gains that are still right.
-        made_from = {name: made for name, made in self._made_from.items() if all(m.holds() for m in self._stamps[name])}
+        made_from = {name: made for name, made in self._made_from.items() if self._holds(name)}
         kept = {n: t for n, t in self._buffers.items() if self.source is None or n in made_from}
-        return {**self.__dict__, "_buffers": kept, "_made_from": made_from, "_stamps": {}}
+        return {**self.__dict__, "_buffers": kept, "_made_from": made_from, "_stamps": {}, "_frames": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]

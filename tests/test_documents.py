@@ -43,6 +43,29 @@ def test_python_blocks_run_in_order(name, monkeypatch):
         exec(compile(block, name, "exec"), vars(module))
 
 
+RECIPE = {
+    "aug": {"policy": "none", "erasing": 0.0},
+    "nas": {"operator": "heat", "width": 16, "depth": 1},
+    "hpo": {"lr": 1e-3, "opt": "adamw"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("docs/pretraining.md", {}),
+        ("docs/search.md", {"train": lambda **values: 0.5, "default_recipe": RECIPE, "n_trials": 2}),
+    ],
+)
+def test_python_blocks_run_with_what_the_reader_has(name, given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        short = re.sub(r"n_trials=\d+", "n_trials=n_trials", block)
+        exec(compile(short, name, "exec"), dict(given))
+
+
 @pytest.mark.parametrize("name", REFERENCE)
 def test_the_reference_has_every_public_name(name):
     module = importlib.import_module(name)

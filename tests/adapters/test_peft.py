@@ -522,6 +522,15 @@ def test_precomputed_gains(physics, adapt, images, monkeypatch):
                 p.add_(0.1)  # as an optimiser does
         check(2)
         adapters.precompute(model, x[:1])
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        for p in parameters:
+            p.grad = torch.full_like(p, 0.1)
+        torch.optim.SGD(parameters, 1.0, fused=True).step()  # which changes no versions
+        check(2)
+        adapters.precompute(model, x[:1])
+        torch.nn.utils.vector_to_parameters(torch.nn.utils.parameters_to_vector(parameters) + 0.1, parameters)
+        check(2)
+        adapters.precompute(model, x[:1])
         if physics == "released":
             model.base_model.moppa_shared["default"]["4x4x3"].k_heat.mul_(2)
             check(2)

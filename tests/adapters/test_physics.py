@@ -167,5 +167,7 @@ def test_a_prior_of_ones_own(vit):
         assert "FractionalHeat" in repr(vit(priors=["heat", "tails"]))
         with pytest.raises(ValueError, match="already a prior called 'tails'"):
             adapters.register_prior("tails", lambda q: FractionalHeat(**q.grid))
+        with pytest.raises(TypeError, match=r"build must be a function from Quantities .* got FractionalHeat\("):
+            adapters.register_prior("mine", FractionalHeat(0.3, 0.7))
     finally:
         adapters.PRIORS.pop("tails")

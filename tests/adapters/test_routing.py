@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.utils.checkpoint
 
 import adapters
 from adapters.layer import MoPPALayer
@@ -58,6 +59,14 @@ def test_conditioned_routes_see_each_sample(adapt, images):
     model.train()(images("vit"))
     adapters.route_regularization(model).backward()
     assert router.direction.grad.any()
+    images = images("vit").requires_grad_()
+    torch.utils.checkpoint.checkpoint(model, images, use_reentrant=False)
+    adapters.route_regularization(model).backward()
+    torch.utils.checkpoint.checkpoint(model, images, use_reentrant=True)
+    with pytest.raises(RuntimeError, match="would have no gradient"):
+        adapters.route_regularization(model)
+    with torch.no_grad():
+        assert adapters.route_regularization(model) < 0
 
 
 def test_prior_dropout_leaves_at_least_one():

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from backbones import SpectralNet, heat_operator, stage_sizes
-from spectral_ops import Heat, Precomputed, Softplus
+from spectral_ops import Heat, Precomputed, Softplus, SpectralEmbedding
 
 DIMS = (8, 12, 16, 20)
 
@@ -243,7 +243,7 @@ def test_stored_gains_are_really_used(net):
     assert not torch.allclose(net(_image(64, 64)), before)
 
 
-@pytest.mark.parametrize("change", ["loads", "steps", "embeds"])
+@pytest.mark.parametrize("change", ["loads", "steps", "embeds", "exchanges"])
 def test_stored_gains_give_way_to_changed_weights(net, change):
     net.reparameterize([64])
     parameters = dict(net.named_parameters())
@@ -254,6 +254,8 @@ def test_stored_gains_give_way_to_changed_weights(net, change):
         net.train()(_image(64, 64)).sum().backward()
         assert all(p.grad is not None for p in parameters.values())
         optimizer.step()
+    elif change == "exchanges":
+        net.stages[0].embedding = SpectralEmbedding((16, 16), DIMS[0])
     else:
         with torch.no_grad():
             net.stages[0].embedding.weight.mul_(2)

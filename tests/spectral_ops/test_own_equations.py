@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from spectral_ops import Heat, Oscillation, Relaxation, SpectralOperator, Wave, power
+from spectral_ops import Heat, Oscillation, ReactionDiffusion, Relaxation, SpectralOperator, Wave, power
 
 
 class SquaredWave(Oscillation):
@@ -102,3 +102,24 @@ def test_a_raw_gain_that_is_complex():
     mine = type("Mine", (SpectralOperator,), {"raw_gain": lambda self, grid: torch.ones(*grid.sizes, 1) * 1j})()
     with pytest.raises(TypeError, match=r"the result of Mine.raw_gain must be a real"):
         mine.gain((4, 4))
+
+
+class Decay(Relaxation):
+    """u_t = -r u + f, alike in every mode."""
+
+    def __init__(self, reaction, **grid):
+        super().__init__(1.3, **grid)
+        self.add_quantity("reaction", reaction, minimum=0.0)
+
+    def rate(self, eigenvalues, *, reaction):
+        return reaction
+
+
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
+@pytest.mark.parametrize("dims", [(-2, -1), (1, 2)])
+def test_a_rate_that_no_mode_changes(channels, dims, draw):
+    reaction, x, f = draw(*channels).exp(), draw(3, 3, 3), draw(3, 3, 3)
+    found, expected = Decay(reaction, dims=dims), ReactionDiffusion(0.0, reaction, 1.3, dims=dims)
+    torch.testing.assert_close(found(x, source=f), expected(x, source=f))
+    torch.testing.assert_close((found @ found)(x), (expected @ expected)(x))
+    torch.testing.assert_close(found.gain((4, 5)), expected.gain((4, 5)))

@@ -92,7 +92,25 @@ def _loaded(fast, embedding):
     fast.load_state_dict({f"source.{name}": t for name, t in state.items()}, strict=False)
 
 
-@pytest.mark.parametrize("change", [_rescaled, _replaced, _exchanged, _learned, _loaded])
+def _stepped(fast, embedding):
+    """Training in evaluation mode; torch's fused optimizers change no version of what they write to."""
+    for p in fast.source.parameters():
+        p.grad = torch.ones_like(p)
+    torch.optim.SGD(fast.source.parameters(), 0.1, fused=True).step()
+
+
+def _longer(fast, embedding):
+    fast.source.time = 2.0
+
+
+def _other_quantity(fast, embedding):
+    fast.source.diffusivity = Softplus(2.0)
+
+
+CHANGES = [_rescaled, _replaced, _exchanged, _learned, _loaded, _stepped, _longer, _other_quantity]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
 @torch.no_grad()
 def test_a_stored_gain_is_never_stale(change, copied):

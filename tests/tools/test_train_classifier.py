@@ -136,7 +136,7 @@ def assert_resumes(whole, images, out, *more, at=(2, 0)):
     assert (len(state(out / "last.pth", "history")), state(out / "last.pth", "progress")["step"]) == at
     history = tool.main(command(images, out, "--resume", *more))
     expected, actual = (torch.load(folder / "last.pth", weights_only=True) for folder in (whole[0], out))
-    for key in ("model", "model_ema"):
+    for key in ("model", "model_average"):
         assert_same(expected[key], actual[key], rtol=0, atol=0)
     assert_same(expected["optimizer"]["state"][0], actual["optimizer"]["state"][0], rtol=0, atol=0)
     assert [{**row, "seconds": 0} for row in history] == [{**row, "seconds": 0} for row in whole[1]]
@@ -252,7 +252,7 @@ def test_a_run_stopped_while_it_accumulates_stops_at_the_update(images, tmp_path
         assert stopped(command(images, tmp_path / "cut", *small)) == 143
     assert state(tmp_path / "cut/last.pth", "progress")["step"] == 6
     tool.main(command(images, tmp_path / "cut", *small, "--resume"))
-    for key in ("model", "model_ema"):
+    for key in ("model", "model_average"):
         expected, actual = (state(tmp_path / name / "last.pth", key) for name in ("whole", "cut"))
         assert_same(expected, actual, rtol=0, atol=0)
 
@@ -280,7 +280,7 @@ def test_a_full_disk_does_not_end_a_run(images, whole, tmp_path, monkeypatch, ca
         tool.main(command(images, tmp_path))
     warnings = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
     assert ["File too large" in w and f"failure {n} of 3" in w for n, w in enumerate(warnings, 1)] == [True, True]
-    for key in ("model", "model_ema"):
+    for key in ("model", "model_average"):
         assert_same(state(whole[0] / "last.pth", key), state(tmp_path / "last.pth", key), rtol=0, atol=0)
     assert not list(tmp_path.glob("*.part*"))
     assert backbones.read_checkpoint(tmp_path / "best.pth")["top1"] >= whole[1][-1]["top1"]
@@ -381,6 +381,9 @@ def test_a_finished_run_says_so_and_is_extended(images, whole, tmp_path, capsys)
     assert tool.main(command(images, out, "--resume")) == history
     assert capsys.readouterr().err.splitlines()[-1].startswith("nothing is left to do: all 4 epochs are in ")
     shutil.copytree(out, tmp_path / "run")
+    file = torch.load(out / "last.pth", weights_only=True)
+    torch.save({"model_ema": file.pop("model_average"), **file}, tmp_path / "run" / "last.pth")  # as older runs have it
+    (tmp_path / "run" / "last.pth.sha256").unlink()
     longer = tool.main(command(images, tmp_path / "run", "--resume", "--epochs", "6"))
     assert "the run goes on to 6 epochs instead of 4" in capsys.readouterr().err
     assert longer[:4] == history and len(longer) == 6
@@ -414,6 +417,9 @@ def test_what_was_best_is_what_opens(images, tmp_path, better, monkeypatch):
     assert any(not torch.equal(raw[name], ema[name]) for name in raw)
     for found in opened(tmp_path / "best.pth"):
         assert_same({"raw": raw, "ema": ema}[better], found, rtol=0, atol=0)
+    for found in opened(tmp_path / "last.pth"):  # which holds both
+        assert_same(raw, found, rtol=0, atol=0)
+    assert_same(ema, backbones.read_weights(tmp_path / "last.pth", "ema")[0], rtol=0, atol=0)
 
 
 def test_measuring_takes_size_and_model_from_the_file(images, whole, tmp_path, capsys):

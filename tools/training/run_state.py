@@ -95,7 +95,8 @@ class RunState:
         """What a checkpoint holds."""
         return {
             "model": self.net.state_dict(),
-            **({"model_ema": self.ema.module.state_dict()} if self.ema else {}),
+            # Not by a name that timm knows: its checkpoint_path= would open the average and all others the weights.
+            **({"model_average": self.ema.module.state_dict()} if self.ema else {}),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -111,6 +112,8 @@ class RunState:
     def resume(self) -> None:
         """Go back to where ``last.pth`` was written."""
         checkpoint = read_checkpoint(self.files.last)
+        if "model_ema" in checkpoint:  # its name in older runs
+            checkpoint["model_average"] = checkpoint.pop("model_ema")
         if missing := sorted(set(self.state()) - set(checkpoint)):
             raise ValueError(f"--resume: {self.files.last} is none of this tool's: it lacks {missing}")
         theirs, ours = checkpoint["args"], self.settings()
@@ -120,7 +123,7 @@ class RunState:
             raise ValueError(f"--resume: the run in {self.args.out} was started with {pairs}")
         self.net.load_state_dict(checkpoint["model"])
         if self.ema:
-            self.ema.module.load_state_dict(checkpoint["model_ema"])
+            self.ema.module.load_state_dict(checkpoint["model_average"])
         self.history, progress = checkpoint["history"], checkpoint["progress"]
         self.step, self.skipped, self.best_score = (progress[n] for n in ("step", "skipped", "best_score"))
         if self.args.rank == 0:  # they are the sums of all processes
