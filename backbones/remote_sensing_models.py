@@ -49,7 +49,8 @@ def _define(name: str) -> None:
             overlay = kwargs.get("pretrained_cfg_overlay") or {}
             kwargs["pretrained_cfg_overlay"] = {**_input(kwargs["modalities"]), **overlay}
         # timm would hand over the channels of its configuration.
-        return build(name, RSVHeat, pretrained, **{"arch": arch, **kwargs}, kwargs_filter=("in_chans",))
+        own = {"kwargs_filter": ("in_chans",), "stages_give": "the maps of each modality, not yet fused"}
+        return build(name, RSVHeat, pretrained, **{"arch": arch, **kwargs}, **own)
 
     create.__name__ = create.__qualname__ = name
     create.__doc__ = f"RS-vHeat, {arch}: heat conduction guided by a learned map, for images of several modalities."
