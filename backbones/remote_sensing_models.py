@@ -43,8 +43,11 @@ def _define(name: str) -> None:
     arch = name.removeprefix("rs_vheat_")
 
     def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        if "in_chans" in kwargs:
-            raise TypeError(f"{name} has no in_chans: its channels are the bands of modalities=")
+        bands = len(_input(kwargs.get("modalities", (OPTICAL, SAR)))["std"])
+        if (given := kwargs.pop("in_chans", None)) not in (None, bands):  # folders that timm wrote give it
+            raise TypeError(
+                f"{name} has no in_chans: its channels are the bands of modalities=, which are {bands}; got {given}"
+            )
         if "modalities" in kwargs:
             overlay = kwargs.get("pretrained_cfg_overlay") or {}
             kwargs["pretrained_cfg_overlay"] = {**_input(kwargs["modalities"]), **overlay}

@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from spectral_ops import dctn, idctn
 from spectral_ops.apply import no_autocast
+from spectral_ops.scalars import as_float
 
 __all__ = ["BandRule", "ConstantMode", "Padding", "frequency_bands", "modes_below", "squared_radius"]
 
@@ -76,10 +78,12 @@ def frequency_bands(
         raise TypeError(f"image must be a tensor of floating point, got {getattr(image, 'dtype', type(image))}")
     if image.ndim != 4 or 0 in image.shape:
         raise ValueError(f"image must have shape (B, C, H, W), got {tuple(image.shape)}")
-    edges = list(edges) if isinstance(edges, Sequence) else [edges]
-    inside = all(isinstance(e, (int, float)) and 0 < e < 1 for e in edges)
+    given = edges.tolist() if isinstance(edges, np.ndarray) else edges
+    given = list(given) if isinstance(given, Sequence) else [given]
+    edges = [as_float(edge) for edge in given]
+    inside = all(edge is not None and 0 < edge < 1 for edge in edges)
     if not edges or not inside or any(b <= a for a, b in itertools.pairwise(edges)):
-        raise ValueError(f"edges must be ascending numbers between 0 and 1, got {edges}")
+        raise ValueError(f"edges must be ascending numbers between 0 and 1, got {given}")
     for name, given, accepted in (
         ("rule", rule, get_args(BandRule)),
         ("constant", constant, get_args(ConstantMode)),
