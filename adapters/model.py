@@ -520,7 +520,7 @@ def _probe(
         if first is None:
             raise ValueError("physics='released' needs a network that starts with a convolution, to know its images")
         model.eval()
-        image = first.weight.new_zeros(1, first.in_channels, *sizes)
+        image = first.weight.new_zeros(1, getattr(model, "in_chans", None) or first.in_channels, *sizes)
         model(image)
     finally:
         for hook in hooks:

@@ -30,7 +30,8 @@ default_cfgs = generate_default_cfgs(
 def _build(name: str, pretrained: bool, options: dict[str, Any]) -> HiViT:
     arch = HIVIT_ARCHS[name.removesuffix("_patch16_224")]
     published = {"relative_bias": arch.get("form") != "fast"}
-    return build(name, HiViT, pretrained, levels=3, **{**arch, **published, **options})
+    shape = {"levels": 3, "stages_give": "units (B, units, side, side, C)"}
+    return build(name, HiViT, pretrained, **shape, **{**arch, **published, **options})
 
 
 @register_model

@@ -43,13 +43,17 @@ def _define(name: str) -> None:
     arch = name.removeprefix("rs_vheat_")
 
     def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        if "in_chans" in kwargs:
-            raise TypeError(f"{name} has no in_chans: its channels are the bands of modalities=")
+        bands = len(_input(kwargs.get("modalities", (OPTICAL, SAR)))["std"])
+        if (given := kwargs.pop("in_chans", None)) not in (None, bands):  # folders that timm wrote give it
+            raise TypeError(
+                f"{name} has no in_chans: its channels are the bands of modalities=, which are {bands}; got {given}"
+            )
         if "modalities" in kwargs:
             overlay = kwargs.get("pretrained_cfg_overlay") or {}
             kwargs["pretrained_cfg_overlay"] = {**_input(kwargs["modalities"]), **overlay}
         # timm would hand over the channels of its configuration.
-        return build(name, RSVHeat, pretrained, **{"arch": arch, **kwargs}, kwargs_filter=("in_chans",))
+        own = {"kwargs_filter": ("in_chans",), "stages_give": "the maps of each modality, not yet fused"}
+        return build(name, RSVHeat, pretrained, **{"arch": arch, **kwargs}, **own)
 
     create.__name__ = create.__qualname__ = name
     create.__doc__ = f"RS-vHeat, {arch}: heat conduction guided by a learned map, for images of several modalities."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal, NoReturn, get_args
 
 import torch
 from einops import rearrange
@@ -251,6 +251,12 @@ class HiViT(nn.Module):
         if output_fmt == "NCHW":
             maps = [m.permute(0, 3, 1, 2) for m in maps]
         return maps if intermediates_only else (features[-1], maps)
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise TypeError(
+            "torch.jit.script, which torch itself deprecates, cannot compile HiViT: use torch.export, torch.jit.trace "
+            "or torch.onnx.export"
+        )
 
     # -- timm's contract --------------------------------------------------------------------------------------------
 

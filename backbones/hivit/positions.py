@@ -79,10 +79,10 @@ def sine_cosine(sizes: Sequence[int], channels: int, dtype: torch.dtype | None =
     Args:
         sizes: ``(H, W)``.
         channels: C, a multiple of 4.
-        dtype: Of the result, the default one by default; computed in float64.
+        dtype: Of the result, the default one by default; computed in float64, on the CPU.
 
     Returns:
-        ``(H, W, C)``.
+        ``(H, W, C)``, on the CPU.
 
     Example:
         >>> sine_cosine((2, 3), 4)[1, 2]  # of column 2, then of row 1
@@ -90,10 +90,10 @@ def sine_cosine(sizes: Sequence[int], channels: int, dtype: torch.dtype | None =
     """
     if channels < 4 or channels % 4:
         raise ValueError(f"channels must be a multiple of 4 for a table of sines and cosines, got {channels}")
-    omega = 10000.0 ** (-4 * torch.arange(channels // 4, dtype=torch.float64) / channels)
+    omega = 10000.0 ** (-4 * torch.arange(channels // 4, dtype=torch.float64, device="cpu") / channels)
 
     def waves(count: int) -> Tensor:
-        angles = torch.arange(count, dtype=torch.float64)[:, None] * omega
+        angles = torch.arange(count, dtype=torch.float64, device="cpu")[:, None] * omega
         return torch.cat([angles.sin(), angles.cos()], -1)
 
     height, width = sizes
@@ -127,7 +127,7 @@ class PositionTable(nn.Module):
             nn.init.trunc_normal_(self.weight, std=0.02)
             return
         with torch.no_grad():
-            self.weight.copy_(sine_cosine(self.weight.shape[:2], self.weight.shape[2], torch.float64))
+            self.weight.copy_(sine_cosine(self.weight.shape[:2], self.weight.shape[2], self.weight.dtype))
 
     def forward(self, height: int, width: int) -> Tensor:
         """The vectors of a grid, ``(1, height * width, C)``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -122,6 +123,7 @@ def checked_init_cfg(given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | No
         return None
     init_cfg = given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given  # as mmengine takes it
     fits = isinstance(init_cfg, Mapping) and init_cfg.get("type") == "Pretrained"
+    fits = fits and isinstance(init_cfg.get("checkpoint"), (str, os.PathLike))
     if not fits or not {"checkpoint"} <= set(init_cfg) - {"type"} <= {"checkpoint", "resize", "prefix", "leave_out"}:
         raise ValueError(
             "init_cfg must be None or dict(type='Pretrained', checkpoint=PATH, resize='bicubic' | 'pad' | None, "

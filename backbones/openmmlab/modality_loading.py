@@ -135,7 +135,7 @@ class LoadPair:
         after: The step that loads ``img_path2``; the same by default.
 
     Raises:
-        ValueError: In use, the two have different sizes or channels.
+        ValueError: In use, there is but one image, or the two have different sizes or channels.
         FileNotFoundError: One of the two is not there.
 
     Example:
@@ -151,12 +151,19 @@ class LoadPair:
     """
 
     def __init__(self, before: dict[str, Any], after: dict[str, Any] | None = None) -> None:
+        import mmcv.transforms  # noqa: F401 - registers LoadImageFromFile, whatever else is imported
+
         self.before = TRANSFORMS.build(before)
         self.after = TRANSFORMS.build(before if after is None else after)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Load what belongs to ``results["img_path"]`` and ``results["img_path2"]``."""
         for key in ("img_path", "img_path2"):
+            if key not in results:
+                raise ValueError(
+                    f"a pair needs img_path and img_path2, got {sorted(results)}: functions that give one image cannot "
+                    f"be used, tools/test.py --show-dir draws changes"
+                )
             if not Path(results[key]).is_file():
                 raise FileNotFoundError(f"{results[key]} is not there, of the pair {_pair(results)}")
         first = self.before(dict(results))

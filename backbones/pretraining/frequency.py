@@ -26,6 +26,7 @@ from backbones.pretraining.teacher import TeacherCollapse
 from backbones.remote_sensing import ModalitySpec, network
 from backbones.remote_sensing.frequency import squared_radius
 from spectral_ops import dctn, idctn
+from spectral_ops.apply import no_autocast
 from spectral_ops.scalars import as_float
 
 __all__ = ["LOSSES", "FrequencyPretraining"]
@@ -267,7 +268,7 @@ class FrequencyPretraining(FrequencyPictures, Course, nn.Module):
             cells = hidden_cells(views.pixels, [4])[0]
             maps = stem.embedded(x, ~views.pixels)
             return torch.where(cells, self.token.to(maps.dtype), maps)
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x.device.type):
             seen = idctn(dctn(x, dims=(-2, -1))[:, None] * views.kept[:, :, None].to(x.dtype), dims=(-2, -1))
         whole = views.whole[:, None, None, None, None] & views.encoded[:, :, None, None, None]
         seen = torch.where(whole, x[:, None], seen)  # without rounding
@@ -339,7 +340,7 @@ class FrequencyPretraining(FrequencyPictures, Course, nn.Module):
         size = (images.shape[2], images.shape[3])
         if name not in self.lowpass:
             return torch.ones(size, dtype=torch.bool, device=images.device)
-        return squared_radius(size, images.device) <= self.lowpass[name] ** 2
+        return (squared_radius(size) <= self.lowpass[name] ** 2).to(images.device)
 
     def _mode_weight(self, images: Tensor) -> Tensor:
         size = (images.shape[2], images.shape[3])

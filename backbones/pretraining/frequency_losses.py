@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from backbones.remote_sensing.frequency import squared_radius
 from spectral_ops import dctn, idctn
+from spectral_ops.apply import no_autocast
 from spectral_ops.scalars import as_float
 
 __all__ = ["Contrast", "ContrastHead", "retrieved", "scored_error", "spectral_weight", "spread_within"]
@@ -63,7 +64,7 @@ def scored_error(
         Both, ``(B,)``, in float32 at least, also under autocast; 0 for images without a scored mode.
     """
     dtype = torch.promote_types(target.dtype, torch.float32)
-    with torch.autocast(target.device.type, enabled=False):
+    with no_autocast(target.device.type):
         error = predicted.to(dtype) - target.to(dtype)
         share: Tensor | float = 1.0
         if hidden is not None:
@@ -140,7 +141,7 @@ class ContrastHead(nn.Module):
         """
         a, b = self.compared(first), self.compared(second)
         if self.kind == "infonce":
-            with torch.autocast(a.device.type, enabled=False):
+            with no_autocast(a.device.type):
                 logits = (a @ b.T / self.temperature).masked_fill(kinds[:, None] != kinds, -torch.inf)
                 own = torch.arange(len(a), device=a.device)
                 return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2

@@ -137,6 +137,10 @@ class FrequencyHiding:
         Raises:
             ValueError: Squares are hidden, and the size is no multiple of them.
         """
+        with torch.device("cpu"):  # whatever the default one is: generators and float64 are the CPU's
+            return self._drawn(batch, (size[0], size[1]), generator)
+
+    def _drawn(self, batch: int, size: tuple[int, int], generator: torch.Generator | None) -> Views:
         height, width = size
         clean = torch.rand(batch, generator=generator) < self.clean
         all_modes = torch.ones(batch, height, width, dtype=torch.bool)
@@ -188,7 +192,7 @@ def random_sectors(size: Sequence[int], share: float, *, generator: torch.Genera
         generator: Of the CPU.
 
     Returns:
-        Bool, ``(H, W)``, True where a mode is hidden.
+        Bool, ``(H, W)``, on the CPU, True where a mode is hidden.
 
     Example:
         >>> random_sectors((32, 48), 0.25, generator=torch.Generator().manual_seed(0)).float().mean()
@@ -196,13 +200,13 @@ def random_sectors(size: Sequence[int], share: float, *, generator: torch.Genera
     """
     height, width = size
     radius = squared_radius((height, width)).sqrt()
-    rows, columns = (torch.arange(n, dtype=torch.float64) / n for n in (height, width))
+    rows, columns = (torch.arange(n, dtype=torch.float64, device="cpu") / n for n in (height, width))
     angle = torch.atan2(rows[:, None], columns) / (math.pi / 2)  # 0 along the columns, 1 along the rows
     order = radius.flatten().argsort(stable=True)
-    hidden = torch.zeros(height, width, dtype=torch.bool)
+    hidden = torch.zeros(height, width, dtype=torch.bool, device="cpu")
     wanted = min(round(share * height * width), height * width - 1)
     while left := wanted - int(hidden.sum()):
-        ring, thick, towards, wide = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
+        ring, thick, towards, wide = torch.rand(4, generator=generator, device="cpu", dtype=torch.float64).tolist()
         thick, wide = 0.1 + 0.2 * thick, (15 + 30 * wide) / 90
         fresh = ((radius - ring).abs() < thick / 2) & ((angle - towards).abs() < wide / 2) & ~hidden
         fresh[0, 0] = False

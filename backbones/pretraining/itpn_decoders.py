@@ -125,7 +125,7 @@ class PixelDecoder(nn.Module):
         """Draw the mask token anew, and fill the positions."""
         nn.init.normal_(self.mask_token, std=0.02)
         with torch.no_grad():
-            table = sine_cosine(self.grid, self.positions.shape[2], torch.float64)
+            table = sine_cosine(self.grid, self.positions.shape[2], self.positions.dtype)
             self.positions.copy_(table.flatten(0, 1).unsqueeze(0))
 
     def forward(self, levels: Sequence[Tensor], grid: tuple[int, int], keep: Tensor) -> Tensor:

@@ -250,7 +250,7 @@ class BlockUnits(Mask):
             raise ValueError(f"smallest must be a positive int and aspect in (0, 1], {given}")
 
     def _draw(self, batch: int, grid: tuple[int, int], seen: int, generator: torch.Generator | None) -> Tensor:
-        mask = torch.zeros(batch, *grid, dtype=torch.bool)
+        mask = torch.zeros(batch, *grid, dtype=torch.bool, device="cpu")
         for image in mask:
             while left := image.numel() - seen - int(image.sum()):
                 top, bottom, start, end = self._rectangle(grid, left, generator)

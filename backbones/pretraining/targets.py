@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from backbones.pretraining.masks import unit_grid
 from spectral_ops import dctn, idctn
+from spectral_ops.apply import no_autocast
 from spectral_ops.scalars import as_float, as_int
 
 __all__ = ["Dct", "Hog", "Pixels", "UnitTarget", "images_from_units", "units"]
@@ -167,7 +168,7 @@ class Dct(Pixels):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         squares = rearrange(super().forward(images), "b h w (p q c) -> b h w c p q", p=self.unit, q=self.unit)
-        with torch.autocast(images.device.type, enabled=False):
+        with no_autocast(images.device.type):
             lowest = dctn(squares, dims=(-2, -1), modes=(self.modes, self.modes))
         return rearrange(lowest, "b h w c p q -> b h w (p q c)")
 

@@ -6,11 +6,14 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from spectral_ops import dctn, idctn
+from spectral_ops.apply import no_autocast
+from spectral_ops.scalars import as_float
 
 __all__ = ["BandRule", "ConstantMode", "Padding", "frequency_bands", "modes_below", "squared_radius"]
 
@@ -19,16 +22,15 @@ ConstantMode = Literal["low", "both"]
 Padding = Literal["power-of-two"]
 
 
-def squared_radius(sizes: tuple[int, int], device: torch.device | str | None = None) -> Tensor:
-    r"""The squared radius of every cosine mode of a grid, float64, from 0 to almost 1.
+def squared_radius(sizes: tuple[int, int]) -> Tensor:
+    r"""The squared radius of every cosine mode of a grid, from 0 to almost 1: float64, on the CPU.
 
     .. math::  \rho_{uv}^2 = \tfrac12 \left(\frac{u^2}{H^2} + \frac{v^2}{W^2}\right)
 
     Args:
         sizes: ``(H, W)``.
-        device: Of the result.
     """
-    rows, columns = (torch.arange(n, dtype=torch.float64, device=device).div(n).square() for n in sizes)
+    rows, columns = (torch.arange(n, dtype=torch.float64, device="cpu").div(n).square() for n in sizes)
     return (rows[:, None] + columns) / 2
 
 
@@ -76,10 +78,12 @@ def frequency_bands(
         raise TypeError(f"image must be a tensor of floating point, got {getattr(image, 'dtype', type(image))}")
     if image.ndim != 4 or 0 in image.shape:
         raise ValueError(f"image must have shape (B, C, H, W), got {tuple(image.shape)}")
-    edges = list(edges) if isinstance(edges, Sequence) else [edges]
-    inside = all(isinstance(e, (int, float)) and 0 < e < 1 for e in edges)
+    given = edges.tolist() if isinstance(edges, np.ndarray) else edges
+    given = list(given) if isinstance(given, Sequence) else [given]
+    edges = [as_float(edge) for edge in given]
+    inside = all(edge is not None and 0 < edge < 1 for edge in edges)
     if not edges or not inside or any(b <= a for a, b in itertools.pairwise(edges)):
-        raise ValueError(f"edges must be ascending numbers between 0 and 1, got {edges}")
+        raise ValueError(f"edges must be ascending numbers between 0 and 1, got {given}")
     for name, given, accepted in (
         ("rule", rule, get_args(BandRule)),
         ("constant", constant, get_args(ConstantMode)),
@@ -92,11 +96,11 @@ def frequency_bands(
     if pad is not None:
         working = F.pad(working, [0, _power_of_two(width) - width, 0, _power_of_two(height) - height])
     sizes = (working.shape[2], working.shape[3])
-    radius = squared_radius(sizes, image.device) if pad is None else _published(sizes, image.device)
-    with torch.autocast(image.device.type, enabled=False):
+    radius = squared_radius(sizes) if pad is None else _published(sizes)  # not every device has float64
+    with no_autocast(image.device.type):
         spectrum = dctn(working, dims=(-2, -1))
         masks = _masks(radius, edges, rule, both=constant == "both")
-        bands = [idctn(spectrum * mask.to(spectrum.dtype), dims=(-2, -1)) for mask in masks]
+        bands = [idctn(spectrum * mask.to(spectrum), dims=(-2, -1)) for mask in masks]
     return tuple(band[..., :height, :width].to(image.dtype) for band in bands)
 
 
@@ -104,9 +108,9 @@ def _power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
-def _published(sizes: tuple[int, int], device: torch.device) -> Tensor:
+def _published(sizes: tuple[int, int]) -> Tensor:
     """``(D / R)^2`` of every mode."""
-    rows, columns = (torch.arange(n, dtype=torch.float64, device=device).square() for n in sizes)
+    rows, columns = (torch.arange(n, dtype=torch.float64, device="cpu").square() for n in sizes)
     return (rows[:, None] + columns) / (sizes[0] ** 2 + sizes[1] ** 2)
 
 
@@ -126,7 +130,7 @@ def modes_below(radius: Tensor, shares: Tensor) -> Tensor:
     Returns:
         Bool, ``(N, H, W)``; the constant mode is always in.
     """
-    bounds = torch.tensor(_radii_of_shares(radius, shares.tolist()), dtype=radius.dtype)
+    bounds = torch.tensor(_radii_of_shares(radius, shares.tolist()), dtype=radius.dtype, device=radius.device)
     below = radius < bounds[:, None, None]
     below[:, 0, 0] = True
     return below

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spectral_ops.scalars import as_float
 from spectral_ops.torch_internals import exporting, transforming
 
 __all__ = ["OPTICAL", "SAR", "UNITS", "ModalitySpec", "Unit", "specs_in"]
@@ -55,7 +57,7 @@ class ModalitySpec:
         bands: Names of the bands, in the order of the channels.
         unit: ``"reflectance"`` (about 0 to 1), ``"counts"`` (16 bits), ``"dB"``, ``"power"`` (linear, as sigma nought),
             ``"uint8"`` (0 to 255), or None where nothing but finiteness is checked.
-        mean, std: In that unit, for each band, or a number for all.
+        mean, std: In that unit, for each band, a list or an array of NumPy, or a number for all.
         clip: ``(lowest, highest)`` that values are clipped to before they are normalised; None for no clipping.
 
     Raises:
@@ -99,12 +101,14 @@ class ModalitySpec:
                     f"those of another unit?"
                 )
         if self.clip is not None:
-            clip = tuple(map(_number, self.clip)) if isinstance(self.clip, Sequence) else ()
+            ends = self.clip.tolist() if isinstance(self.clip, np.ndarray) else self.clip
+            clip = tuple(map(_number, ends)) if isinstance(ends, Sequence) else ()
             if len(clip) != 2 or None in clip or not clip[0] < clip[1]:
                 raise ValueError(f"clip of {self.name!r} must be (lowest, highest) or None, got {self.clip!r}")
             set_(self, "clip", clip)
 
     def _for_each_band(self, what: str, given: object) -> tuple[float, ...]:
+        given = given.tolist() if isinstance(given, np.ndarray) else given
         each = given if isinstance(given, Sequence) and not isinstance(given, str) else [given] * len(self.bands)
         values = tuple(map(_number, each))
         if len(values) != len(self.bands) or None in values:
@@ -243,8 +247,8 @@ class ModalitySpec:
 
 
 def _number(value: object) -> float | None:
-    known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if known else None
+    number = as_float(value)
+    return float(number) if number is not None and math.isfinite(number) else None
 
 
 def checking() -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from timm.models import build_model_with_cfg, load_pretrained, resolve_pretrained_cfg
+from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
 from backbones.deployment import place_gains
@@ -23,7 +24,13 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def build(
-    name: str, network: Callable[..., nn.Module], pretrained: bool, *, levels: int = 4, **options: Any
+    name: str,
+    network: Callable[..., nn.Module],
+    pretrained: bool,
+    *,
+    levels: int = 4,
+    stages_give: str = "",
+    **options: Any,
 ) -> nn.Module:
     """What a model function of timm does: the network, its weights, and ``features_only``.
 
@@ -33,12 +40,14 @@ def build(
             :class:`~backbones.weights.names.NameTable`.
         pretrained: Load the weights that the configuration names.
         levels: Of features that the network has.
+        stages_give: What the modules of the stages return, where that is no map of an image: features are then to be
+            had from ``forward_intermediates`` alone, timm's ``feature_cls="getter"``.
         options: Arguments of timm's ``build_model_with_cfg`` and of the network.
 
     Raises:
         RuntimeError: There are no weights to load, or they do not fit.
         OSError: They cannot be fetched.
-        ValueError: A file cannot be read, or is of another network.
+        ValueError: A file cannot be read, or is of another network; or features are asked for in a way that gives none.
 
     Warns:
         UserWarning: A file has another number of classes than the model, or no classifier, and the model was not told
@@ -50,6 +59,9 @@ def build(
     asked = options.get("num_classes") is not None
     if options.get("features_only"):
         options.setdefault("num_classes", 0)
+        by = options.get("feature_cls", "getter")
+        if stages_give and not (str(by).lower() == "getter" or by is FeatureGetterNet):
+            raise ValueError(f"feature_cls must be 'getter' for {name}, whose stages give {stages_give}, got {by!r}")
     # A file is read by this project, whose errors say more, before timm wraps the network for features.
     from_file = pretrained and cfg.file and not cfg.state_dict and cfg.source not in ("hf-hub", "local-dir")
 

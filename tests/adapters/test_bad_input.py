@@ -133,6 +133,12 @@ def test_released_physics_needs_an_image_size():
     assert list(model.base_model.moppa_shared["default"]) == ["14x18x1"]
 
 
+def test_released_physics_asks_a_network_of_several_stems_for_its_channels():
+    net = timm.create_model("rs_vheat_nano", img_size=64, num_classes=3)
+    model = get_peft_model(net, adapters.MoPPAConfig(physics="released", img_size=64)).eval()
+    assert model({"optical": torch.full((1, 3, 64, 64), 90.0)}).isfinite().all()
+
+
 def test_functions_on_a_bare_network(network):
     net = network("vit")
     for call in (

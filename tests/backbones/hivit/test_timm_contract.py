@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 from timm.models import group_modules, group_parameters
-from timm.models._features import FeatureGetterNet
+from timm.models._features import FeatureGetterNet, FeatureHookNet
 from timm.optim import param_groups_weight_decay
 from timm_models import images
 from torch import nn
@@ -118,6 +118,22 @@ def test_features_only(name):
     features = FeatureGetterNet(copy.deepcopy(net), out_indices=(0, 1, 2))(images(*SIZE))
     for found, expected in zip(features, raw, strict=True):
         torch.testing.assert_close(found.permute(0, 2, 3, 1), expected)
+
+
+@pytest.mark.parametrize("name", ["hivit_base_patch16_224", "fastitpn_base_patch16_224", "rs_vheat_nano"])
+@pytest.mark.parametrize("kind", ["list", "dict", "hook", "fx", FeatureHookNet])
+def test_features_that_would_not_be_maps_are_refused(kind, name):
+    """fx gave units, and the maps of each modality, in silence."""
+    with pytest.raises(ValueError, match=f"feature_cls must be 'getter' for {name}, whose stages give"):
+        timm.create_model(name, features_only=True, feature_cls=kind, device="meta")
+    for getter in ("Getter", FeatureGetterNet):
+        timm.create_model(name, features_only=True, feature_cls=getter, device="meta")
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_scripting_is_refused_with_the_roads_that_are_open():
+    with pytest.raises(TypeError, match=r"use torch\.export, torch\.jit\.trace or torch\.onnx\.export"):
+        torch.jit.script(create("hivit_base_patch16_224"))
 
 
 @both

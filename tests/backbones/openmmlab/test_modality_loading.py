@@ -174,6 +174,10 @@ def test_pairs(place):
     cv2.imwrite(str(after), np.random.default_rng(0).integers(0, 9, (32, 56, 3), np.uint8))
     with pytest.raises(ValueError, match=r"a pair must have one size, but .*optical/a\.1\.png and .* \(40, 56, 3\)"):
         LoadPair({"type": "LoadImageFromFile"})(pair)
+    with pytest.raises(
+        ValueError, match=r"a pair needs img_path and img_path2, got \['img_path'\]: functions that give one"
+    ):
+        LoadPair({"type": "LoadImageFromFile"})({"img_path": str(path)})
     after.unlink()
     with pytest.raises(FileNotFoundError, match=r"optical_after/a\.1\.png is not there, of the pair"):
         LoadPair(*steps)(pair)

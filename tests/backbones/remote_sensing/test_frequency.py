@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import scipy.fft
 import torch
@@ -134,3 +135,10 @@ def test_types_and_gradients():
 def test_bad_input(image, options, kind, message):
     with pytest.raises(kind, match=message):
         frequency_bands(image, **{"edges": [0.3], **options})
+
+
+def test_edges_of_numpy_are_numbers():
+    image = torch.rand(1, 2, 12, 16, generator=torch.Generator().manual_seed(0))
+    expected = frequency_bands(image, [0.125, 0.5])
+    for edges in (np.array([0.125, 0.5]), [np.float32(0.125), np.float64(0.5)]):
+        assert all(map(torch.equal, frequency_bands(image, edges), expected))

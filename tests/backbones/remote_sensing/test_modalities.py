@@ -6,10 +6,12 @@ import dataclasses
 import io
 import math
 
+import numpy as np
 import pytest
 import safetensors.torch
 import timm
 import torch
+from timm.models import save_for_hf
 
 import backbones
 from backbones.remote_sensing import OPTICAL, SAR, ModalitySpec, RSVHeat, specs_in
@@ -193,8 +195,29 @@ def test_through_timm(tmp_path):
     assert torch.equal(again(x), net(x))
     features = timm.create_model("rs_vheat_nano", features_only=True, out_indices=(1, 3), fusion="concat", arch=ARCH)
     assert [f.shape[1] for f in features(x[:, [0, 1, 2, 4]])] == features.feature_info.channels() == [24, 40]
-    with pytest.raises(TypeError, match="rs_vheat_nano has no in_chans: its channels are the bands of modalities="):
-        timm.create_model("rs_vheat_nano", in_chans=4)
+    with pytest.raises(
+        TypeError, match="rs_vheat_nano has no in_chans: its channels are the bands of modalities=, which are 4; got 3"
+    ):
+        timm.create_model("rs_vheat_nano", in_chans=3)
     with pytest.raises(RuntimeError, match="No pretrained weights exist for rs_vheat_base"):
         timm.create_model("rs_vheat_base", pretrained=True)
     assert set(backbones.RS_VHEAT_MODELS) == {f"rs_vheat_{arch}" for arch in ("nano", "tiny", "small", "base")}
+
+
+@torch.no_grad()
+def test_folders_that_timm_writes(tmp_path):
+    """They tell the number of channels, too."""
+    modalities = [{"name": "sar", "bands": ["VV", "VH"], "unit": "dB", "mean": -13.0, "std": 4.0}]
+    net = timm.create_model("rs_vheat_nano", modalities=modalities, img_size=64, num_classes=3).eval()
+    save_for_hf(net, tmp_path)
+    again, x = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval(), torch.full((1, 2, 64, 64), -15.0)
+    assert torch.equal(again(x), net(x)) and again.modalities == net.modalities
+
+
+def test_statistics_of_numpy_are_numbers():
+    expected = ModalitySpec("sar", ("VV", "VH"), "dB", mean=(-11.0, -17.0), std=5.0, clip=(-30.0, 5.0))
+    clip = np.array([-30, 5])
+    found = ModalitySpec(
+        "sar", ("VV", "VH"), "dB", mean=np.array([-11.0, -17.0], np.float32), std=np.float32(5), clip=clip
+    )
+    assert found == expected and torch.equal(found.to_tensor(0), expected.to_tensor(0))
