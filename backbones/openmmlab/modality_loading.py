@@ -151,8 +151,6 @@ class LoadPair:
     """
 
     def __init__(self, before: dict[str, Any], after: dict[str, Any] | None = None) -> None:
-        import mmcv.transforms  # noqa: F401 - registers LoadImageFromFile, whatever else is imported
-
         self.before = TRANSFORMS.build(before)
         self.after = TRANSFORMS.build(before if after is None else after)
 

@@ -104,7 +104,7 @@ def ptflops(subject: Subject) -> None:
     """ptflops, likewise"""
     net, x = subject.net(), subject.images(batch=1)
     found = _import("ptflops").get_model_complexity_info(
-        net, (3, 64, 64), as_strings=False, print_per_layer_stat=False, backend="pytorch", verbose=False
+        net, (subject.channels, 64, 64), as_strings=False, print_per_layer_stat=False, backend="pytorch", verbose=False
     )
     _counts(found[0], _products(net, x))
 

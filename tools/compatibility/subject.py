@@ -10,11 +10,25 @@ import timm
 import torch
 from torch import Tensor, nn
 
-import backbones  # noqa: F401 - registers the models
+import backbones
 
-__all__ = ["CLASSES", "Check", "Subject", "close", "linears"]
+__all__ = ["CLASSES", "OURS", "Check", "Subject", "close", "linears"]
 
 CLASSES = 5
+#: The models that speak for this project, the smallest of every family; HiViT's are made smaller still.
+OURS = {family: f"{family}_nano" for family in backbones.FAMILIES}
+OURS |= {"hivit": "hivit_base_patch16_224", "fastitpn": "fastitpn_tiny_patch16_224", "rs_vheat": "rs_vheat_nano"}
+#: Modalities without a unit, for which any number is a pixel.
+PLAIN = [
+    {"name": name, "bands": bands, "unit": None, "mean": 0.0, "std": 1.0}
+    for name, bands in (("optical", ["R", "G", "B"]), ("sar", ["VV"]))
+]
+#: What some of the models are made with.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "hivit_base_patch16_224": {"embed_dim": 64, "depths": (1, 1, 2), "num_heads": 2},
+    "fastitpn_tiny_patch16_224": {"embed_dim": 64, "depths": (1, 1, 2), "num_heads": 2},
+    "rs_vheat_nano": {"modalities": PLAIN},
+}
 
 
 @dataclass(frozen=True)
@@ -23,15 +37,25 @@ class Subject:
 
     name: str
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it is made with, beside its name."""
+        return OPTIONS.get(self.name, {})
+
+    @property
+    def channels(self) -> int:
+        """Of its images."""
+        return sum(len(spec["bands"]) for spec in self.options.get("modalities", PLAIN[:1]))
+
     def net(self, **options: Any) -> nn.Module:
         """The network in evaluation mode, the same each time."""
         torch.manual_seed(0)
         size = {"img_size": 64} if "img_size" not in options and not self.name.startswith("convnext") else {}
         classes = {} if "features_only" in options else {"num_classes": CLASSES}
-        return timm.create_model(self.name, **{**size, **classes, **options}).eval()
+        return timm.create_model(self.name, **{**size, **classes, **self.options, **options}).eval()
 
     def images(self, *size: int, batch: int = 2) -> Tensor:
-        return torch.randn(batch, 3, *(size or (64, 64)), generator=torch.Generator().manual_seed(1))
+        return torch.randn(batch, self.channels, *(size or (64, 64)), generator=torch.Generator().manual_seed(1))
 
 
 #: It raises what is wrong; the first line of its docstring is its row.

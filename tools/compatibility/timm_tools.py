@@ -111,24 +111,25 @@ def transfer(subject: Subject) -> None:
         path = f"{folder}/weights.pth"
         torch.save(net.state_dict(), path)
         cfg = {"file": path, "num_classes": CLASSES}
-        other = subject.net(pretrained=True, pretrained_cfg_overlay=cfg, num_classes=3, in_chans=1)
+        channels = {} if "modalities" in subject.options else {"in_chans": 1}  # those of modalities are fixed
+        other = subject.net(pretrained=True, pretrained_cfg_overlay=cfg, num_classes=3, **channels)
     name = next(n for n, p in net.named_parameters() if p.ndim == 1)
     assert torch.equal(other.state_dict()[name], net.state_dict()[name])
-    assert other(subject.images()[:, :1]).shape == (2, 3)
+    assert other(subject.images()[:, : other.in_chans]).shape == (2, 3)
 
 
 def statistics(subject: Subject) -> None:
     """`extract_spp_stats`: hooks on the stages"""
     net = subject.net()
     at = [info["module"] for info in net.feature_info]
-    found = extract_spp_stats(net, at, [avg_sq_ch_mean] * len(at), input_shape=[8, 3, 64, 64])
+    found = extract_spp_stats(net, at, [avg_sq_ch_mean] * len(at), input_shape=[8, subject.channels, 64, 64])
     assert len(found["avg_sq_ch_mean"]) >= len(at)
 
 
 def data_config(subject: Subject) -> None:
     """`resolve_model_data_config` and `create_transform` (inference.py)"""
     config = timm.data.resolve_model_data_config(subject.net())
-    assert timm.data.create_transform(**config) and config["input_size"][0] == 3
+    assert timm.data.create_transform(**config) and config["input_size"][0] == subject.channels
 
 
 @torch.no_grad()
@@ -139,7 +140,7 @@ def onnx(subject: Subject) -> None:
     net, x = subject.net(), subject.images()
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/net.onnx"
-        onnx_export(net, path, example_input=x, input_size=(3, 64, 64), dynamic_size=False, batch_size=2)
+        onnx_export(net, path, example_input=x, input_size=(subject.channels, 64, 64), dynamic_size=False, batch_size=2)
         session = onnxruntime.InferenceSession(path)
         found = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
     close(torch.from_numpy(found), net(x), 1e-3)

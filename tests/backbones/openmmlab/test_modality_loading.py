@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import cv2
+import mmcv.transforms  # noqa: F401 - registers LoadImageFromFile, as every framework does
 import numpy as np
 import pytest
 import tifffile
