@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from compatibility import torch_tools
+from compatibility import timm_tools, torch_tools
 from compatibility.other_tools import NotInstalled
-from compatibility.subject import Subject
+from compatibility.subject import OURS, Subject
 from compatibility.table import CHECKS, outcome
 from torch import nn
 
@@ -20,6 +20,16 @@ def test_it_works(check, name):
         check(Subject(name))
     except NotInstalled as error:
         assert str(error) in ("openvino", "thop", "torchinfo", "ptflops", "fvcore.nn")
+
+
+@pytest.mark.parametrize("name", [OURS["hivit"], OURS["rs_vheat"]])
+@pytest.mark.parametrize(
+    "check",
+    [timm_tools.training, timm_tools.groups, timm_tools.hub_folder, timm_tools.transfer, torch_tools.quantise],
+    ids=lambda c: c.__name__,
+)
+def test_it_works_on_networks_of_other_rooms(check, name):
+    check(Subject(name))
 
 
 class _Unseen(nn.Module):
