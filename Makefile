@@ -32,7 +32,7 @@ bounds: setup   ## prove the lowest and the newest versions that setup.cfg admit
 	.venv/bin/python tools/bounds.py lowest
 	.venv/bin/python tools/bounds.py highest
 
-compatibility: setup ## check what others' tools make of all families, and write docs/compatibility.md (20 minutes)
+compatibility: setup ## check what others' tools make of all families, and write docs/compatibility.md (30 minutes)
 	.venv/bin/python tools/check_compatibility.py
 
 benchmark: setup ## measure beside the competitors; fail where we became slower, or record a new machine (35 minutes, cores free)

@@ -3,7 +3,7 @@
     python tools/check_compatibility.py [--families vheat ...] [--out FILE]
 
 Converters and counters that are not installed are named as such; `pip install openvino thop torchinfo ptflops fvcore`
-brings them. Exits with 1 where one of ours fails at what both of timm's do. About 10 minutes.
+brings them. Exits with 1 where one of ours fails at what both of timm's do. About half an hour.
 """
 
 from __future__ import annotations
