@@ -10,9 +10,10 @@ import pytest
 import tifffile
 import torch
 from in_process import own_readers
+from mmengine.config import Config
 from PIL import Image
 from training.openmmlab import build_runner, load_config
-from training.testing import augment
+from training.testing import augment, draw
 
 #: Metrics of the test, by config.
 TASKS = {
@@ -51,6 +52,17 @@ def test_a_task_trains_and_is_tested(runner, name, metrics, tmp_path):
     found = run.test()
     assert metrics <= set(found) and all(0 <= found[metric] <= 100 for metric in metrics)
     assert (tmp_path / "work/iter_2.pth").is_file()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_cannot_be_drawn_on_is_said_before_the_test(name, root, tmp_path):
+    config = Config.fromfile(root / f"configs/rs_vheat/{name}.py")
+    if name.endswith("-sar"):
+        with pytest.raises(ValueError, match=r"the images are 'sar' in dB: tools/predict\.py draws"):
+            draw(config, tmp_path, None)
+    else:
+        draw(config, tmp_path, None)
+        assert config.default_hooks.visualization.draw
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
@@ -14,11 +15,17 @@ def draw(config: Config, folder: Path | None, seconds: float | None) -> None:
     """Turn the framework's visualization hook on: pictures in a folder, in windows for some seconds, or both.
 
     Raises:
-        ValueError: The config has no such hook, or there is no screen for windows.
+        ValueError: The config has no such hook, its images are no colour pictures, or there is no screen for windows.
     """
     hook = config.get("default_hooks", {}).get("visualization")
     if hook is None:
         raise ValueError("--show-dir and --show need default_hooks.visualization in the config")
+    for dataset in _leaves(config.test_dataloader.dataset):
+        if spec := _listed((dataset.get("pipeline") or [{}])[0]):
+            raise ValueError(
+                f"--show-dir and --show draw on pictures of bytes, but the images are {spec['name']!r} in "
+                f"{spec['unit']}: tools/predict.py draws on those"
+            )
     hook.draw = True
     if seconds is not None:
         if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
@@ -45,6 +52,13 @@ def augment(config: Config) -> None:
     config.model = ConfigDict(**config.tta_model, module=config.model, data_preprocessor=own)
     for dataset in _leaves(config.test_dataloader.dataset):
         dataset.pipeline = config.tta_pipeline
+
+
+def _listed(step: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The modality whose files a data set lists, where OpenCV, which the hooks read by, makes no picture of them."""
+    step = step.get("before", step)
+    listed = [spec for spec in step.get("modalities", ()) if spec["name"] not in (step.get("folders") or {})]
+    return next((spec for spec in listed if spec["unit"] not in ("uint8", "counts")), None)
 
 
 def _leaves(dataset: ConfigDict) -> Iterator[ConfigDict]:
