@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS
+from training.data_sets import data_sets
 
 SPLITS = ("train", "val", "test")
 
@@ -64,16 +64,7 @@ def views(config: Config, split: str) -> list[View]:
     loader = config.get(f"{split}_dataloader")
     if not loader or not loader.get("dataset"):
         raise KeyError(split)
-    return [_view(leaf, split) for leaf in _leaves(loader.dataset)]
-
-
-def _leaves(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
-    inner = [d for d in (dataset.get("dataset"), *(dataset.get("datasets") or ())) if d]
-    if not inner:
-        yield dataset
-    for one in inner:
-        yield from _leaves(one)
+    return [_view(each, split) for each in data_sets(loader.dataset)]
 
 
 def _view(settings: dict[str, Any], split: str) -> View:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+
+from training.data_sets import data_sets
 
 
 def draw(config: Config, folder: Path | None, seconds: float | None) -> None:
@@ -20,7 +22,7 @@ def draw(config: Config, folder: Path | None, seconds: float | None) -> None:
     hook = config.get("default_hooks", {}).get("visualization")
     if hook is None:
         raise ValueError("--show-dir and --show need default_hooks.visualization in the config")
-    for dataset in _leaves(config.test_dataloader.dataset):
+    for dataset in data_sets(config.test_dataloader.dataset):
         if spec := _listed((dataset.get("pipeline") or [{}])[0]):
             raise ValueError(
                 f"--show-dir and --show draw on pictures of bytes, but the images are {spec['name']!r} in "
@@ -50,7 +52,7 @@ def augment(config: Config) -> None:
     # The model's own preprocessor, in whose place mmengine would put that of the config's top level, as bases have it.
     own = config.model.get("data_preprocessor")
     config.model = ConfigDict(**config.tta_model, module=config.model, data_preprocessor=own)
-    for dataset in _leaves(config.test_dataloader.dataset):
+    for dataset in data_sets(config.test_dataloader.dataset):
         dataset.pipeline = config.tta_pipeline
 
 
@@ -59,12 +61,3 @@ def _listed(step: Mapping[str, Any]) -> Mapping[str, Any] | None:
     step = step.get("before", step)
     listed = [spec for spec in step.get("modalities", ()) if spec["name"] not in (step.get("folders") or {})]
     return next((spec for spec in listed if spec["unit"] not in ("uint8", "counts")), None)
-
-
-def _leaves(dataset: ConfigDict) -> Iterator[ConfigDict]:
-    """The data sets inside those that wrap or join them."""
-    inner = [dataset.dataset] if "dataset" in dataset else dataset.get("datasets") or []
-    if not inner:
-        yield dataset
-    for each in inner:
-        yield from _leaves(each)
