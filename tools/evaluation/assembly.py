@@ -121,8 +121,9 @@ class Contender:
         config.custom_imports = {"imports": list(dict.fromkeys(imports)), "allow_failed_imports": False}
         if protocol == "given":
             return config
-        backbone = without_checkpoint(self.backbone) if protocol == "scratch" else self.backbone
-        loads = self.entry.loads if checkpoint is not None and PROTOCOLS[protocol].pretrained else ()
+        pretrained = PROTOCOLS[protocol].pretrained
+        backbone = self.backbone if pretrained else without_checkpoint(self.backbone)
+        loads = self.entry.loads if checkpoint is not None and pretrained else ()
         if "backbone" in loads:
             backbone = with_checkpoint(self.backbone, checkpoint)
         config.model.backbone = ConfigDict(backbone)

@@ -39,6 +39,7 @@ class Protocol:
 
 PROTOCOLS: dict[str, Protocol] = {
     "scratch": Protocol("from scratch", pretrained=False),
+    "scratch_split": Protocol("from scratch, rate of the backbone", pretrained=False, of_backbone=True),
     "linear": Protocol("frozen + linear", frozen=True, linear=True),
     "frozen": Protocol("frozen + full head", frozen=True),
     "lora": Protocol("LoRA", True, True, (1.0, 3.0, 10.0), True, {"type": "LoRA", "r": 8}),

@@ -133,8 +133,9 @@ def rates_table(rows: Sequence[Row], metric: str) -> Table | None:
         if row.tried
     ]
     note = (
-        f"In multiples of the config's, with {metric} on the images that choose, seed 0. LoRA, MoPPA and full: of the "
-        f"backbone's parameters, while neck and heads keep the config's; others: of everything."
+        f"In multiples of the config's, with {metric} on the images that choose, seed 0. LoRA, MoPPA, full and from "
+        f"scratch by a rate of the backbone: of its parameters, while neck and heads keep the config's; others: of "
+        f"everything."
     )
     return Table("Learning rates", [*_LINE, "chosen", "tried"], cells, note) if cells else None
 

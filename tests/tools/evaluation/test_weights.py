@@ -90,9 +90,11 @@ def test_the_neck_comes_from_a_file_where_that_is_asked_for(loads, ready, tmp_pa
     state = {f"{part}.{n}": t for part, net in parts.items() for n, t in net.state_dict().items()}
     state |= {f"{part}.{n}": torch.rand_like(t) for part, net in parts.items() for n, t in drawn(net)}
     torch.save(state, tmp_path / "w.pth")
-    contender = Contender(ready["detection"], entry_of(NANO, tmp_path / "w.pth", ["full", "scratch"], loads=loads))
+    contender = Contender(
+        ready["detection"], entry_of(NANO, tmp_path / "w.pth", ["full", "scratch", "scratch_split"], loads=loads)
+    )
     contender.check_checkpoint(0)
-    for protocol in ("full", "scratch"):
+    for protocol in ("full", "scratch", "scratch_split"):
         init_default_scope("mmdet")
         model = MODELS.build(Config(contender.training(protocol, 1.0, 0, 1.0)).model)
         model.init_weights()
