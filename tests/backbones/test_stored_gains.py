@@ -62,6 +62,24 @@ def test_hooked_pruned_parametrised(name, change, randomise):
     assert torch.equal(after, net(x)) and not torch.equal(after, before)
 
 
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("name", ["vheat_nano", "vtail_static_nano", "vmix_nano", "rs_vheat_nano"])
+@torch.no_grad()
+def test_a_mixed_batch_of_peft_is_refused_where_samples_share_a_layer(name, stored, randomise):
+    """Also where there are as many samples as rows in the map of modes, which LoRA took for samples."""
+    net, x = _network(name, randomise), torch.randn(2, 3, 64, 64)
+    config = LoraConfig(r=2, target_modules=r"stages\.3\..*linear")
+    model = get_peft_model(net, config, "one")
+    model.add_adapter("two", config)
+    randomise(model.eval())
+    expected = model(x[:1])
+    if stored:
+        net.reparameterize([64])
+    with pytest.raises(ValueError, match="Length of `adapter_names` should be the same as the number of inputs"):
+        model(x, adapter_names=["one", "two"])
+    torch.testing.assert_close(model(x[:1], adapter_names=["one"]), expected)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_adapters_of_peft_that_are_switched_scaled_and_disabled(name, randomise):
