@@ -125,7 +125,8 @@ def precompute(model: nn.Module, images: Tensor, *args: Any, **kwargs: Any) -> N
     """Compute the gains once for the grids these images lead to, for faster inference.
 
     Gains that depend on the input stay as they are. What was computed serves only while the adapter is as it was:
-    training mode, changed or loaded weights, switched-off priors and gradients make them be computed again. (Writing in
+    training mode, changed or loaded weights, switched-off priors, settings, hooks and gradients make them be computed
+    again. (Writing in
     place to ``parameter.data`` goes unnoticed; call it again then.)
 
     Args:

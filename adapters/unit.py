@@ -15,7 +15,7 @@ from adapters.priors import ReleasedTau
 from adapters.router import Router
 from spectral_ops import Grid, Identity, Mixture, Scaled, SpectralOperator, apply_gain
 from spectral_ops.recompute import may_checkpoint
-from spectral_ops.writes import note_steps_of_optimizers
+from spectral_ops.writes import Mark, marks_of_settings, marks_of_tensors, note_steps_of_optimizers
 
 __all__ = ["MoPPAUnit"]
 
@@ -100,7 +100,7 @@ class MoPPAUnit(nn.Module):
         sizes = (x.shape[dims[0]], x.shape[dims[1]])
         if self.storing:
             with torch.inference_mode(False), torch.no_grad():
-                self._stored[sizes] = (self._stamp(), self._places(), self._gain(x, sizes)().clone())
+                self._stored[sizes] = (self._stamp(), self._marks(), self._gain(x, sizes)().clone())
             note_steps_of_optimizers()
         gain = self._stored_gain(x, sizes)
         return apply_gain(x, self._made_gain(x, sizes) if gain is None else gain, dims)
@@ -112,10 +112,11 @@ class MoPPAUnit(nn.Module):
         """The gain that was computed for this grid, if it is still the one; None also where it is to be learned."""
         if not self._stored or x.dtype == torch.float64 or self._learning():
             return None
-        stamp, places, gain = self._stored.get(sizes, (None, None, None))
+        stamp, marks, gain = self._stored.get(sizes, (None, [], None))
         if gain is None or stamp != self._stamp():
             return None
-        return gain.to(x.device) if torch.compiler.is_dynamo_compiling() or places == self._places() else None
+        holds = torch.compiler.is_dynamo_compiling() or all(mark.holds() for mark in marks)
+        return gain.to(x.device) if holds else None
 
     def _made_gain(self, x: Tensor, sizes: Sizes) -> Tensor:
         """The gain. It is made in dozens of small steps, each as large as a sample's map: backward makes it again
@@ -168,9 +169,16 @@ class MoPPAUnit(nn.Module):
     def _versions(self) -> tuple[tuple[int, int], ...]:
         return tuple((id(p), 0 if p.is_inference() else p._version) for p in self._sources())
 
-    def _places(self) -> tuple[int, ...]:
-        """Where the parameters lie, since ``.data`` gives them other memory and no other version."""
-        return tuple(p.data_ptr() for p in self._sources())
+    def _marks(self) -> list[Mark]:
+        """What else it was computed from: where the parameters lie, which ``.data`` changes without another version,
+        and the modules, settings and hooks around them."""
+        parts = [*self.children(), self.operator]
+        parts += [module.media for module in self.modules() if isinstance(module, ReleasedTau)]
+        modules = dict.fromkeys(module for part in parts for module in part.modules())
+        return [mark for module in modules for mark in (*marks_of_tensors(module), *marks_of_settings(module))]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_stored": {}}  # of these parameters, not of a copy's
 
     def forget(self) -> None:
         """Drop the stored gains."""

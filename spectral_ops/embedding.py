@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_ops._checks import check_floating, check_sizes
-from spectral_ops.torch_internals import jit_tracing
+from spectral_ops.torch_internals import jit_tracing, refuse_tracing_into
 
 __all__ = ["RESIZE_RULES", "ResizeRule", "SpectralEmbedding", "resize_embedding"]
 
@@ -84,6 +84,7 @@ class SpectralEmbedding(nn.Module):
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     def forward(self, sizes: Sequence[int]) -> Tensor:
+        refuse_tracing_into(self, sizes)
         # Interpolation runs in float32 at least: the CPU has no bicubic kernel for every half dtype.
         weight = self.weight if self.weight.dtype == torch.float64 else self.weight.float()
         return resize_embedding(weight, sizes, self.rule)

@@ -13,6 +13,7 @@ from spectral_ops.linear import call
 from spectral_ops.operator import SpectralOperator
 from spectral_ops.precomputed import Precomputed
 from spectral_ops.recompute import linear_behind
+from spectral_ops.torch_internals import refuse_tracing_into
 
 __all__ = ["SpectralMixer", "shown"]
 
@@ -96,6 +97,7 @@ class SpectralMixer(nn.Module):
             embedding: Spectral embedding ``(H, W, C)`` for operators whose quantities are predicted from one.
             visible: Bool, ``(B, H, W, 1)``. Cells where it is False are empty: nothing of them reaches another cell.
         """
+        refuse_tracing_into(self, x)
         x = self.dwconv(shown(x, visible).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         value = shown(call(self.value, x), visible)  # its bias would reach every cell through the operator
         pooled = None if visible is None else functools.partial(_visible_mean, value, visible)

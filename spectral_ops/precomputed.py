@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,47 +12,10 @@ from torch import Tensor, nn
 from spectral_ops._checks import check_floating, check_sizes
 from spectral_ops.grid import Grid, GridOptions
 from spectral_ops.operator import SpectralOperator
-from spectral_ops.torch_internals import exporting, is_symbolic
-from spectral_ops.writes import note_steps_of_optimizers, version
+from spectral_ops.torch_internals import exporting
+from spectral_ops.writes import Mark, marks_of_settings, marks_of_tensors, note_steps_of_optimizers
 
 __all__ = ["Precomputed"]
-
-
-_TORCHS = frozenset(vars(nn.Module()))
-
-
-class _Mark(NamedTuple):
-    """What stands under a name of a module, and for a tensor how often it had been written to and where it lay."""
-
-    place: Mapping[str, Any]
-    name: str
-    value: Any
-    version: tuple[int, int] | None = None
-
-    def holds(self) -> bool:
-        """Whether the same is there: the same module, an equal number, or the same tensor with the same numbers."""
-        there = self.place.get(self.name)
-        if self.version is None:
-            return there is self.value or (_plain(there) and bool(there == self.value))
-        # An exporter puts a fake in the place of each tensor, and whose it is cannot be asked.
-        same = there is self.value or (exporting() and there is not None and is_symbolic(there))
-        return same and (torch.compiler.is_dynamo_compiling() or version(self.value) == self.version)
-
-
-def _plain(value: Any) -> bool:
-    return all(isinstance(v, (int, float, str)) for v in (value if isinstance(value, tuple) else (value,)))
-
-
-def _tensors(module: nn.Module) -> list[_Mark]:
-    places: tuple[Mapping[str, Tensor | None], ...] = (module._parameters, module._buffers)
-    return [_Mark(p, n, t, version(t)) for p in places for n, t in p.items() if t is not None]
-
-
-def _others(module: nn.Module) -> list[_Mark]:
-    """The modules inside of a module, and its numbers, as a rate that is a float."""
-    own = vars(module)
-    modules = [_Mark(module._modules, name, inner) for name, inner in module._modules.items()]
-    return modules + [_Mark(own, n, v) for n, v in own.items() if n not in _TORCHS and _plain(v)]
 
 
 class Precomputed(SpectralOperator):
@@ -60,10 +23,11 @@ class Precomputed(SpectralOperator):
 
     On a grid without a stored gain, or for float64 inputs without one in float64, it falls back to ``source``, which it
     keeps, so nothing is lost and ``operator.source`` undoes the replacement. It does so, too, where what a gain was
-    made of has changed since or is to get a gradient, so a stored gain is not stale; training mode and loading drop
-    the stored gains. What torch itself does not note is not seen: writes in place through ``.data``, and, in a graph of
-    ``torch.compile``, other writes in place than loading, and exchanged numbers and modules. Graphs that are traced or
-    exported keep the stored gain, and serve its grid alone. ``source=None`` serves files that hold gains only.
+    made of has changed since or is to get a gradient, so a stored gain is not stale: weights, modules, and settings of
+    modules, as the adapter that is active, and hooks. Training mode and loading drop the stored gains. What torch
+    itself does not note is not seen: writes in place through ``.data``, and, in a graph of ``torch.compile``, other
+    writes in place than loading, and other settings, hooks and modules. Graphs that are traced or exported keep the
+    stored gain, and serve its grid alone. ``source=None`` serves files that hold gains only.
 
     Args:
         source: The operator the gains come from, or None.
@@ -87,10 +51,10 @@ class Precomputed(SpectralOperator):
         super().__init__(**(source.grid_options if source is not None else options or {}))
         self.source = source
         # By the names of gains, what each was made of beside the source, and the state that all of it was in then:
-        # tensors, and the modules and numbers around them.
+        # tensors, and the modules and settings around them.
         self._made_from: dict[str, tuple[nn.Module, ...]] = {}
-        self._stamps: dict[str, list[_Mark]] = {}
-        self._frames: dict[str, list[_Mark]] = {}
+        self._stamps: dict[str, list[Mark]] = {}
+        self._frames: dict[str, list[Mark]] = {}
 
     @staticmethod
     def _name(sizes: Sequence[int]) -> str:
@@ -121,8 +85,8 @@ class Precomputed(SpectralOperator):
     def _stamp(self, name: str) -> None:
         outer = (*(() if self.source is None else (self.source,)), *self._made_from[name])
         modules = [module for each in outer for module in each.modules()]
-        self._stamps[name] = [mark for module in modules for mark in _tensors(module)]
-        self._frames[name] = [mark for module in modules for mark in _others(module)]
+        self._stamps[name] = [mark for module in modules for mark in marks_of_tensors(module)]
+        self._frames[name] = [mark for module in modules for mark in marks_of_settings(module)]
         note_steps_of_optimizers()
 
     def _fresh(self, name: str) -> bool:

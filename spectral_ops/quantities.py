@@ -230,7 +230,8 @@ class FromEmbedding(nn.Module):
         embedding = _embedding(grid)
         if embedding.shape[-1] != self.channels:
             raise ValueError(f"embedding must have {self.channels} channels, got shape {tuple(embedding.shape)}")
-        return F.relu(call_in_own_dtype(self.linear, embedding))
+        # As a batch of one, which tools that see batches take it for: PEFT's mixed batches would share out its rows.
+        return F.relu(call_in_own_dtype(self.linear, embedding.unsqueeze(0)).squeeze(0))
 
 
 class SoftplusEmbedding(nn.Module):

@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as _modules
 
@@ -24,6 +24,7 @@ __all__ = [
     "is_symbolic",
     "jit_tracing",
     "may_hook_saved_tensors",
+    "refuse_tracing_into",
     "transformed",
     "transforming",
 ]
@@ -77,6 +78,21 @@ def transforming() -> bool:
 def transformed() -> bool:
     """Whether a ``torch.func`` transform is active; by type, because None is an object like any other to Dynamo."""
     return isinstance(_peek(), _Interpreter)
+
+
+def refuse_tracing_into(module: nn.Module, *values: Any) -> None:
+    """Say what to do where torch.fx traces into a module that decides by sizes, of which a graph keeps it whole.
+
+    Raises:
+        TypeError: One of its arguments is torch.fx's stand-in for values.
+    """
+    if any(isinstance(value, fx.Proxy) for value in values):
+        raise TypeError(
+            f"torch.fx cannot trace into a {type(module).__name__}, which decides by the sizes of its input: have it "
+            "kept whole, with the other classes of timm.models.get_notrace_modules(), for example by "
+            "PrepareCustomConfig().set_non_traceable_module_classes([...]) of torch.ao.quantization, leaf_modules= of "
+            "torchvision's feature extractor, or is_leaf_module of a Tracer"
+        )
 
 
 def dispatch_mode() -> bool:

@@ -9,7 +9,7 @@ from timm.layers import register_notrace_module
 from torch import Tensor, nn
 
 from spectral_ops.apply import no_autocast
-from spectral_ops.torch_internals import jit_tracing
+from spectral_ops.torch_internals import jit_tracing, refuse_tracing_into
 
 __all__ = ["PositionTable", "RelativeBias", "resize_table", "sine_cosine"]
 
@@ -131,6 +131,7 @@ class PositionTable(nn.Module):
 
     def forward(self, height: int, width: int) -> Tensor:
         """The vectors of a grid, ``(1, height * width, C)``."""
+        refuse_tracing_into(self, height, width)
         # A copy: a view of a parameter asks for gradients even under no_grad, which stops torch's counter of work.
         return resize_table(self.weight, (height, width), extra=0.1).flatten(0, 1).unsqueeze(0).clone()
 

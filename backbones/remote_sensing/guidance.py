@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_ops import SpectralMixer, SpectralOperator
-from spectral_ops.torch_internals import jit_tracing
+from spectral_ops.torch_internals import jit_tracing, refuse_tracing_into
 
 __all__ = ["BilinearMap", "GuidedMixer", "resize_bilinear"]
 
@@ -49,6 +49,7 @@ class BilinearMap(nn.Module):
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     def forward(self, sizes: Sequence[int]) -> Tensor:
+        refuse_tracing_into(self, sizes)
         weight = self.weight if self.weight.dtype == torch.float64 else self.weight.float()
         return resize_bilinear(weight, sizes)
 

@@ -11,7 +11,7 @@ from accelerate import cpu_offload, disk_offload, dispatch_model
 from peft import get_peft_model
 from timm.utils import ModelEmaV2, ModelEmaV3
 from torch import fx, nn
-from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import parametrizations, parametrize, prune
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -118,6 +118,39 @@ def test_weights_that_are_made_in_the_call(tool, kind, adapt, images):
         ValueError, match=r"cannot be merged into a .*Linear of torch.float32, whose weight is not a plain"
     ):
         merged.merge_adapter()
+
+
+class _Thrice(nn.Module):
+    def forward(self, x):
+        return 3 * x
+
+
+def _set(unit):
+    unit.gate.scale = 3.0
+
+
+STORED = {
+    "prune": lambda unit: prune.random_unstructured(unit.router, "logits", 0.9),
+    "parametrise": lambda unit: parametrize.register_parametrization(unit.router, "logits", _Thrice()),
+    "hook": lambda unit: unit.gate.register_forward_hook(lambda module, args, y: 3 * y),
+    "set": _set,
+}
+
+
+@pytest.mark.parametrize("kind", ["vit", "vheat"])
+@pytest.mark.parametrize("tool", STORED)
+@torch.no_grad()
+def test_stored_gains_are_not_those_before(tool, kind, adapt, images):
+    model, x = adapt(kind), images(kind)
+    units = [m.moppa_unit["default"] for m in model.modules() if isinstance(m, MoPPALayer) and len(m.moppa_unit)]
+    adapters.precompute(model, x)
+    before = model(x)
+    for unit in units:
+        STORED[tool](unit)
+    found = model(x)
+    for unit in units:
+        unit.forget()
+    assert torch.equal(found, model(x)) and not torch.equal(found, before)
 
 
 # -- quantised --------------------------------------------------------------------------------------------------------

@@ -9,13 +9,18 @@ import io
 
 import onnxruntime
 import pytest
+import timm
 import torch
-from timm.models import create_feature_extractor, get_graph_node_names
+from compatibility.subject import OPTIONS
+from timm.models import create_feature_extractor, get_graph_node_names, get_notrace_modules
 from timm.utils.onnx import onnx_export
 from timm_models import SIZE, create, every, images, names
+from torch.ao.quantization import get_default_qconfig_mapping
+from torch.ao.quantization.fx.custom_config import PrepareCustomConfig
+from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 import backbones
-from backbones import stage_sizes
+from backbones import FAMILIES, stage_sizes
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
@@ -137,3 +142,25 @@ def test_gradients_of_each_sample(name):
         expected = torch.autograd.grad(loss(parameters, x[i]), list(parameters.values()))
         for each, gradient in zip(found.values(), expected, strict=True):
             torch.testing.assert_close(each[i], gradient, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*reduce_range will be deprecated")
+@pytest.mark.filterwarnings("ignore:must run observer before calling calculate_qparams")
+@pytest.mark.parametrize(
+    "name", [*(f"{family}_nano" for family in FAMILIES), "hivit_base_patch16_224", "rs_vheat_nano"]
+)
+@torch.no_grad()
+def test_graphs_that_trace_into_everything_say_what_to_keep_whole(name):
+    """FX quantisation brings a tracer of its own, which knows nothing of timm's list."""
+    options = OPTIONS.get(name, {})
+    net = timm.create_model(name, num_classes=5, img_size=64, **options).eval()
+    x = torch.randn(2, net.in_chans, 64, 64)
+    mapping = get_default_qconfig_mapping("x86")
+    with pytest.raises(TypeError, match=r"torch\.fx cannot trace into a \w+, .*get_notrace_modules\(\)"):
+        prepare_fx(net, mapping, (x,))
+    custom = PrepareCustomConfig().set_non_traceable_module_classes(list(get_notrace_modules()))
+    prepared, expected = prepare_fx(net, mapping, (x,), prepare_custom_config=custom), net(x)
+    torch.testing.assert_close(prepared(x), expected, rtol=1e-4, atol=1e-4)
+    quantised = convert_fx(prepared)(x)
+    assert 0 < (quantised - expected).norm() < 0.3 * expected.norm()

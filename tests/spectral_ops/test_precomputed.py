@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from torch.nn.utils import parametrize, prune
 
 from spectral_ops import FromEmbedding, Heat, InputRouter, Mixture, Precomputed, Softplus, SpectralEmbedding
 
@@ -107,7 +108,47 @@ def _other_quantity(fast, embedding):
     fast.source.diffusivity = Softplus(2.0)
 
 
-CHANGES = [_rescaled, _replaced, _exchanged, _learned, _loaded, _stepped, _longer, _other_quantity]
+class _Adapted(torch.nn.Linear):
+    """A linear with settings as those of PEFT: lists and dictionaries that change in place."""
+
+    def __init__(self, layer):
+        super().__init__(layer.in_features, layer.out_features)
+        self.active, self.scaling = ["a"], {"a": 1.0, "b": 5.0}
+
+    def forward(self, x):
+        return sum(self.scaling[name] for name in self.active) * super().forward(x)
+
+
+def _active(fast, embedding):
+    fast.source.diffusivity.linear.active[:] = ["b"]
+
+
+def _scaled(fast, embedding):
+    fast.source.diffusivity.linear.scaling["a"] = 3.0
+
+
+def _hooked(fast, embedding):
+    fast.source.diffusivity.linear.register_forward_hook(lambda module, args, y: y + 1)
+
+
+def _hooked_before(fast, embedding):
+    embedding.register_forward_pre_hook(lambda module, args: None)
+
+
+def _other_forward(fast, embedding):
+    fast.source.diffusivity.forward = lambda grid: torch.ones(3)
+
+
+def _pruned(fast, embedding):
+    prune.l1_unstructured(fast.source.diffusivity.linear, "weight", 0.5)
+
+
+def _parametrised(fast, embedding):
+    parametrize.register_parametrization(embedding, "weight", torch.nn.Softplus(), unsafe=True)
+
+
+CHANGES = [_rescaled, _replaced, _exchanged, _learned, _loaded, _stepped, _longer, _other_quantity, _active, _scaled]
+CHANGES += [_hooked, _hooked_before, _other_forward, _pruned, _parametrised]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -115,6 +156,7 @@ CHANGES = [_rescaled, _replaced, _exchanged, _learned, _loaded, _stepped, _longe
 @torch.no_grad()
 def test_a_stored_gain_is_never_stale(change, copied):
     source, embedding, x = Heat(FromEmbedding(3)), SpectralEmbedding((6, 7), 3), torch.randn(2, 3, 6, 7)
+    source.diffusivity.linear = _Adapted(source.diffusivity.linear)
     fast = Precomputed(source)
     fast.store((6, 7), 2 * source.gain((6, 7), embedding=embedding((6, 7))), [embedding])
     fast, embedding = copied((fast, embedding))
@@ -123,6 +165,22 @@ def test_a_stored_gain_is_never_stale(change, copied):
     assert not fast.covers((6, 7))
     now = embedding((6, 7))
     assert torch.equal(fast(x, embedding=now), fast.source(x, embedding=now))
+
+
+@torch.no_grad()
+def test_memory_that_is_given_out_again_is_other_memory():
+    """By ``.data``, which changes no version, and twice, so that the second lies where the first had lain."""
+    same = 0
+    for _ in range(50):
+        fast = Precomputed(Heat(torch.nn.Parameter(torch.rand(512))))
+        fast.store((2, 3), fast.source.gain((2, 3)))
+        weight, x = fast.source.diffusivity, torch.randn(1, 512, 2, 3)
+        place = weight.data_ptr()
+        weight.data = weight.data * 2
+        weight.data = weight.data * 2
+        same += weight.data_ptr() == place
+        assert torch.equal(fast(x), fast.source(x))
+    assert same
 
 
 def test_what_is_to_be_learned_gets_its_gradient(draw):
