@@ -126,8 +126,7 @@ def precompute(model: nn.Module, images: Tensor, *args: Any, **kwargs: Any) -> N
 
     Gains that depend on the input stay as they are. What was computed serves only while the adapter is as it was:
     training mode, changed or loaded weights, switched-off priors, settings, hooks and gradients make them be computed
-    again. (Writing in
-    place to ``parameter.data`` goes unnoticed; call it again then.)
+    again. (Writing in place to ``parameter.data`` goes unnoticed; call it again then.)
 
     Args:
         model: A network with MoPPA adapters; it is put into evaluation mode.
