@@ -84,7 +84,14 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
     curves = Curves(args.out / "curves.jsonl")
-    if not args.report:
+    if args.report:
+        searched = (curves.of((t, arm, seed), cuts[0]) for t in tables for arm, n in seeds.items() for seed in range(n))
+        if all(found is None for found in searched):
+            parser.error(
+                f"--report: {curves.path} has no search of {cuts[0]} trials or more of these tables, arms and seeds; "
+                f"the same command without --report does them"
+            )
+    else:
         run(curves, missing(curves, tables, seeds, args.trials, cuts), args.workers)
     parts = [report(curves, tables, seeds, at) for at in cuts]
     if tuned := [name for name in tables if name in TUNED_ON]:

@@ -191,6 +191,7 @@ def network_like(state: Mapping[str, Tensor], *, num_heads: int | None = None) -
             of :func:`backbones.pretraining.publish` say it in their metadata.
 
     Raises:
+        TypeError: It is no state dict, but a path for example.
         ValueError: It lacks what the sizes are read from, or its operators are of no family, of several, or of another
             in each stage.
 
@@ -200,6 +201,10 @@ def network_like(state: Mapping[str, Tensor], *, num_heads: int | None = None) -
         >>> net.num_classes, [len(stage.blocks) for stage in net.stages]
         (7, [1, 1, 3, 1])
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"state must be a dict of tensors by name, as backbones.read_weights(PATH)[0] is, got {state!r:.200}"
+        )
     if is_hivit(state):
         return hivit_like(state, num_heads)
     found = outline(state)

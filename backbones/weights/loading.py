@@ -226,7 +226,6 @@ def fit(
     unexpected = [n for n in state if n in reasons]
     values = {name: t for name, t in state.items() if name not in gains and name not in unexpected}
     gains = {name: t for name, t in gains.items() if name not in unexpected}
-    _check_classifier(values, targets, optional)
     for name in [n for n in stems if n in values]:
         if reason := stems[name].misfit(values[name]):
             raise ValueError(
@@ -241,7 +240,10 @@ def fit(
             values[name], resized[name] = new.values, new.sizes
     misfits = _misfits(values, targets, missing) + (gain_misfits(model, gains) if gains else [])
     if misfits:
-        hint = _hint([misfit.partition(":")[0] for misfit in misfits], targets, places, resize)
+        names = [misfit.partition(":")[0] for misfit in misfits]
+        if all(name in places or name.startswith(optional) for name in names):  # else it is of another network
+            _check_classifier(values, targets, optional)
+        hint = _hint(names, targets, places, resize)
         raise ValueError(f"the weights do not fit the model: {listed(misfits)}. {_comparison(model, state)}{hint}")
     return Fit(values, gains, missing, unexpected, resized, reasons)
 
@@ -268,20 +270,20 @@ def _left_out(names: Sequence[str], patterns: Sequence[str]) -> dict[str, str]:
 def _hint(names: Sequence[str], targets: Mapping[str, Tensor], places: Mapping[str, nn.Module], resize: object) -> str:
     """What to do about tensors of these names that do not fit."""
     if resize is None and all(name in places for name in names):
-        return f" Embeddings of other sizes are resized with resize= one of {RESIZE_RULES}."
+        return f". Embeddings of other sizes are resized with resize= one of {RESIZE_RULES}."
     if any(name.endswith(".bias.table") and name not in targets for name in names):
         return (
-            " The file has biases by relative position: create the model with relative_bias=True, or drop them by "
+            ". The file has biases by relative position: create the model with relative_bias=True, or drop them by "
             "leave_out=['*.bias.table']."
         )
     if any(re.fullmatch(r"stem\.\w+\.norm2\.weight", name) and name in targets for name in names):
         return (
-            " A modality of the model that the file does not have can start anew by leave_out=['stem.NAME.*']; the "
+            ". A modality of the model that the file does not have can start anew by leave_out=['stem.NAME.*']; the "
             "stems of official files are called 'optical' and 'sar'."
         )
     if any(name.startswith("pyramid.") for name in names):
         return (
-            " Create the model with the pyramid_dim and pyramid_depth of the file, or leave the pyramid as it starts "
+            ". Create the model with the pyramid_dim and pyramid_depth of the file, or leave the pyramid as it starts "
             "by leave_out=['pyramid.*']."
         )
     return ""

@@ -81,7 +81,9 @@ def test_segmentation_trains_goes_on_and_is_evaluated(root, digit_scenes, tmp_pa
     assert "mIoU" in text and (tmp_path / "wd/iter_2.pth").exists()
     assert "the warm-up takes 50 iterations and training 2" in text
     assert "EmptyCacheHook" in text
-    assert "nothing is left to do" in train("--resume") and not (tmp_path / "wd/iter_3.pth").exists()
+    told = train("--resume")
+    assert "nothing is left to do" in told and not (tmp_path / "wd/iter_3.pth").exists()
+    assert "--resume --reschedule --cfg-options train_cfg.max_iters=N" in told  # which the next command does
     text = train("--resume", "wd/iter_2.pth", "--reschedule", iterations=3)
     assert "max_iters 2 -> 3" in text
     assert "Iter(train) [3/3]" in text and "Iter(train) [2/3]" not in text and (tmp_path / "wd/iter_3.pth").exists()

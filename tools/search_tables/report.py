@@ -110,8 +110,12 @@ def draw(
         if all(whole.values()):
             mean = 100 * np.mean([np.mean(of, 0) for of in whole.values()], 0)
             axes.plot(np.arange(1, len(mean) + 1), np.where(mean > 0, mean, np.nan), **style)
-    axes.set(xlabel="trials", ylabel="mean regret, %", xscale="log", yscale="log")
-    axes.legend(fontsize=7)
+    axes.set(xlabel="trials", ylabel="mean regret, %")
+    if any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
+        axes.set(xscale="log", yscale="log")  # which matplotlib refuses to draw without a number
+        axes.legend(fontsize=7)
+    else:
+        axes.set_title(f"No search of {trials} trials with a regret above zero is there.")
     with plt.rc_context({"svg.hashsalt": "regrets", "svg.fonttype": "none"}):
         figure.savefig(path, format="svg", metadata={"Date": None})
     plt.close(figure)

@@ -21,7 +21,8 @@ class CheckLength(Hook):
         if done >= limit and getattr(runner, "is_complete", lambda: True)():
             runner.logger.info(
                 f"nothing is left to do: the run in {runner.work_dir} has had {done} {name.removeprefix('max_')} of "
-                f"{limit}; to extend it, give a larger {name}: --resume --cfg-options train_cfg.{name}=N"
+                f"{limit}; to extend it, give a larger {name}: --resume --reschedule "
+                f"--cfg-options train_cfg.{name}=N"
             )
             raise SystemExit
         given = runner.param_schedulers or []

@@ -166,3 +166,8 @@ def test_strangers(state):
     assert describe(state) == f"no network of this project ({names})"
     with pytest.raises(ValueError, match="these tensors are of no network of this project"):
         network_like(state)
+
+
+def test_a_path_is_no_state_dict():
+    with pytest.raises(TypeError, match=r"state must be .*backbones\.read_weights\(PATH\)\[0\] is, got 'best\.pth'"):
+        network_like("best.pth")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -365,6 +366,22 @@ def test_what_is_resized_and_what_is_optional_is_the_models_own():
         fit(Other(classes=5), state, optional=["top."])
     with pytest.raises(ValueError, match=r"embedding.weight: \(6, 6\) in the file, \(4, 6\) in the model"):
         fit(model, Other(size=6).state_dict())
+
+
+@pytest.mark.parametrize("name", ["vwave_nano", "vheat_tiny"])
+def test_of_another_network_is_said_before_its_classes(name):
+    model = timm.create_model("vheat_nano", num_classes=5)
+    state = timm.create_model(name).state_dict()
+    with pytest.raises(ValueError, match=rf"do not fit the model: .*The file is a {name}, the model a vheat_nano$"):
+        fit(model, state)
+    same = timm.create_model("vheat_nano", img_size=64).state_dict()
+    with pytest.raises(ValueError, match=r"its classifier has 1000 classes and the model's 5"):
+        fit(model, same)
+    with pytest.raises(ValueError, match=r"its classifier has 1000 classes and the model's 5"):
+        fit(model, same, resize=None)
+    same = timm.create_model("vheat_nano", img_size=64, num_classes=5).state_dict()
+    with pytest.raises(ValueError, match=r"Both are a vheat_nano\. Embeddings of other sizes are resized with resize="):
+        fit(model, same, resize=None)
 
 
 def test_fitting_changes_nothing(official, make_net):

@@ -156,6 +156,21 @@ def test_arms_are_compared_on_the_seeds_that_both_have(tmp_path: Path) -> None:
     assert report(curves, [name], seeds, 3) == "No search of 3 trials is there."
 
 
+def test_a_report_on_no_search_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "none"
+    arguments = ["--report", "--out", str(out), "--tables", "nasbench201/cifar10", "--arms", "tpe", "--seeds", "2"]
+    for found in ([], [0.5, 0.4]):
+        if found:
+            _filled(out / "curves.jsonl", {("nasbench201/cifar10", "tpe", 0): found})
+        with pytest.raises(SystemExit):
+            main([*arguments, "--trials", "3"])
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert f"--report: {out / 'curves.jsonl'} has no search of 3 trials or more" in error and "without" in error
+    main([*arguments, "--trials", "3", "--at", "2"])
+    assert "| 2 trials |" in (out / "report.md").read_text()
+    assert "No search of 3 trials" in (out / "regrets.svg").read_text()
+
+
 def test_seeds_of_arms() -> None:
     assert seeds_of_arms(["50", "gp=10"], ["tpe", "gp"]) == {"tpe": 50, "gp": 10}
     assert seeds_of_arms(["gp=10", "5"], ["tpe"]) == {"tpe": 5, "gp": 10}
