@@ -231,7 +231,8 @@ class FromEmbedding(nn.Module):
         if embedding.shape[-1] != self.channels:
             raise ValueError(f"embedding must have {self.channels} channels, got shape {tuple(embedding.shape)}")
         # As a batch of one, which tools that see batches take it for: PEFT's mixed batches would share out its rows.
-        return F.relu(call_in_own_dtype(self.linear, embedding.unsqueeze(0)).squeeze(0))
+        # A copy: a view of a parameter asks for gradients even under no_grad, which stops torch's counter of work.
+        return F.relu(call_in_own_dtype(self.linear, torch.stack([embedding])).squeeze(0))
 
 
 class SoftplusEmbedding(nn.Module):

@@ -1,6 +1,7 @@
 """Convert a checkpoint of vHeat, a relative or HiViT to safetensors with this project's names, or the official ones.
 
-    python tools/convert_checkpoint.py IN [OUT.safetensors] [--weights raw|ema] [--to own|official] [--list]
+    python tools/convert_checkpoint.py IN [OUT.safetensors] [--weights raw|ema] [--prefix TEXT] [--to own|official]
+        [--list]
 
 Without OUT it says what IN holds: the network, other parts beside it (a neck), and the file's own words on itself.
 
@@ -53,11 +54,11 @@ def net_grid(net: SpectralNet) -> tuple[int, int]:
     return operator.stored_sizes[0] if isinstance(operator, Precomputed) else (16, 16)
 
 
-def loaded(path: Path, weights: str) -> tuple[Network, LoadReport]:
+def loaded(path: Path, weights: str, prefix: str | None = None) -> tuple[Network, LoadReport]:
     """The network of a file, in float32, and what became of the file's tensors."""
     heads = read_metadata(path).get("num_heads")
-    net = network_like(read_named(path, weights).tensors, num_heads=heads and int(heads)).eval()
-    return net, load_checkpoint(net, path, resize=None, weights=weights)
+    net = network_like(read_named(path, weights, prefix).tensors, num_heads=heads and int(heads)).eval()
+    return net, load_checkpoint(net, path, resize=None, weights=weights, prefix=prefix)
 
 
 def others(source: Path) -> Counter[str]:
@@ -67,13 +68,13 @@ def others(source: Path) -> Counter[str]:
     return Counter(name.partition(".")[0] for name in names if not name.startswith(prefixes))
 
 
-def say(source: Path, weights: str = "raw", listing: bool = False) -> None:
+def say(source: Path, weights: str = "raw", prefix: str | None = None, listing: bool = False) -> None:
     """Print what a file holds.
 
     Raises:
         ValueError: It cannot be read, or holds no network of this project.
     """
-    named = read_named(source, weights)
+    named = read_named(source, weights, prefix)
     state = named.tensors
     print(f"{source}: {describe(state)}, {len(state)} tensors")
     for part, count in others(source).items():
@@ -87,7 +88,14 @@ def say(source: Path, weights: str = "raw", listing: bool = False) -> None:
             print(f"{name}  {tuple(tensor.shape)}")
 
 
-def convert(source: Path, target: Path, weights: str = "raw", to: str = "own", listing: bool = False) -> None:
+def convert(
+    source: Path,
+    target: Path,
+    weights: str = "raw",
+    prefix: str | None = None,
+    to: str = "own",
+    listing: bool = False,
+) -> None:
     """Convert, verify, and say what was done.
 
     Raises:
@@ -96,8 +104,8 @@ def convert(source: Path, target: Path, weights: str = "raw", to: str = "own", l
     """
     if target.exists():
         raise FileExistsError(f"{target} exists; give another name")
-    state = read_named(source, weights).tensors
-    before, report = loaded(source, weights)
+    state = read_named(source, weights, prefix).tensors
+    before, report = loaded(source, weights, prefix)
     tensors = to_official(state) if to == "official" else state
     target.parent.mkdir(parents=True, exist_ok=True)
 
@@ -142,14 +150,15 @@ def main() -> None:
     parser.add_argument("source", type=existing_file, metavar="IN")
     parser.add_argument("target", type=any_path, nargs="?", metavar="OUT")
     parser.add_argument("--weights", choices=("raw", "ema"), default="raw", help="which of a training file's weights")
+    parser.add_argument("--prefix", help="what stands before the network's names in a file of several networks")
     parser.add_argument("--to", choices=("own", "official"), default="own", help="the names to write")
     parser.add_argument("--list", action="store_true", help="print every tensor")
     args = parser.parse_args()
     try:
         if args.target is None:
-            say(args.source, args.weights, args.list)
+            say(args.source, args.weights, args.prefix, args.list)
         else:
-            convert(args.source, args.target, args.weights, args.to, args.list)
+            convert(args.source, args.target, args.weights, args.prefix, args.to, args.list)
     except (ValueError, OSError) as error:
         parser.exit(1, f"error: {error}\n")
 

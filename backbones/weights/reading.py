@@ -161,8 +161,8 @@ def _read_safetensors(path: Path) -> object:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).partition("WeightsUnpickler error: ")[2] or str(error) or type(error).__name__
-    return text.strip().splitlines()[0]
+    text = (str(error).partition("WeightsUnpickler error: ")[2] or str(error)).strip()
+    return f"{type(error).__name__}: {text}" if len(text.split()) < 2 else text.splitlines()[0]
 
 
 def _holds_tensors(value: dict[Any, Any], depth: int = MAX_DEPTH) -> bool:

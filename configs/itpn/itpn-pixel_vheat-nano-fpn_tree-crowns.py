@@ -1,6 +1,6 @@
 # vHeat-N and the FPN of the tree crowns' RetinaNet, pre-trained together on the 120 tiles that train it, without their
-# boxes: 2,000 iterations of 32 crops of 96 px, minutes on two CPU cores. The neck has group norms: statistics of batches
-# would be those of masked maps.
+# boxes: 2,000 iterations of 32 crops of 96 px, minutes on two CPU cores. The neck has group norms: statistics of
+# batches would be those of masked maps.
 _base_ = "itpn-pixel_vheat-nano-fpn_digit-scenes.py"
 data_root = "data/tree_crowns/train/"
 data_help = "make it with: python tools/make_tree_crowns.py"

@@ -99,6 +99,19 @@ def test_command_line(net, tmp_path, root):
     assert not (tmp_path / "x").exists()
 
 
+def test_one_of_several_networks(net, tmp_path, capsys):
+    """A teacher beside its student, for example."""
+    other = {name: tensor + 1 for name, tensor in net.state_dict().items()}
+    both = {f"{which}.{n}": t for which, state in (("a", net.state_dict()), ("b", other)) for n, t in state.items()}
+    torch.save(both, tmp_path / "both.pth")
+    with pytest.raises(ValueError, match=r"several networks.*give prefix="):
+        tool.convert(tmp_path / "both.pth", tmp_path / "x.safetensors")
+    tool.convert(tmp_path / "both.pth", tmp_path / "x.safetensors", prefix="b.")
+    assert all(torch.equal(t, other[name]) for name, t in load_file(tmp_path / "x.safetensors").items())
+    tool.say(tmp_path / "both.pth", prefix="a.")
+    assert "a vheat of widths (8, 12, 16, 20)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("form", [{"classes": 5}, {"pyramid": (8, 2), "decoder": (64, 1)}], ids=["class", "pixel"])
 def test_hivit_there_and_back(form, tmp_path, capsys):
     state = official_hivit.official(dtype=torch.float32, relative=True, **form)
