@@ -129,9 +129,10 @@ class Advection(nn.Module):
             spacing = self.heat.spacing[axis] if isinstance(self.heat.spacing, tuple) else self.heat.spacing
             order = torch.arange(n, device=grid.device)
             shape = [-1 if i == axis else 1 for i in range(count + 1)]
-            waves = half_waves("fourier", n, grid.dtype, grid.device) * (math.pi / n)
+            length = torch.full((), n, dtype=grid.dtype, device=grid.device)  # ONNX has no symbolic quotient
+            waves = half_waves("fourier", n, grid.dtype, grid.device) * (math.pi / length)
             # Once round is nowhere, and what is left is exact where the angle of a long way is not.
-            cells = torch.remainder(velocity * time / spacing, torch.full((), n, dtype=grid.dtype, device=grid.device))
+            cells = torch.remainder(velocity * time / spacing, length)
             partners = order - 1 + 2 * (order % 2)  # cosines have odd places, and the sine is the next
             paired = (partners >= 0) & (partners < n)
             signs = torch.where(paired, 1 - 2 * (order % 2), 0).to(grid.dtype)

@@ -31,7 +31,8 @@ def _eigenvalues(
     exact, where = exactly(dtype, device)
     total = torch.zeros((), dtype=exact, device=where)
     for axis, (n, h, boundary) in enumerate(zip(sizes, spacing, boundaries, strict=True)):
-        theta = half_waves(KINDS[boundary], n, exact, where) * (math.pi / n)
+        length = torch.full((), n, dtype=exact, device=where)  # ONNX has no quotient of a symbolic number in torch 2.6
+        theta = half_waves(KINDS[boundary], n, exact, where) * (math.pi / length)
         values = theta.square() if laplacian == "spectral" else (2 * torch.sin(theta / 2)).square()
         total = total + (values / h**2).view([-1] + [1] * (len(sizes) - 1 - axis))
     return total.to(dtype).to(device)

@@ -47,9 +47,9 @@ def _basis(kind: Kind, n: int, modes: int, dtype: torch.dtype, device: torch.dev
     # The angle is reduced in exact integers to a quarter turn from the sine's zero, r / n of it, so that float32 is
     # enough in graphs. ONNX has no remainder or root of a symbolic number, hence the tensor `period`.
     exact, where = exactly(dtype, device)
-    period = torch.full((), 4 * n, device=where)
+    period = torch.full((), 4 * n, dtype=torch.int64, device=where)
     wave = half_waves(kind, modes, torch.int64, where)
-    at_centres, sines = 1, torch.full((1,), int(kind == "sine"), device=where)
+    at_centres, sines = 1, torch.full((1,), int(kind == "sine"), dtype=torch.int64, device=where)
     if kind == "fourier":  # sampled from 0 on, as by every FFT; the modes are 1, cos, sin, cos, sin, ...
         order = torch.arange(modes, device=where)
         at_centres, sines = 0, ((order > 0) & (order % 2 == 0)).to(order.dtype)

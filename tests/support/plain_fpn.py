@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d
 
 
-class PlainFPN(nn.Module):
+class FPN(nn.Module):
     """Every level through a 1 x 1 convolution, sums from above, a 3 x 3 convolution; pooled levels above the last."""
 
     def __init__(

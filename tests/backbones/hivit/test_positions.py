@@ -31,8 +31,12 @@ def test_a_graph_gives_the_table_itself_on_its_own_grid():
     dynamic = torch.export.Dim.DYNAMIC
 
     class Resized(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("table", table)
+
         def forward(self, x):
-            return resize_table(table, x.shape, 0.1)
+            return resize_table(self.table, x.shape, 0.1)
 
     program = torch.export.export(Resized(), (torch.zeros(20, 5),), dynamic_shapes=({0: dynamic, 1: dynamic},))
     assert torch.equal(program.module()(torch.zeros(14, 9)), table)

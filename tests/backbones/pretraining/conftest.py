@@ -17,7 +17,7 @@ try:
 except ModuleNotFoundError as error:  # `make bounds` leaves the mm packages out
     if error.name != "mmdet":
         raise
-    from plain_fpn import PlainFPN as FPN
+    from plain_fpn import FPN
 
 WIDTHS = (8, 12, 16, 20)
 
