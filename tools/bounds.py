@@ -32,7 +32,7 @@ WITHOUT = (
     "tests/backbones/openmmlab",
     "tests/adapters/test_openmmlab.py",
 )
-#: What the oldest versions cannot do, and why.
+#: What the oldest and the newest versions cannot do, and why.
 BEYOND = {
     "lowest": {
         "tests/spectral_ops/test_fused.py": "Triton 3.2 lacks the switches of its interpreter that the tests use",
@@ -40,7 +40,15 @@ BEYOND = {
         "tests/adapters/test_tools.py::test_export_with_dynamic_sizes": "torch 2.6 exports base models only",
         "tests/adapters/test_tools.py::test_torch_fx_says_what_works": "torch 2.6 fails in timm's attention before",
     },
-    "highest": {},
+    "highest": {
+        f"tests/adapters/test_hugging_face.py::{test}": "transformers 5.24 asks for PEFT 0.22, which is not out"
+        for test in (
+            "test_add_save_and_load",
+            "test_several_adapters",
+            "test_shared_coefficients_are_refused",
+            "test_checkpointing_with_gradients_of_the_embeddings",
+        )
+    },
 }
 TESTS = ("tests/spectral_ops", "tests/backbones", "tests/adapters", "spectral_ops", "backbones", "adapters")
 

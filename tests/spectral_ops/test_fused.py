@@ -179,7 +179,7 @@ def test_falls_back_to_products(name, fused):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda patch: patch.setattr(SETTINGS, "fused", False),
+        lambda patch: use_kernels(fused=False),  # until the fixture ends
         lambda patch: patch.setattr(_fused, "_HAS_TRITON", False),
         lambda patch: patch.setattr(_fused, "DEVICES", {"cuda"}),
         lambda patch: setattr(torch.backends.cuda.matmul, "allow_tf32", False),
