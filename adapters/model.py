@@ -230,7 +230,7 @@ class MoPPAModel(BaseTuner):
                 shared[key] = SharedMedia(priors, sizes, target.heads)
                 if device is not None and not any(p.is_meta for p in shared[key].parameters()):
                     shared[key].to(device)
-            operators = released_priors(priors, quantities, shared[key], config.grid_resize)
+            operators = released_priors(priors, quantities, shared, key, config.grid_resize)
         router = Router(
             priors,
             target.heads,

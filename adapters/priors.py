@@ -151,16 +151,21 @@ class ReleasedTau(nn.Module):
 
     minimum = 0.0
 
-    def __init__(self, name: str, media: SharedMedia, width: int, rule: ResizeRule) -> None:
+    def __init__(self, name: str, shared: nn.ModuleDict, key: str, width: int, rule: ResizeRule) -> None:
         super().__init__()
         self.name, self.rule = name, rule
-        self._media = (media,)  # in a tuple, so that it stays the tuner's and not every layer's
+        self._media = (shared, key)  # in a tuple, so that they stay the tuner's and not every layer's
         mean, std = _RELEASED_TIMES[name]
         self.time = nn.Parameter(mean + std * torch.randn(width))
 
     @property
     def media(self) -> SharedMedia:
-        """Where k is."""
+        """Where k is now: tools put others in the place of modules."""
+        return self.shared[self._media[1]]  # type: ignore[return-value]
+
+    @property
+    def shared(self) -> nn.ModuleDict:
+        """Where the media are."""
         return self._media[0]
 
     def forward(self, grid: Grid) -> Tensor:
@@ -181,7 +186,7 @@ class _LearnedSpectrum(SpectralOperator):
 
 
 def released_priors(
-    names: tuple[str, ...], quantities: Quantities, media: SharedMedia, rule: ResizeRule
+    names: tuple[str, ...], quantities: Quantities, shared: nn.ModuleDict, key: str, rule: ResizeRule
 ) -> dict[str, SpectralOperator]:
     r"""The operators of the released form by name, with :math:`\tau_b = \mathrm{ReLU}(k_b[n, m, j]\, t_b[i])`:
 
@@ -192,7 +197,7 @@ def released_priors(
     def released(name: str) -> SpectralOperator:
         if name not in _RELEASED_TIMES:
             return PRIORS[name](quantities)
-        tau = ReleasedTau(name, media, quantities.width, rule)
+        tau = ReleasedTau(name, shared, key, quantities.width, rule)
         if name == "heat":
             return Heat(tau, 1.0, **quantities.grid)
         return Plate(tau, 1.0, **quantities.grid) if name == "wave" else _LearnedSpectrum(tau, **quantities.grid)

@@ -71,9 +71,9 @@ class MoPPAUnit(nn.Module):
         self.router = router
         self.gate = _Gate(router.heads, router.width, scale) if gated else None
         operators = list(priors.values())
-        mixture: SpectralOperator = Mixture(operators, weights=router)
+        mixture = Mixture(operators, weights=router)
         change = mixture if parallel else mixture - Identity(**operators[0].grid_options)
-        self._operator = (Scaled(change, scale if self.gate is None else self.gate),)
+        self._expression = (Scaled(change, scale if self.gate is None else self.gate), mixture)
         self.parallel = parallel
         self.tokens = tokens
         self._stored: dict[Sizes, tuple[Any, Any, Tensor]] = {}
@@ -82,8 +82,16 @@ class MoPPAUnit(nn.Module):
 
     @property
     def operator(self) -> SpectralOperator:
-        """From the input's grid to the change."""
-        return self._operator[0]
+        """From the input's grid to the change, of the parts that the unit has now: tools put others in their places."""
+        change, mixture = self._expression
+        priors = list(self.priors.values())
+        if len(priors) != len(mixture.terms) or any(a is not b for a, b in zip(priors, mixture.terms, strict=True)):
+            mixture.terms = nn.ModuleList(priors)
+        if mixture.weights is not self.router:
+            mixture.weights = self.router
+        if self.gate is not None and change.factor is not self.gate:
+            change.factor = self.gate
+        return change
 
     def forward(self, x: Tensor) -> Tensor:
         """x plus the change; for a unit in parallel the change alone."""
@@ -173,7 +181,7 @@ class MoPPAUnit(nn.Module):
         """What else it was computed from: where the parameters lie, which ``.data`` changes without another version,
         and the modules, settings and hooks around them."""
         parts = [*self.children(), self.operator]
-        parts += [module.media for module in self.modules() if isinstance(module, ReleasedTau)]
+        parts += [module.shared for module in self.modules() if isinstance(module, ReleasedTau)]
         modules = dict.fromkeys(module for part in parts for module in part.modules())
         return [mark for module in modules for mark in (*marks_of_tensors(module), *marks_of_settings(module))]
 

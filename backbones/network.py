@@ -75,14 +75,18 @@ class SpectralStage(nn.Module):
             if not name.isidentifier() or hasattr(self, name) or name == "blocks":
                 raise ValueError(f"a learned map cannot be called {name!r}: stages have an attribute of that name")
             setattr(self, name, learned)
+        self._of_gains = tuple(maps.values())
         self.blocks = nn.ModuleList(blocks)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        super().__setattr__(name, value)
-        if name in self.__dict__.get("learned", ()):  # another map, of which stored gains are not made
+    def made_from(self) -> tuple[nn.Module, ...]:
+        """The modules that make the learned maps. Gains stored of others are dropped: these were put in their place."""
+        made_from, known = tuple(getattr(self, name) for name in self.learned), self._of_gains
+        if len(made_from) != len(known) or any(a is not b for a, b in zip(made_from, known, strict=True)):
+            self._of_gains = made_from
             for module in self.modules():
                 if isinstance(module, Precomputed):
                     module.forget()
+        return made_from
 
     def maps(self, sizes: Sequence[int], names: Sequence[str] | None = None) -> dict[str, Tensor]:
         """The learned maps on a grid: all, or those of these names that there are."""
@@ -97,6 +101,7 @@ class SpectralStage(nn.Module):
 
     def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         """The map of the stage, ``(B, H, W, C)``; ``visible`` is a bool mask ``(B, H, W, 1)`` of it."""
+        self.made_from()
         x = shown(self.downsample(x), visible)
         sizes = x.shape[1:3]
         known = None if isinstance(x, fx.Proxy) else sizes  # a torch.fx graph serves every size
@@ -375,7 +380,7 @@ class SpectralNet(nn.Module):
     def sites(self, image: int | Sequence[int]) -> Iterator[Site]:
         """Every mixer with the grid and the learned maps it works on for images of a size."""
         for stage, sizes in zip(self.stages, stage_sizes(image, len(self.stages)), strict=True):
-            maps, made_from = stage.maps(sizes), tuple(getattr(stage, name) for name in stage.learned)
+            maps, made_from = stage.maps(sizes), stage.made_from()
             for module in stage.modules():
                 if isinstance(module, SpectralMixer):
                     yield Site(module, sizes, maps, made_from)

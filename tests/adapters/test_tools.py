@@ -17,6 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import adapters
 from adapters.layer import MoPPALayer
+from adapters.unit import MoPPAUnit
+from spectral_ops import Identity
 
 FORM = {"rescale": True, "ssf": True, "router": "input"}
 
@@ -320,3 +322,85 @@ def test_onnx_with_a_dynamic_batch_and_size(adapt, tmp_path):
     x = torch.randn(3, 3, 96, 64)
     found = onnxruntime.InferenceSession(path).run(None, {"x": x.numpy()})[0]
     np.testing.assert_allclose(found, model(x).detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
+# -- modules that tools put in the place of a unit's -------------------------------------------------------------------
+
+
+class _Doubled(nn.Module):
+    """A wrapper as tools put around modules: it answers for what is inside, and changes what that returns."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("inner"), name)
+
+    def forward(self, *args):
+        return 2 * self.inner(*args)
+
+
+def _units(model):
+    return [module for module in model.modules() if isinstance(module, MoPPAUnit)]
+
+
+def _wrap_router(model):
+    for unit in _units(model):
+        unit.router = _Doubled(unit.router)
+
+
+def _wrap_gate(model):
+    for unit in _units(model):
+        unit._modules["gate"] = _Doubled(unit.gate)
+
+
+def _other_priors(model):
+    for unit in _units(model):
+        for name, prior in unit.priors.items():
+            unit.priors[name] = Identity(**prior.grid_options)
+
+
+def _wrap_media(model):
+    for shared in model.base_model.moppa_shared.values():
+        for name, media in shared.items():
+            shared[name] = _Doubled(media)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("kind", ["vit", "vheat"])
+@pytest.mark.parametrize("replace", [_wrap_router, _wrap_gate, _other_priors, _wrap_media])
+def test_replaced_modules_take_effect(replace, kind, stored, adapt, images):
+    """As those that hooks on the same modules give."""
+    physics = "released" if replace is _wrap_media else "exact"
+    model, x = adapt(kind, physics=physics), images(kind)
+    hooked, before = copy.deepcopy(model), model(x).detach()
+    if stored:
+        adapters.precompute(model, x)
+    if replace is _other_priors:
+        for unit in _units(hooked):
+            for prior in unit.priors.values():
+                prior.raw_gain = lambda grid: torch.ones(*grid.sizes, 1)
+    else:
+        for unit in _units(hooked):
+            for part in {_wrap_router: [unit.router], _wrap_gate: [unit.gate], _wrap_media: []}[replace]:
+                part.register_forward_hook(lambda module, args, y: 2 * y)
+        for media in hooked.base_model.moppa_shared["default"].values() if replace is _wrap_media else ():
+            media.register_forward_hook(lambda module, args, y: 2 * y)
+    replace(model)
+    with torch.no_grad():
+        assert not torch.allclose(model(x), before, atol=1e-3)
+        _same(model(x), hooked(x))
+        adapters.precompute(model, x)
+        _same(model(x), hooked(x))
+        _same(copy.deepcopy(model)(x), hooked(x))
+
+
+def test_a_prior_that_is_taken_out(adapt, images):
+    model = adapt("vit")
+    del _units(model)[0].priors["wave"]
+    with pytest.raises(ValueError, match="weights must have 2 entries along their first dimension, one per operator"):
+        model(images("vit"))

@@ -110,3 +110,32 @@ def test_adapters_of_peft_that_are_switched_scaled_and_disabled(name, randomise)
     scaled = model(x)
     net.unreparameterize()
     assert torch.equal(scaled, model(x)) and not torch.allclose(scaled, expected["one"], atol=1e-4)
+
+
+class _Doubled(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, sizes):
+        return 2 * self.inner(sizes)
+
+
+@pytest.mark.parametrize("name", ["vheat_nano", "vmix_nano", "rs_vheat_nano"])
+@torch.no_grad()
+def test_maps_that_tools_replace(name, randomise):
+    """Also by the dictionary of modules, as torch.ao.quantization does."""
+    net, x = _network(name, randomise), torch.randn(2, 3, 32, 32)
+    net.reparameterize([32])
+    before = net(x)
+    for stage in net.stages:
+        if stage.embedding is not None:
+            stage._modules["embedding"] = _Doubled(stage.embedding)
+    after = net(x)
+    net.reparameterize([32])
+    assert all(m.covers(m.stored_sizes[0]) for m in net.modules() if isinstance(m, Precomputed))
+    stored = net(x)
+    net.unreparameterize()
+    torch.testing.assert_close(after, net(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(stored, net(x), rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(after, before, atol=1e-4)
