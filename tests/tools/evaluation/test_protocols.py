@@ -49,7 +49,7 @@ def test_what_trains(protocol, task, contenders, pretrained):
     everything = {n for n, _ in model.named_parameters()}
     assert trained - backbone == {n for n in everything if not n.startswith("backbone.")}  # neck and heads, always
     own = {n for n in everything if n.startswith("backbone.")}
-    if protocol in ("scratch", "full"):
+    if protocol in ("scratch", "scratch_split", "full"):
         assert backbone == own
     elif protocol in ("linear", "frozen"):
         assert not backbone
@@ -66,7 +66,7 @@ def test_what_trains(protocol, task, contenders, pretrained):
     found = {bare(n): p for n, p in model.backbone.named_parameters()}
     drawn = [n for n, t in weights.items() if n in found and found[n].shape == t.shape]
     same = [torch.equal(found[n], weights[n]) for n in drawn]
-    assert len(same) > 100 and (not any(same) if protocol == "scratch" else all(same))
+    assert len(same) > 100 and (not any(same) if protocol.startswith("scratch") else all(same))
     assert ("RouteRegularizationHook" in str(config.get("custom_hooks"))) == (protocol == "moppa")
 
 
