@@ -25,7 +25,7 @@ class FPN(nn.Module):
         self.start_level, self.num_outs = start_level, num_outs
 
         def layer(channels: int, kernel: int) -> nn.Module:
-            parts = OrderedDict(conv=nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2))
+            parts = OrderedDict(conv=nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2, bias=not norm_cfg))
             return nn.Sequential(parts | ({"bn": nn.BatchNorm2d(out_channels)} if norm_cfg else {}))
 
         self.lateral_convs = nn.ModuleList(layer(channels, 1) for channels in in_channels[start_level:])
