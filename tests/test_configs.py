@@ -28,7 +28,7 @@ ALL = sorted(p.relative_to(FOLDER).as_posix() for p in FOLDER.rglob("*.py") if n
 PRETRAINING = [n for n in ALL if n.startswith(("itpn/", "rs_vheat/pretraining/")) and "benchmarks" not in n]
 CONFIGS = [name for name in ALL if name not in PRETRAINING]
 #: Configs that train in minutes on a CPU, by folder or name; the others target published figures.
-SMALL = ("digit_scenes", "tree_crowns", "tree-crowns", "bccd", "camvid", "digit-scenes", "rs-scenes")
+SMALL = ("digit_scenes", "tree_crowns", "bccd", "camvid", "digit-scenes", "tree-crowns", "rs-scenes")
 
 
 @pytest.fixture(scope="module")
