@@ -25,8 +25,8 @@ class Settings:
         fft_from: The size from which on ``"auto"`` takes the FFT, per type of device (others never), where torch-dct is
             installed; half of it on periodic axes. The value is measured: tools/benchmark_transforms.py.
         fused: Whether an operator on a GPU is one Triton kernel instead of four products and a multiplication.
-        convolved: Whether linears over the channels of maps on the CPU run as convolutions, by oneDNN. By default on
-            x86, where that is faster on processors not made by Intel (docs/performance.md).
+        convolved: Whether linears over the channels of maps on the CPU run as convolutions, by oneDNN, where there are
+            enough cells. By default on x86, where that was faster on both processors measured (docs/performance.md).
     """
 
     transform: Backend = "auto"
@@ -57,8 +57,8 @@ class use_kernels:
             batch dimension, and products in bfloat16, float16 or TF32; all else, and graphs for any size, keep to the
             products. Off by default because it is not yet measured: its numbers were checked by Triton's interpreter on
             the CPU, and tools/benchmark_gpu.py checks and measures it on a GPU.
-        convolved: On the CPU, linears over the channels of float32 maps as 1x1 convolutions, which can be twice
-            as fast; layers that others hook, wrap or replace are called as they are.
+        convolved: On the CPU, linears over the channels of float32 maps, but the smallest, as 1x1 convolutions, which
+            can be twice as fast; layers that others hook, wrap or replace are called as they are.
 
     Raises:
         ValueError: An argument is not one of these.

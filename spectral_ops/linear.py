@@ -14,6 +14,10 @@ __all__ = ["call", "call_in_own_dtype", "is_plain", "product", "tensors"]
 
 _FORWARD, _PRODUCT = nn.Linear.forward, F.linear
 
+#: Maps of fewer cells, over the whole batch, take the product: there a convolution spends more on laying out the weights
+#: than its kernel saves (docs/performance.md).
+ROWS = 128
+
 
 def is_plain(layer: nn.Module) -> bool:
     """Whether a layer is ``nn.Linear`` and nothing else: nobody wraps, replaces, hooks or counts it."""
@@ -23,9 +27,10 @@ def is_plain(layer: nn.Module) -> bool:
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``F.linear`` over the channels of a map, by whichever kernel is faster.
 
-    On x86 CPUs a contiguous float32 map ``(H, W, C)`` or ``(B, H, W, C)`` goes through a 1x1 convolution, forward and
-    backward, which can be twice as fast (docs/performance.md; ``use_kernels(convolved=False)`` turns it off).
-    Everything else, graphs that are traced or exported included, is the plain product.
+    On x86 CPUs a contiguous float32 map ``(H, W, C)`` or ``(B, H, W, C)`` of :data:`ROWS` cells or more goes through a
+    1x1 convolution, forward and backward, which can be twice as fast (docs/performance.md;
+    ``use_kernels(convolved=False)`` turns it off). Everything else, graphs that are traced or exported included, is the
+    plain product.
     """
     if _prefers_convolution(x, weight):
         batch = x if x.ndim == 4 else x.unsqueeze(0)
@@ -73,7 +78,7 @@ def call_in_own_dtype(layer: nn.Module, x: Tensor) -> Tensor:
 def _prefers_convolution(x: Tensor, weight: Tensor) -> bool:
     """Whether the CPU computes the product as a convolution, by oneDNN, instead of by MKL.
 
-    On a processor not made by Intel it was twice as fast (docs/performance.md). Graphs that are being traced keep to
+    How much faster that is depends on the processor (docs/performance.md). Graphs that are being traced keep to
     products, which is asked first, for Dynamo cannot look at all of the rest.
     """
     return (
@@ -88,8 +93,8 @@ def _prefers_convolution(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == weight.dtype == torch.float32
         and x.device.type == weight.device.type == "cpu"
         and x.is_contiguous()
-        and x.numel() > 0
         and weight.numel() > 0
+        and x.numel() >= ROWS * x.shape[-1] > 0
         and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
     )

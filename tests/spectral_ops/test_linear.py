@@ -9,12 +9,14 @@ from torch.nn.utils import parametrize, prune
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from spectral_ops import use_kernels
-from spectral_ops.linear import call, call_in_own_dtype
+from spectral_ops import linear, use_kernels
+from spectral_ops.linear import ROWS, call, call_in_own_dtype
 
 
 @pytest.fixture(autouse=True)
-def _on_x86():
+def _on_x86(monkeypatch):
+    """Convolutions for maps of any size."""
+    monkeypatch.setattr(linear, "ROWS", 1)
     with use_kernels(convolved=True):
         yield
 
@@ -64,6 +66,13 @@ def test_values_and_gradients_are_those_of_a_product(shape, bias):
     for mine, theirs in zip(layer.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-3)
         assert mine.grad.stride() == mine.stride()  # as DistributedDataParallel wants them
+
+
+def test_maps_of_few_cells_are_left_to_the_product(monkeypatch):
+    monkeypatch.setattr(linear, "ROWS", ROWS)
+    layer, _ = _layers()
+    assert _convolved(layer(torch.randn(2, ROWS // 2, 1, 5))) and _convolved(layer(torch.randn(ROWS, 1, 5)))
+    assert not _convolved(layer(torch.randn(1, ROWS - 1, 1, 5))) and not _convolved(layer(torch.randn(0, ROWS, 1, 5)))
 
 
 @pytest.mark.parametrize(
