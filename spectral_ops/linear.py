@@ -14,7 +14,7 @@ __all__ = ["call", "call_in_own_dtype", "is_plain", "product", "tensors"]
 
 _FORWARD, _PRODUCT = nn.Linear.forward, F.linear
 
-#: Maps of fewer cells, over the whole batch, take the product: there a convolution spends more on laying out the weights
+#: Maps of fewer cells, over the whole batch, take the product: a convolution would spend more on laying out the weights
 #: than its kernel saves (docs/performance.md).
 ROWS = 128
 
