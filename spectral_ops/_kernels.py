@@ -26,7 +26,7 @@ class Settings:
             installed; half of it on periodic axes. The value is measured: tools/benchmark_transforms.py.
         fused: Whether an operator on a GPU is one Triton kernel instead of four products and a multiplication.
         convolved: Whether linears over the channels of maps on the CPU run as convolutions, by oneDNN, where there are
-            enough cells. By default on x86, where that was faster on both processors measured (docs/performance.md).
+            enough cells. By default on x86; docs/performance.md has what that gives.
     """
 
     transform: Backend = "auto"
