@@ -65,7 +65,7 @@ def _adapters() -> Iterator[Claim]:
 def _runtimes() -> Iterator[Claim]:
     """The goals: each network at the best of its runtimes."""
     sizes = [("runtimes", size) for size in ("224 px, batch 1", "224 px, batch 4", "768 px, batch 1")]
-    sizes += [("runtimes-large", f"{side} px, batch 1") for side in (1024, 2048)]
+    sizes += [(f"runtimes-{side}", f"{side} px, batch 1") for side in (1024, 2048)]
     for group, size in sizes:
         for precision in ("float32", "bfloat16", "int8"):
             yield from (Claim(group, f"tiny, {size}, {precision}", other) for other in ("Swin", "ConvNeXt", "DeiT"))

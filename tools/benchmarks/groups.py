@@ -83,17 +83,17 @@ def _linears() -> dict[str, Group]:
 
 
 def _deployment() -> dict[str, Group]:
-    """What takes hours: each network with all runtimes, of which some compile."""
-    places, large = ((224, 1), (224, 4), (768, 1)), ((1024, 1), (2048, 1))
+    """What takes an hour: each network with all runtimes, of which some compile."""
     return {
-        name: Group(
-            title,
+        f"runtimes{suffix}": Group(
+            f"Networks and runtimes, inference{at}",
             [runtimes("tiny", side, b, precision, rounds) for side, b in sizes for precision in RUNTIMES],
             matrix=True,
             on_request=True,
         )
-        for name, title, sizes, rounds in (
-            ("runtimes", "Networks and runtimes, inference", places, None),
-            ("runtimes-large", "Networks and runtimes, inference on large images", large, 3),
+        for suffix, at, sizes, rounds in (
+            ("", "", ((224, 1), (224, 4), (768, 1)), None),
+            ("-1024", " at 1024 px", ((1024, 1),), 3),
+            ("-2048", " at 2048 px", ((2048, 1),), 3),
         )
     }
