@@ -30,6 +30,8 @@ Runtime = Callable[[nn.Module, Tensor, Sequence[Tensor]], Predictor]
 LIMITS = {"float32": 1e-3, "bfloat16": 0.1, "int8": 1.0}
 #: Batches that extremes of activations are taken from.
 CALIBRATION = 4
+#: On larger images the public form and DeiT, which take twice as long and more, are left out.
+LARGE = 768
 
 
 def _guarded(predict: Predictor, amp: bool) -> Predictor:
@@ -142,10 +144,6 @@ def digits(image: int, batch: int, batches: int) -> list[Tensor]:
     bitmaps = torch.from_numpy(load_digits()[0][: batch * batches]).float()[:, None]
     grey = nn.functional.interpolate(2 * bitmaps - 1, size=(image, image), mode="bilinear", align_corners=False)
     return list(grey.expand(-1, 3, -1, -1).contiguous().split(batch))
-
-
-#: Beyond this the public form and DeiT, which take twice as long and more, are left out.
-LARGE = 768
 
 
 def peers(size: str, image: int) -> dict[str, str]:
