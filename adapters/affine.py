@@ -1,47 +1,81 @@
-"""What the released recipe trains beside the units: rescaled linear layers (RLRR) and scaled, shifted outputs (SSF)."""
+"""What is trained beside the units: changed weights of linear layers (RLRR, low rank), scaled and shifted outputs
+(SSF), scaled quantities of the network's own physics."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Rescale", "ScaleShift", "at_last_rows", "rescaled", "rescaled_by_calls", "shifted"]
+__all__ = ["Change", "Factor", "Reweight", "ScaleShift", "at_last_rows", "changed", "changed_by_calls", "shifted"]
 
 
-def rescaled(weight: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """A weight with its last rows, as many as there are row scales, rescaled; in its dtype."""
-    part = weight[-len(row) :]
-    part = torch.addcmul(part, part, torch.outer(row, column).to(weight.dtype))
-    return part if len(row) == len(weight) else torch.cat([weight[: -len(row)], part])
+class Change(NamedTuple):
+    """The tensors of :class:`Reweight` that a weight depends on; None for what is not trained."""
+
+    row: Tensor | None
+    column: Tensor | None
+    up: Tensor | None
+    down: Tensor | None
+
+    @property
+    def rows(self) -> int:
+        """How many of the last rows of the weight change."""
+        first = self.up if self.row is None else self.row
+        assert first is not None
+        return len(first)
 
 
-class Rescale(nn.Module):
-    r"""A rank-one rescaling of a linear layer: :math:`W' = W \odot (1 + r c^T)`, :math:`b' = b + s`.
+def changed(weight: Tensor, change: Change) -> Tensor:
+    """A weight with its last rows changed, in its dtype."""
+    row, column, up, down = change
+    part = weight[-change.rows :]
+    if row is not None and column is not None:
+        part = torch.addcmul(part, part, torch.outer(row, column).to(weight.dtype))
+    if up is not None and down is not None:
+        part = part + (up @ down).to(weight.dtype)
+    return part if len(part) == len(weight) else torch.cat([weight[: -len(part)], part])
 
-    The column scales start as a kaiming-uniform draw and the shift at zero; the row scales at zero too, so that W' = W,
-    or, as released, as another draw. The rows may be limited to the last ones, the value part of a fused qkv.
 
-    It returns r, c and s (None without a shift): what is hooked on a module's call may make its parameters there.
+class Reweight(nn.Module):
+    r"""A change of a linear layer: :math:`W' = W \odot (1 + r c^T) + U D`, :math:`b' = b + s`.
+
+    The column scales c start as a kaiming-uniform draw and the shift s at zero; the row scales r at zero too, so that
+    W' = W, or, as released, as another draw. U starts at zero, D as a kaiming-uniform draw. The rows may be limited to
+    the last ones, the value part of a fused qkv.
+
+    It returns (r, c, U, D) and s, with None for what it has not: what is hooked on a module's call may make its
+    parameters there.
 
     Args:
         linear: The layer, which stays as it is.
-        rows: How many of its last rows are rescaled.
-        shift: Whether its bias is shifted.
-        identity: Whether it starts as the identity.
+        rows: How many of its last rows change.
+        rescale: Whether there are r, c and s.
+        rank: Of U D, 0 for none.
+        shift: Whether its bias can be shifted.
+        identity: Whether r starts at zero.
     """
 
-    def __init__(self, linear: nn.Linear, rows: int, *, shift: bool, identity: bool) -> None:
+    def __init__(self, linear: nn.Linear, rows: int, *, rescale: bool, rank: int, shift: bool, identity: bool) -> None:
         super().__init__()
-        self.rows = rows
-        self.row = nn.Parameter(torch.zeros(rows) if identity else _kaiming(rows))
-        self.column = nn.Parameter(_kaiming(linear.in_features))
-        self.shift = nn.Parameter(torch.zeros(rows)) if shift else None
+        self.row: nn.Parameter | None = None
+        self.column: nn.Parameter | None = None
+        self.shift: nn.Parameter | None = None
+        self.up: nn.Parameter | None = None
+        self.down: nn.Parameter | None = None
+        if rescale:
+            self.row = nn.Parameter(torch.zeros(rows) if identity else _kaiming(rows))
+            self.column = nn.Parameter(_kaiming(linear.in_features))
+            self.shift = nn.Parameter(torch.zeros(rows)) if shift else None
+        if rank:
+            self.up = nn.Parameter(torch.zeros(rows, rank))
+            self.down = nn.Parameter(_kaiming(linear.in_features, rank))
 
-    def forward(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        return self.row, self.column, self.shift
+    def forward(self) -> tuple[Change, Tensor | None]:
+        return Change(self.row, self.column, self.up, self.down), self.shift
 
 
 def at_last_rows(values: Tensor, rows: int) -> Tensor:
@@ -57,35 +91,58 @@ def shifted(bias: Tensor | None, shift: Tensor | None, rows: int) -> Tensor | No
     return shift if bias is None else bias + shift.to(bias.dtype)
 
 
-def rescaled_by_calls(layer: Callable[[Tensor], Tensor], x: Tensor, scales: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """What a rescaled linear layer returns, by nothing but calls of the layer: its weight may be hidden, for example
+def changed_by_calls(layer: Callable[[Tensor], Tensor], x: Tensor, changes: Sequence[Change]) -> Tensor:
+    """What a changed linear layer returns, by nothing but calls of the layer: its weight may be hidden, for example
     quantised, pruned, parametrised or elsewhere.
 
     Args:
         layer: The linear layer.
         x: Its input.
-        scales: The row and the column scales of each rescaling, the first to act first.
+        changes: Of its weight, the first to act first.
     """
     bias = layer(x.new_zeros(1, x.shape[-1]))[0]
 
-    def change(x: Tensor, y: Tensor, scales: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    def more(x: Tensor, y: Tensor, changes: Sequence[Change]) -> Tensor:
         """``(W' - W) x``, with y = W x + bias."""
-        if not scales:
+        if not changes:
             return torch.zeros_like(y)
-        *before, (row, column) = scales
-        scaled = x * column.to(x.dtype)
-        product = layer(scaled)
-        product = product - bias + change(scaled, product, before)
-        return change(x, y, before) + at_last_rows(row, y.shape[-1]).to(y.dtype) * product
+        *before, (row, column, up, down) = changes
+        difference = more(x, y, before)
+        if row is not None and column is not None:
+            scaled = x * column.to(x.dtype)
+            product = layer(scaled)
+            product = product - bias + more(scaled, product, before)
+            difference = difference + at_last_rows(row, y.shape[-1]).to(y.dtype) * product
+        if up is not None and down is not None:
+            low = x @ down.T.to(x.dtype) @ up.T.to(x.dtype)
+            difference = difference + torch.nn.functional.pad(low, (y.shape[-1] - len(up), 0)).to(y.dtype)
+        return difference
 
     y = layer(x)
-    return y + change(x, y, scales)
+    return y + more(x, y, changes)
 
 
-def _kaiming(size: int) -> Tensor:
-    """A draw of the kaiming-uniform initialisation of a vector: one row, ``size`` inputs, slope sqrt(5)."""
+def _kaiming(size: int, *rows: int) -> Tensor:
+    """A draw of the kaiming-uniform initialisation with ``size`` inputs and slope sqrt(5), of a vector or of rows."""
     bound = 1 / math.sqrt(size)
-    return torch.empty(size).uniform_(-bound, bound)
+    return torch.empty(*rows, size).uniform_(-bound, bound)
+
+
+class Factor(nn.Module):
+    r"""A quantity of the network's own physics with a positive factor for each channel, :math:`q' = q\,e^{\theta}`.
+
+    Theta starts at zero, so that q' = q. It keeps the sign that a quantity must have.
+
+    Args:
+        channels: C; the quantity is broadcastable to ``(*sizes, C)``.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, quantity: Tensor) -> Tensor:
+        return quantity * self.log.to(quantity.dtype).exp()
 
 
 class ScaleShift(nn.Module):

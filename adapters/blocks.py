@@ -28,7 +28,7 @@ class Block:
         attention: What gets the unit of ``placement="attention"``: the norm before the token mixer.
         mlp: The same of ``placement="mlp"``: the norm before the MLP.
         parallel: What the unit of ``placement="parallel"`` stands beside: the token mixer.
-        linears: Linear layers that ``rescale`` scales, as far as a block has them: of value, output and MLP.
+        linears: Linear layers that ``rescale`` and ``rank`` change, as far as a block has them: of value, output, MLP.
         mlp_norm: The norm whose output ``ssf`` scales and shifts; None takes ``mlp``.
         inputs: What the modules take: one of the following for all, or one each by name, of which the longest that fits
             counts, ``""`` any.
@@ -38,6 +38,7 @@ class Block:
             - a function ``(block, *args, **kwargs) -> (H, W)`` of the block's call: sequences of that grid.
             - ``(H, W)``: sequences of windows of that size.
         patches: Names or ends of names of the module of the network whose output (B, C, H, W) is the patches.
+        operators: Spectral operators of the block's own, whose learned quantities ``tune_physics`` scales.
 
     Raises:
         TypeError, ValueError: An argument is not among what is accepted.
@@ -50,12 +51,13 @@ class Block:
     mlp_norm: str | None = None
     inputs: Input | Mapping[str, Input] = "tokens"
     patches: tuple[str, ...] = PATCHES
+    operators: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("attention", "mlp", "parallel"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise TypeError(f"{name} must name a module inside the block, got {getattr(self, name)!r}")
-        for name in ("linears", "patches"):
+        for name in ("linears", "operators", "patches"):
             given = getattr(self, name)
             if not isinstance(given, (tuple, list)) or not all(isinstance(entry, str) for entry in given):
                 raise TypeError(f"{name} must be a tuple of names, got {given!r}")
@@ -191,6 +193,7 @@ def _spectral(block: Any) -> Block:
         mlp="norm2" if block.pre_norm else "mlp",
         parallel="mixer",
         linears=("mixer.value", "mixer.proj", "mlp.fc1", "mlp.fc2"),
+        operators=("mixer.operator",),
         mlp_norm="norm2",
         inputs={"mixer.dwconv": "NCHW", "": "NHWC"},
     )

@@ -20,7 +20,7 @@ from spectral_ops.scalars import as_float, as_int
 __all__ = ["FORMAT_VERSION", "MoPPAConfig"]
 
 #: Of saved adapters. It rises when files change in a way that older code would misread.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 #: What is added to model cards.
 LOADING = """
@@ -33,6 +33,7 @@ Physics = Literal["exact", "released"]
 Placement = Literal["attention", "mlp", "parallel"]
 Init = Literal["identity", "released"]
 RouterKind = Literal["static", "input"]
+Bias = Literal["none", "all"]
 
 
 @dataclass
@@ -47,7 +48,7 @@ class MoPPAConfig(PeftConfig):
             the unit's).
         exclude_modules: Names, ends of names or a regular expression of modules to leave alone.
         priors: The physical priors to mix: any of ``adapters.PRIORS``, distinct. None at all is possible beside
-            ``rescale`` or ``ssf``.
+            ``rescale``, ``rank``, ``ssf`` or ``tune_physics``.
         physics: ``"exact"``, the PDEs' own solutions with constant coefficients, for any grid; or ``"released"``, the
             form of the authors' published code, whose coefficients depend on the cosine mode.
         placement: ``"attention"``: before the norm that feeds the token mixer; ``"mlp"``: before the MLP's norm;
@@ -64,7 +65,12 @@ class MoPPAConfig(PeftConfig):
         num_heads: Heads the channels are split into; None takes the attention's, or groups of 32 channels (or one)
             where there is none.
         rescale: Also rescale the value, output and MLP projections by a rank-one factor (RLRR).
+        rank: Also add a product of this rank to the same weights (as LoRA does), >= 0; 0 for none. It starts at zero.
         ssf: Also scale and shift the outputs of the MLPs' norms, of the last norm and of the patch embedding (SSF).
+        tune_physics: Also scale, for each channel, the learned quantities of the network's own spectral operators:
+            diffusivity, speed, damping, screening.
+        bias: ``"all"``: also train all biases of the network, as in PEFT: their values are saved with the adapter, stay
+            when it is disabled, and one adapter of a network can have them; ``"none"``.
         num_prefix_tokens: Tokens before the grid's; None asks the model.
         layout: Of the input of explicitly named modules that are neither norm, linear nor convolution.
         img_size: For ``physics="released"``, image size (int or H, W) whose grids the coefficients are stored at; None
@@ -102,7 +108,10 @@ class MoPPAConfig(PeftConfig):
     scale: float = field(default=1.0, metadata={"help": "Constant factor of what the units add."})
     num_heads: int | None = field(default=None, metadata={"help": "Heads the channels are split into."})
     rescale: bool = field(default=False, metadata={"help": "Also rescale linear layers (RLRR)."})
+    rank: int = field(default=0, metadata={"help": "Also add products of this rank to linear layers."})
     ssf: bool = field(default=False, metadata={"help": "Also scale and shift outputs (SSF)."})
+    tune_physics: bool = field(default=False, metadata={"help": "Also scale the network's own physics."})
+    bias: Bias = field(default="none", metadata={"help": "'none' or 'all': also train the network's biases."})
     num_prefix_tokens: int | None = field(default=None, metadata={"help": "Tokens before those of the grid."})
     layout: Layout | None = field(default=None, metadata={"help": "Layout of explicitly named modules' inputs."})
     img_size: int | tuple[int, int] | list[int] | None = field(
@@ -138,14 +147,18 @@ class MoPPAConfig(PeftConfig):
             ("layout", (None, *LAYOUTS)),
             ("rescale", (True, False)),
             ("ssf", (True, False)),
+            ("tune_physics", (True, False)),
+            ("bias", get_args(Bias)),
         ):
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name} must be one of {accepted}, got {getattr(self, name)!r}")
         unknown = [name for name in self.priors if name not in PRIORS]
         if unknown or len(set(self.priors)) != len(self.priors):
             raise ValueError(f"priors must be distinct names out of {sorted(PRIORS)}, got {list(self.priors)}")
-        if not (self.priors or self.rescale or self.ssf):
-            raise ValueError("an adapter without priors needs rescale or ssf: nothing would be trained")
+        if not (self.priors or self.rescale or self.rank or self.ssf or self.tune_physics):
+            raise ValueError(
+                "an adapter without priors needs rescale, rank, ssf or tune_physics: no module would be adapted"
+            )
         if not self.target_modules:
             raise ValueError(f"target_modules must be 'auto', names or a regular expression, got {self.target_modules}")
         for name in ("target_modules", "exclude_modules"):
@@ -165,11 +178,13 @@ class MoPPAConfig(PeftConfig):
             if not (value > float(bound) if least == ">" else value >= float(bound)) or not value < high:
                 limits = f"in [0, {high:g})" if high < math.inf else f"finite and {low}"
                 raise ValueError(f"{name} must be {limits}, got {value}")
-        for name, least in (("num_heads", 1), ("num_prefix_tokens", 0)):
+        for name, least, optional in (("num_heads", 1, True), ("num_prefix_tokens", 0, True), ("rank", 0, False)):
             value = getattr(self, name)
-            if value is not None and ((number := as_int(value)) is None or number < least):
-                raise ValueError(f"{name} must be None or an int >= {least}, got {value!r}")
-            setattr(self, name, None if value is None else number)
+            if value is None and optional:
+                continue
+            if (number := as_int(value)) is None or number < least:
+                raise ValueError(f"{name} must be {'None or ' * optional}an int >= {least}, got {value!r}")
+            setattr(self, name, number)
         if self.img_size is not None:
             pair = isinstance(self.img_size, tuple)
             sizes = tuple(map(as_int, self.img_size if pair else (self.img_size,) * 2))
@@ -187,6 +202,8 @@ class MoPPAConfig(PeftConfig):
         """Refuse what would have no effect."""
         if self.priors == ("identity",) and self.placement != "parallel":
             raise ValueError("priors=('identity',) before a layer changes nothing: name another prior, or more")
+        if self.init == "released" and not (self.priors or self.rescale or self.ssf):
+            raise ValueError("init='released' would have no effect: it is one of priors, rescale and ssf")
         of_routes, of_units = ("router", "route_weight", "prior_dropout"), tuple(f.name for f in _of_units())
         idle = of_units if not self.priors else of_routes if len(self.priors) == 1 else ()
         defaults = {f.name: f.default for f in _of_units()}
@@ -227,7 +244,8 @@ class MoPPAConfig(PeftConfig):
 
 def _of_units() -> list[Any]:
     """The fields that say something of units alone."""
-    others = {"exclude_modules", "priors", "init", "rescale", "ssf", "modules_to_save", "adapted", "format_version"}
+    others = {"exclude_modules", "priors", "init", "rescale", "rank", "ssf", "tune_physics", "bias"}
+    others |= {"modules_to_save", "adapted", "format_version"}
     return [f for f in fields(MoPPAConfig) if f.name in MoPPAConfig.__annotations__ and f.name not in others]
 
 

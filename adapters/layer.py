@@ -12,7 +12,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from adapters.affine import Rescale, ScaleShift, at_last_rows, rescaled, rescaled_by_calls, shifted
+from adapters.affine import Change, Factor, Reweight, ScaleShift, at_last_rows, changed, changed_by_calls, shifted
 from adapters.unit import MoPPAUnit
 from spectral_ops.recompute import LARGE, recomputed
 
@@ -23,8 +23,8 @@ _EXCHANGING = threading.RLock()
 
 
 class MoPPALayer(nn.Module, BaseTunerLayer):
-    """A module with, for each adapter by name, some of: a unit on its input (or in parallel), a rescaled weight, a
-    scaled and shifted output.
+    """A module with, for each adapter by name, some of: a unit on its input (or in parallel), a changed weight, a
+    scaled and shifted output; or a quantity of a spectral operator with a factor for each channel.
 
     Several active adapters apply one after the other.
 
@@ -35,7 +35,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         of_samples: By thread, the adapter of each sample while a mixed batch runs in it; see :class:`MoPPAModel`.
     """
 
-    adapter_layer_names = ("moppa_unit", "moppa_rescale", "moppa_ssf")
+    adapter_layer_names = ("moppa_unit", "moppa_rescale", "moppa_ssf", "moppa_physics")
 
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__()
@@ -43,6 +43,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         self.moppa_unit = nn.ModuleDict()
         self.moppa_rescale = nn.ModuleDict()
         self.moppa_ssf = nn.ModuleDict()
+        self.moppa_physics = nn.ModuleDict()
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         self._bare: dict[str, Tensor | None] = {}
@@ -79,11 +80,10 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
 
     @property
     def weight(self) -> Tensor:
-        """The weight in effect, rescaled where an active adapter does that."""
+        """The weight in effect, changed where an active adapter does that."""
         weight = self.get_base_layer().weight
-        for rescale in self._read():
-            row, column, _ = rescale()
-            weight = rescaled(weight, row, column)
+        for reweight in self._read():
+            weight = changed(weight, reweight()[0])
         return weight
 
     @property
@@ -91,21 +91,21 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         """The bias in effect."""
         base = self.get_base_layer()
         bias = base.bias
-        for rescale in self._read():
-            bias = shifted(bias, rescale()[-1], len(base.weight))
+        for reweight in self._read():
+            bias = shifted(bias, reweight()[1], len(base.weight))
         return bias
 
-    def _read(self) -> list[Rescale]:
-        rescales = self._used(self.moppa_rescale)
+    def _read(self) -> list[Reweight]:
+        used = self._used(self.moppa_rescale)
         weight = getattr(self.get_base_layer(), "weight", None)
-        if rescales and not (isinstance(weight, Tensor) and weight.is_floating_point()):
+        if used and not (isinstance(weight, Tensor) and weight.is_floating_point()):
             raise ValueError(
                 f"the network reads the weight of a {_describe(self.get_base_layer())} without calling it, and there "
-                "only a tensor of floats can be rescaled: leave rescale off"
+                "only a tensor of floats can be changed: leave rescale and rank off"
             )
-        if rescales and self._of_samples() is not None:
+        if used and self._of_samples() is not None:
             raise ValueError("adapter_names needs a weight for each sample, but this network reads one for all of them")
-        return rescales
+        return used
 
     # -- mixed batches ----------------------------------------------------------------------------------------------
 
@@ -139,11 +139,13 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
             )
         if self.disable_adapters and self.merged:
             self.unmerge()
+        if factors := self._used(self.moppa_physics):
+            return self._scaled(self.base_layer(x, *args, **kwargs), factors)
         units = self._used(self.moppa_unit)
         before, beside = any(not unit.parallel for unit in units), any(unit.parallel for unit in units)
         inputs = self._each(x, self.moppa_unit, _before) if before else x
         if self._used(self.moppa_rescale):
-            y: Any = self._each(inputs, self.moppa_rescale, self._rescaled)
+            y: Any = self._each(inputs, self.moppa_rescale, self._changed)
         else:
             y = self.base_layer(inputs, *args, **kwargs)
         if beside:
@@ -151,44 +153,55 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
             y = (y[0] + change, *y[1:]) if isinstance(y, tuple) else y + change
         return self._each(y, self.moppa_ssf, _behind) if self._used(self.moppa_ssf) else y
 
-    def _rescaled(self, x: Tensor, rescales: list[Rescale]) -> Tensor:
-        """The rescaled linear, whose weight backward makes again instead of keeping one for each layer."""
+    def _scaled(self, quantity: Tensor, factors: list[Factor]) -> Tensor:
+        """A quantity of a spectral operator, which is one for all samples."""
+        if self._of_samples() is not None:
+            raise ValueError(
+                "adapter_names needs a gain for each sample, where tune_physics gives a network one for all: run the "
+                "samples of each adapter by themselves, with set_adapter"
+            )
+        for factor in factors:
+            quantity = factor(quantity)
+        return quantity
+
+    def _changed(self, x: Tensor, reweights: list[Reweight]) -> Tensor:
+        """The changed linear, whose weight backward makes again instead of keeping one for each layer."""
         base = self.base_layer
-        if not rescales:
+        if not reweights:
             return base(x)  # type: ignore[no-any-return]
-        values = [rescale() for rescale in rescales]
-        scales = [scale for row, column, _ in values for scale in (row, column)]
+        changes, shifts = zip(*(reweight() for reweight in reweights), strict=True)
+        tensors = [tensor for change in changes for tensor in change]
         exchanged = _product(base)
         if not exchanged or any(_hooks(base)):
             if exchanged and not torch.compiler.is_compiling():
-                y = _call_with(base, _rescaled_by(base.weight, scales), x)
+                y = _call_with(base, _changed_by(base.weight, tensors), x)
             else:
-                y = rescaled_by_calls(base, x, list(zip(scales[::2], scales[1::2], strict=True)))
-            for _, _, shift in values:
+                y = changed_by_calls(base, x, changes)
+            for shift in shifts:
                 y = y if shift is None else y + at_last_rows(shift, y.shape[-1]).to(y.dtype)
             return y
         weight, bias = base.weight, base.bias
-        for _, _, shift in values:
+        for shift in shifts:
             bias = shifted(bias, shift, len(weight))
         half = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else weight.dtype
 
-        def product(x: Tensor, bias: Tensor | None, weight: Tensor, *scales: Tensor) -> Tensor:
+        def product(x: Tensor, bias: Tensor | None, weight: Tensor, *tensors: Tensor | None) -> Tensor:
             return F.linear(
-                x, _rescaled_by(weight, scales).to(half), bias
+                x, _changed_by(weight, tensors).to(half), bias
             )  # the dtype that the product would make it, and keep
 
         bias = None if bias is None else bias.to(weight.dtype)
         if weight.numel() < LARGE:
-            return product(x, bias, weight, *scales)
-        return recomputed(product, x, bias, weight, *scales)
+            return product(x, bias, weight, *tensors)
+        return recomputed(product, x, bias, weight, *tensors)
 
     # -- PEFT's contract --------------------------------------------------------------------------------------------
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Fold rescaling, scaling and shifting into the weights.
+        """Fold changes, scaling and shifting into the weights.
 
         Raises:
-            ValueError: An adapter has a unit here, which is no weight; or the result would not be finite.
+            ValueError: An adapter has a unit or a factor here, which are no weights; or the result would not be finite.
         """
         names = check_adapters_to_merge(self, adapter_names)
         for name in names:
@@ -196,6 +209,11 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
                 raise ValueError(
                     f"adapter {name!r} has units, which act between layers and cannot be merged into weights; "
                     "adapters.precompute(model, images) makes inference fast instead"
+                )
+            if name in self.moppa_physics:
+                raise ValueError(
+                    f"adapter {name!r} tunes the network's physics, which is no weight and cannot be merged; the "
+                    "network's own precompute takes it into the gains"
                 )
         base = self.get_base_layer()
         for name in names:
@@ -232,8 +250,8 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
     def _merged(self, name: str, base: nn.Module) -> tuple[Tensor, Tensor | None]:
         weight, bias = base.weight.data, None if base.bias is None else base.bias.data
         if name in self.moppa_rescale:
-            row, column, shift = self.moppa_rescale[name]()
-            weight, bias = rescaled(weight, row, column), shifted(bias, shift, len(weight))
+            change, shift = self.moppa_rescale[name]()
+            weight, bias = changed(weight, change), shifted(bias, shift, len(weight))
             bias = None if bias is None else bias.to(weight.dtype)
         if name in self.moppa_ssf:
             affine = self.moppa_ssf[name]
@@ -293,10 +311,10 @@ def _behind(y: Tensor, affines: list[ScaleShift]) -> Tensor:
     return y
 
 
-def _rescaled_by(weight: Tensor, scales: Sequence[Tensor]) -> Tensor:
-    """A weight rescaled by rows and columns in turn."""
-    for row, column in zip(scales[::2], scales[1::2], strict=True):
-        weight = rescaled(weight, row, column)
+def _changed_by(weight: Tensor, tensors: Sequence[Tensor | None]) -> Tensor:
+    """A weight changed in turn, by the tensors of one :class:`Change` after the other."""
+    for first in range(0, len(tensors), 4):
+        weight = changed(weight, Change(*tensors[first : first + 4]))
     return weight
 
 
@@ -333,4 +351,4 @@ def _describe(base: nn.Module) -> str:
 
 
 #: What an adapter may put at a module, by the attribute of :class:`MoPPALayer` it belongs to.
-Part = MoPPAUnit | Rescale | ScaleShift
+Part = MoPPAUnit | Reweight | ScaleShift | Factor

@@ -18,7 +18,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from adapters.affine import Rescale, ScaleShift
+from adapters.affine import Factor, Reweight, ScaleShift
 from adapters.config import MoPPAConfig
 from adapters.grid import TokenGrid
 from adapters.layer import MoPPALayer
@@ -131,8 +131,12 @@ class MoPPAModel(BaseTuner):
         kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
         tuners = {name: m for name, m in model.named_modules() if isinstance(m, kinds)}
         for name, target in targets.items():
-            if (target.rescale or target.ssf) and not isinstance(tuners.get(name), MoPPALayer | None):
-                raise ValueError(f"{name} belongs to another adapter, whose change rescale or ssf would pass over")
+            changed = target.rows or target.ssf or target.physics
+            if changed and not isinstance(tuners.get(name), MoPPALayer | None):
+                raise ValueError(
+                    f"{name} belongs to another adapter, whose change rescale, rank, ssf or tune_physics would "
+                    "pass over"
+                )
             around = next((outer for outer in tuners if name.startswith(f"{outer}.")), None)
             if around is not None:
                 raise ValueError(
@@ -203,13 +207,17 @@ class MoPPAModel(BaseTuner):
         if target.unit:
             weight = next(base.parameters(), None)
             parts["moppa_unit"] = self._unit(config, adapter, name, target, None if weight is None else weight.device)
-        if target.rescale:
+        if target.rows:
             assert isinstance(base, nn.Linear)
-            parts["moppa_rescale"] = Rescale(base, target.rescale, shift=target.shift, identity=identity)
+            parts["moppa_rescale"] = Reweight(
+                base, target.rows, rescale=config.rescale, rank=config.rank, shift=target.shift, identity=identity
+            )
         if target.ssf:
             dim = 1 if channels_first(base) else -1
             channels = base.out_channels if isinstance(base, nn.Conv2d) else target.channels
             parts["moppa_ssf"] = ScaleShift(channels, dim, identity=identity)
+        if target.physics:
+            parts["moppa_physics"] = Factor(target.channels)
         return parts
 
     def _unit(
@@ -362,17 +370,19 @@ class MoPPAModel(BaseTuner):
     def _check_mergeable(self, adapter_names: list[str] | None) -> None:
         self._check_known(adapter_names)
         for layer in _layers(self.model):
-            if any(name in layer.moppa_unit for name in adapter_names or layer.active_adapters):
+            names = adapter_names or layer.active_adapters
+            if any(name in layer.moppa_unit or name in layer.moppa_physics for name in names):
                 raise ValueError(
-                    "MoPPA's units act between layers and cannot be merged into weights: only adapters with priors=() "
-                    "can. unload() takes adapters off, adapters.precompute(model, images) makes inference fast"
+                    "MoPPA's units and its factors of a network's own physics are no weights and cannot be merged: "
+                    "only adapters with priors=() and without tune_physics can. unload() takes adapters off, "
+                    "adapters.precompute(model, images) makes inference fast"
                 )
 
     def merge_adapter(self, adapter_names: list[str] | None = None, safe_merge: bool = False) -> None:
-        """Merge adapters that only rescale, scale and shift.
+        """Merge adapters that only change weights, scale and shift.
 
         Raises:
-            ValueError: One of them has units. Nothing is merged then.
+            ValueError: One of them has units, or factors of physics. Nothing is merged then.
         """
         self._check_mergeable(adapter_names)
         super().merge_adapter(adapter_names, safe_merge)
@@ -396,10 +406,24 @@ class MoPPAModel(BaseTuner):
     # -- files ------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def _get_adapter_state_dict(cls, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def _get_adapter_state_dict(
+        cls,
+        model: nn.Module,
+        config: MoPPAConfig,  # type: ignore[override]
+        adapter_name: str,
+        state_dict: dict[str, Tensor],
+        unwanted_adapter_names: list[str],
+    ) -> dict[str, Tensor]:
         # Another method's layers in the same network are not part of this adapter.
-        entries = super()._get_adapter_state_dict(*args, **kwargs)
-        return {key: value for key, value in entries.items() if cls.prefix in key}
+        entries = super()._get_adapter_state_dict(model, config, adapter_name, state_dict, unwanted_adapter_names)
+        factors = [key for key in entries if ".moppa_physics." in key and ".source." not in key]
+        if len(factors) != sum("physics" in facts for facts in (config.adapted or {}).values()):
+            raise ValueError(
+                "the network's gains are precomputed, and this adapter's factors of its physics lie inside: undo that "
+                "before the adapter is saved (SpectralNet.unreparameterize)"
+            )
+        biases = cls._get_learnable_bias_state_dict(model, state_dict, config)
+        return {key: value for key, value in entries.items() if cls.prefix in key or key in biases}
 
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
@@ -445,8 +469,10 @@ def _signature(target: Target, grid: tuple[int, int] | None) -> dict[str, Any]:
     facts: dict[str, Any] = {"channels": target.channels}
     if target.unit:
         facts["heads"] = target.heads
-    if target.rescale:
-        facts["rows"] = target.rescale
+    if target.rows:
+        facts["rows"] = target.rows
+    if target.physics:
+        facts["physics"] = True
     if grid is not None:
         facts["grid"] = list(grid)
     return facts

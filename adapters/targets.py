@@ -14,6 +14,8 @@ from torch import nn
 from adapters.blocks import PATCHES, Block, block_of
 from adapters.config import MoPPAConfig
 from adapters.grid import GridReader, Layout, Sizes
+from spectral_ops import Precomputed
+from spectral_ops.holder import QuantityHolder
 
 __all__ = ["GridSource", "Target", "bare_modules", "channels_first", "find_targets", "matches"]
 
@@ -43,9 +45,10 @@ class Target:
 
     Attributes:
         unit: Whether it gets a unit.
-        rescale: The rows of its weight to rescale, 0 for none.
+        rows: The last rows of its weight that are changed, 0 for none.
         ssf: Whether its output is scaled and shifted.
-        channels: C of its input (of its output, for ``ssf`` alone).
+        physics: Whether it is a quantity that gets a factor for each channel.
+        channels: C of its input (of its output, for ``ssf`` or ``physics`` alone).
         heads: What C is split into.
         layout: Of its input.
         prefix: Tokens before the grid's.
@@ -54,8 +57,9 @@ class Target:
     """
 
     unit: bool = False
-    rescale: int = 0
+    rows: int = 0
     ssf: bool = False
+    physics: bool = False
     channels: int = 0
     heads: int = 1
     layout: Layout = "tokens"
@@ -145,7 +149,7 @@ class _Search:
         return names
 
     def linears(self) -> Iterator[str]:
-        """Names of the linear layers to rescale."""
+        """Names of the linear layers to change."""
         for name, block in self.blocks.items():
             for child in block.linears:
                 layer = self.modules.get(_join(name, child))
@@ -153,9 +157,9 @@ class _Search:
                     yield _join(name, child)
                 elif isinstance(getattr(layer, "out_features", None), int):  # torch.ao's
                     raise ValueError(
-                        f"rescale: {_join(name, child)} is a {type(layer).__module__}.{type(layer).__name__}"
+                        f"rescale, rank: {_join(name, child)} is a {type(layer).__module__}.{type(layer).__name__}"
                         f"{_dtype(layer)}, through which no gradients go: adapt the network of floats, and quantise it "
-                        "behind that for inference; or leave rescale off"
+                        "behind that for inference; or leave rescale and rank off"
                     )
 
     def affine(self) -> Iterator[str]:
@@ -168,6 +172,22 @@ class _Search:
             module = self.modules.get(name)
             if isinstance(module, (nn.LayerNorm, nn.Conv2d)):
                 yield name
+
+    def quantities(self) -> Iterator[tuple[str, int]]:
+        """Names of the learned non-negative quantities of the blocks' own operators, and their channels."""
+        for name, block in self.blocks.items():
+            for child in block.operators:
+                root = _join(name, child)
+                for holder, module in self.modules.items():
+                    if not (holder == root or holder.startswith(f"{root}.")) or not isinstance(module, QuantityHolder):
+                        continue
+                    if isinstance(module, Precomputed):
+                        raise ValueError(
+                            f"tune_physics: the gains of {holder} are precomputed: undo that before the network is "
+                            "adapted (SpectralNet.unreparameterize)"
+                        )
+                    for quantity in module.positive_modules():
+                        yield _join(holder, quantity), _width_inside(self.modules[name]) or 0
 
     # -- what their inputs look like --------------------------------------------------------------------------------
 
@@ -301,7 +321,7 @@ def find_targets(model: nn.Module, config: MoPPAConfig) -> dict[str, Target]:
                 search.describe(name, target)
         if config.num_prefix_tokens and targets and all(t.layout != "tokens" for t in targets.values()):
             raise ValueError(f"num_prefix_tokens={config.num_prefix_tokens} would have no effect: units take maps here")
-    if config.rescale:
+    if config.rescale or config.rank:
         for name in search.linears():
             if excluded(name):
                 continue
@@ -309,7 +329,7 @@ def find_targets(model: nn.Module, config: MoPPAConfig) -> dict[str, Target]:
             assert isinstance(linear, nn.Linear)
             fused = name.endswith("qkv") and linear.out_features == 3 * linear.in_features
             target = targets.setdefault(name, Target(channels=linear.in_features))
-            target.rescale = linear.out_features // 3 if fused else linear.out_features
+            target.rows = linear.out_features // 3 if fused else linear.out_features
             # BEiT and EVA keep the bias of a fused qkv beside the layer, which then has none to shift.
             target.shift = getattr(modules[name.rpartition(".")[0]], "q_bias", None) is None
     if config.ssf:
@@ -318,10 +338,19 @@ def find_targets(model: nn.Module, config: MoPPAConfig) -> dict[str, Target]:
                 target = targets.setdefault(name, Target())
                 target.ssf = True
                 target.channels = target.channels or _width_out(modules[name])
-    for option in ("rescale", "ssf"):
-        if getattr(config, option) and not any(getattr(target, option) for target in targets.values()):
-            what = "linear layer of a block" if option == "rescale" else "norm or patch embedding of a network"
-            raise ValueError(f"{option}=True finds no {what} it knows (that exclude_modules does not leave out)")
+    if config.tune_physics:
+        for name, channels in search.quantities():
+            if not excluded(name):
+                targets[name] = Target(physics=True, channels=channels)
+    for option, part, what in (
+        ("rescale", "rows", "linear layer of a block"),
+        ("rank", "rows", "linear layer of a block"),
+        ("ssf", "ssf", "norm or patch embedding of a network"),
+        ("tune_physics", "physics", "learned quantity of a spectral operator in a block"),
+    ):
+        given = getattr(config, option)
+        if given and not any(getattr(target, part) for target in targets.values()):
+            raise ValueError(f"{option}={given} finds no {what} it knows (that exclude_modules does not leave out)")
     if not targets:
         raise ValueError(f"nothing to adapt: exclude_modules={config.exclude_modules!r} leaves out every module")
     return {name: targets[name] for name in modules if name in targets}

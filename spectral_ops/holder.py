@@ -46,6 +46,11 @@ class QuantityHolder(nn.Module):
             setattr(self, name, value)
         self._bounds[name] = _Bounds(minimum, endless)
 
+    def positive_modules(self) -> list[str]:
+        """Names of the quantities that modules compute and that must not be negative."""
+        modules = [name for name in self._bounds if isinstance(getattr(self, name), nn.Module)]
+        return [n for n in modules if self._bounds[n].minimum == 0.0 and not isinstance(getattr(self, n), PerAxis)]
+
     def _label(self, name: str) -> str:
         """What errors call a quantity."""
         return name

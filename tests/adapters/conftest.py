@@ -55,7 +55,10 @@ def _randomise(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if "moppa_" in name:
             noise = torch.rand(parameter.shape, generator=generator)
-            parameter.copy_(0.3 + noise if "temperature" in name else parameter + 0.5 * noise + 0.1)
+            if name.endswith(".up"):  # of either sign and small: a product of rank one would drown the weight
+                parameter.copy_(0.4 * (noise - 0.5))
+            else:
+                parameter.copy_(0.3 + noise if "temperature" in name else parameter + 0.5 * noise + 0.1)
 
 
 def _adapt(kind: str, **options: object) -> PeftModel:

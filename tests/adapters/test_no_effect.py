@@ -174,6 +174,7 @@ def test_pooled_tokens_have_no_such_units(randomise):
         ({"priors": (), "ssf": True, "scale": 2.0}, "scale=2.0 would have no effect, it needs priors"),
         ({"priors": (), "ssf": True, "target_modules": ["norm1"]}, r"target_modules=\['norm1'\] would have no effect"),
         ({"priors": (), "ssf": True, "physics": "released"}, "physics='released' would have no effect"),
+        ({"priors": (), "rank": 1, "init": "released"}, "init='released' would have no effect"),
     ],
 )
 def test_options_that_change_nothing(options, message):
@@ -193,6 +194,7 @@ def test_options_that_change_nothing(options, message):
         ),
         ("swin", {"num_prefix_tokens": 1}, "num_prefix_tokens=1 would have no effect: units take maps here"),
         ("convnext", {"rescale": True}, "rescale=True finds no linear layer"),
+        ("convnext", {"rank": 2}, "rank=2 finds no linear layer"),
         ("vit", {"ssf": True, "exclude_modules": r".*(norm2|norm|proj)"}, "ssf=True finds no norm"),
     ],
 )
@@ -267,6 +269,6 @@ def test_what_is_lora_alone_is_refused(adapt, network, tmp_path):
         get_peft_model(network("vit"), adapters.MoPPAConfig(), mixed=True)
     with pytest.raises(ValueError, match=r"path_initial_model_for_weight_conversion.*not supported"):
         model.save_pretrained(tmp_path / "b", path_initial_model_for_weight_conversion=str(tmp_path))
-    for option in ("layers_to_transform", "rank_pattern", "bias", "target_parameters", "lora_alpha"):
+    for option in ("layers_to_transform", "rank_pattern", "target_parameters", "lora_alpha"):
         with pytest.raises(TypeError, match=f"unexpected keyword argument '{option}'"):
             adapters.MoPPAConfig(**{option: [1]})

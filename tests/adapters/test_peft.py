@@ -25,6 +25,7 @@ FORMS = {
     "exact": {},
     "released": {"physics": "released", "init": "released"},
     "everything": {"rescale": True, "ssf": True, "router": "input"},
+    "rank": {"rank": 2},
 }
 
 
@@ -137,8 +138,8 @@ def test_pickles_and_newer_files_are_refused(adapt, network, tmp_path):
     adapt("vit").save_pretrained(tmp_path)
     config = tmp_path / "adapter_config.json"
     values = json.loads(config.read_text())
-    config.write_text(json.dumps({**values, "format_version": 2}))
-    with pytest.raises(ValueError, match="format_version 2, this library reads 1 to 1"):
+    config.write_text(json.dumps({**values, "format_version": 3}))
+    with pytest.raises(ValueError, match="format_version 3, this library reads 1 to 2"):
         PeftModel.from_pretrained(network("vit"), str(tmp_path))
     config.write_text(json.dumps(values))
     torch.save({}, tmp_path / "adapter_model.bin")
@@ -259,10 +260,14 @@ def test_unload_gives_the_bare_network_back(kind, placement, adapt, network, ima
     torch.testing.assert_close(net(images(kind)), bare(images(kind)))
 
 
+WEIGHTS = {"rescale": {"rescale": True, "ssf": True}, "rank": {"rank": 2}, "both": {"rescale": True, "rank": 2}}
+
+
 @pytest.mark.parametrize("kind", ["vit", "beit", "swin", "convnext_linear", "vheat"])
-def test_rescaling_and_ssf_merge_exactly(kind, adapt, images):
+@pytest.mark.parametrize("form", WEIGHTS)
+def test_changes_of_weights_merge_exactly(kind, form, adapt, images):
     x = images(kind)
-    model = adapt(kind, priors=(), rescale=True, ssf=True)
+    model = adapt(kind, priors=(), **WEIGHTS[form])
     expected = model(x)
     weights = {n: t.clone() for n, t in model.state_dict().items() if "moppa_" not in n}
     model.merge_adapter()
@@ -280,7 +285,7 @@ def test_units_cannot_be_merged(adapt, images):
     model = adapt("vit", rescale=True)
     before = model(images("vit"))
     for merge in (model.merge_adapter, model.merge_and_unload):
-        with pytest.raises(ValueError, match="cannot be merged into weights"):
+        with pytest.raises(ValueError, match="are no weights and cannot be merged"):
             merge()
     assert torch.equal(model(images("vit")), before)
 
@@ -364,7 +369,7 @@ def test_a_unit_keeps_no_input_for_backward(adapt):
 
 @pytest.mark.parametrize("autocast", [False, True])
 def test_rescaling_keeps_no_weight_for_backward(autocast, adapt, images, monkeypatch):
-    model = adapt("vit", priors=(), rescale=True).train()
+    model = adapt("vit", priors=(), rescale=True, rank=2).train()
     weights, linear = [], F.linear
 
     def noted(x, weight, bias=None):
@@ -387,7 +392,7 @@ def _gradients(model, run, x):
 
 
 def test_gradients_of_rescaling_are_those_of_the_tensors_it_was_called_with(adapt, images):
-    model, x = adapt("vit", priors=(), rescale=True), images("vit")
+    model, x = adapt("vit", priors=(), rescale=True, rank=2), images("vit")
     found = _gradients(model, lambda changed, x: func.functional_call(model, changed, (x,)), x)
 
     def in_place(changed, x):

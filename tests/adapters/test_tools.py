@@ -225,7 +225,7 @@ def test_dynamically_quantised(network, adapt, images):
     assert not _linears(quantised)
     assert 0 < (quantised(x) - expected).abs().max() < 0.1 * expected.abs().max()
     with pytest.raises(
-        ValueError, match=r"rescale: blocks\.0\.attn\.qkv is a torch\.ao\..*Linear of torch\.qint8.*adapt the"
+        ValueError, match=r"rescale, rank: blocks\.0\.attn\.qkv is a torch\.ao\..*Linear of torch\.qint8.*adapt the"
     ):
         get_peft_model(quantise(network("vit"), {nn.Linear}), adapters.MoPPAConfig(rescale=True))
 
