@@ -83,6 +83,13 @@ def _variant(title: str, **options: Any) -> Method:
     return Method(title, adapters=_own(**options), variant=True)
 
 
+def _parts(title: str, **options: Any) -> Method:
+    """MoPPA with a part of rank 1, scaled outputs and, where the network has physics of its own, factors of that."""
+    options = {"rank": 1, "ssf": True, **options}
+    adapters = {"vit": _own(**options)["vit"], "vheat": _own(tune_physics=True, **options)["vheat"]}
+    return Method(title, adapters=adapters, variant=True)
+
+
 METHODS: dict[str, Method] = {
     "linear": Method("linear"),
     "bitfit": Method("BitFit", trains=lambda name: name.endswith("bias")),
@@ -107,6 +114,11 @@ METHODS: dict[str, Method] = {
     "moppa_routed": _variant("MoPPA exact, routes from the input", num_heads=1, router="input"),
     "moppa_gated": _variant("MoPPA released, gates", physics="released"),
     "moppa_ssf": _variant("MoPPA exact + SSF", ssf=True),
+    # Where the network is physical already: what can change weights beside operators?
+    "moppa_rank": _variant("MoPPA exact + rank 1", rank=1),
+    "moppa_parts": _parts("MoPPA exact + rank 1 + SSF + physics", num_heads=1),
+    "moppa_biases": _parts("MoPPA exact + rank 1 + SSF + physics + biases", bias="all"),
+    "moppa_everything": _parts("MoPPA exact + rescale + rank 1 + SSF + physics", rescale=True),
     "moppa_all": _variant(
         "MoPPA released + rescale + SSF", physics="released", init="released", rescale=True, ssf=True
     ),
