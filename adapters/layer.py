@@ -47,6 +47,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         self._bare: dict[str, Tensor | None] = {}
+        self._written: list[int] = []  # how often what is merged had been written to
         self._rest: list[nn.Parameter] = []  # that learn when they are not merged
         self.of_samples: dict[int, Sequence[str]] = {}
 
@@ -81,7 +82,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
     @property
     def weight(self) -> Tensor:
         """The weight in effect, changed where an active adapter does that."""
-        weight = self.get_base_layer().weight
+        weight = _own_weight(self.get_base_layer())
         for reweight in self._read():
             weight = changed(weight, reweight()[0])
         return weight
@@ -137,8 +138,6 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
                 "torch.fx cannot trace an adapted network, whose units ask for the sizes of their input; torch.export "
                 "can, and so can torch.fx once adapters are merged or unloaded"
             )
-        if self.disable_adapters and self.merged:
-            self.unmerge()
         if factors := self._used(self.moppa_physics):
             return self._scaled(self.base_layer(x, *args, **kwargs), factors)
         units = self._used(self.moppa_unit)
@@ -147,7 +146,9 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         if self._used(self.moppa_rescale):
             y: Any = self._each(inputs, self.moppa_rescale, self._changed)
         else:
-            y = self.base_layer(inputs, *args, **kwargs)
+            others = (inputs if arg is x else arg for arg in args)  # attention's keys and values are its queries
+            named = {name: inputs if arg is x else arg for name, arg in kwargs.items()}
+            y = self.base_layer(inputs, *others, **named)
         if beside:
             change = self._each(x, self.moppa_unit, _beside)
             y = (y[0] + change, *y[1:]) if isinstance(y, tuple) else y + change
@@ -174,7 +175,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         exchanged = _product(base)
         if not exchanged or any(_hooks(base)):
             if exchanged and not torch.compiler.is_compiling():
-                y = _call_with(base, _changed_by(base.weight, tensors), x)
+                y = _call_changed(base, tensors, x)
             else:
                 y = changed_by_calls(base, x, changes)
             for shift in shifts:
@@ -196,6 +197,12 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         return recomputed(product, x, bias, weight, *tensors)
 
     # -- PEFT's contract --------------------------------------------------------------------------------------------
+
+    def enable_adapters(self, enabled: bool) -> None:
+        """As in PEFT; what is merged is unmerged where it is disabled, also where networks read weights uncalled."""
+        super().enable_adapters(enabled)
+        if not enabled and self.merged:
+            self.unmerge()
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Fold changes, scaling and shifting into the weights.
@@ -237,6 +244,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
                 else:
                     base.bias.data = bias
             self.merged_adapters.append(name)
+            self._written = _writes(base)
             learning = [p for p in self._parameters_of(name) if p.requires_grad]
             self._rest += learning  # what is merged gets no gradients, and does not look as if it did
             for parameter in learning:
@@ -261,11 +269,21 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         return weight, bias
 
     def unmerge(self) -> None:
-        """Put the weights back as they were, to the bit."""
+        """Put the weights back as they were, to the bit.
+
+        Raises:
+            RuntimeError: They have been written to since, as by loading or training, which would be lost.
+        """
         if not self.merged:
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
             return
         base = self.get_base_layer()
+        if _writes(base) != self._written:
+            raise RuntimeError(
+                f"the weights of a {_describe(base)} have been written to since {', '.join(self.merged_adapters)} was "
+                "merged into them, and unmerging would undo that: merge_and_unload() keeps them as they are, and what "
+                "is loaded belongs into the unmerged network"
+            )
         weight, bias = self._bare["weight"], self._bare["bias"]
         assert weight is not None
         base.weight.data = weight.to(base.weight)  # it may have been moved since
@@ -318,15 +336,29 @@ def _changed_by(weight: Tensor, tensors: Sequence[Tensor | None]) -> Tensor:
     return weight
 
 
+def _writes(base: nn.Module) -> list[int]:
+    tensors = [p for name in ("weight", "bias") if (p := base._parameters.get(name)) is not None]
+    return [0 if p.is_inference() else p._version for p in tensors]
+
+
 def _hooks(base: nn.Module) -> tuple[Any, ...]:
     return base._forward_hooks, base._forward_pre_hooks, base._backward_hooks, base._backward_pre_hooks
 
 
-def _call_with(base: nn.Module, weight: Tensor, x: Tensor) -> Tensor:
-    """The layer's call, hooks included, with another weight."""
+def _own_weight(base: nn.Module) -> Any:
+    """The layer's weight, not one that another thread has exchanged it for."""
+    if torch.compiler.is_compiling():
+        return base.weight
+    with _EXCHANGING:
+        return base.weight
+
+
+def _call_changed(base: nn.Module, tensors: Sequence[Tensor | None], x: Tensor) -> Tensor:
+    """The layer's call, hooks included, with a changed weight."""
     with _EXCHANGING:
         own = base._parameters["weight"]
-        base._parameters["weight"] = weight  # type: ignore[assignment]
+        assert own is not None
+        base._parameters["weight"] = _changed_by(own, tensors)  # type: ignore[assignment]
         try:
             return base(x)  # type: ignore[no-any-return]
         finally:

@@ -26,6 +26,7 @@ from adapters.priors import Quantities, SharedMedia, exact_priors, released_prio
 from adapters.router import Router
 from adapters.targets import GridSource, Target, bare_modules, channels_first, find_targets, matches
 from adapters.unit import MoPPAUnit
+from spectral_ops.modes import evaluating
 
 __all__ = ["MoPPAModel"]
 
@@ -313,7 +314,8 @@ class MoPPAModel(BaseTuner):
         self._check_mixed(names)
         thread = threading.get_ident()
         wrappers = [m for m in self.model.modules() if isinstance(m, AuxiliaryTrainingWrapper)]
-        hooks = [m.register_forward_pre_hook(partial(_name_samples, list(names)), with_kwargs=True) for m in wrappers]
+        name_samples = partial(_name_samples, thread, list(names))
+        hooks = [m.register_forward_pre_hook(name_samples, with_kwargs=True) for m in wrappers]
         for layer in _layers(self.model):
             layer.of_samples[thread] = tuple(names)
         try:
@@ -432,10 +434,10 @@ class MoPPAModel(BaseTuner):
 
 
 def _name_samples(
-    names: list[str], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    thread: int, names: list[str], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Hook before PEFT's ``modules_to_save``, which know what to do with this argument."""
-    return args, {**kwargs, "adapter_names": names}
+    """Hook before PEFT's ``modules_to_save``, which know what to do with this argument; for one thread's calls."""
+    return args, {**kwargs, "adapter_names": names} if threading.get_ident() == thread else kwargs
 
 
 def _layers(model: nn.Module) -> list[MoPPALayer]:
@@ -540,19 +542,16 @@ def _probe(
         return hook
 
     hooks = [modules[name].register_forward_pre_hook(note(name)) for name, target in targets.items() if target.unit]
-    modes = {module: module.training for module in model.modules()}
     first = next((m for m in bare.values() if isinstance(m, nn.Conv2d)), None)
     try:
         if first is None:
             raise ValueError("physics='released' needs a network that starts with a convolution, to know its images")
-        model.eval()
         image = first.weight.new_zeros(1, getattr(model, "in_chans", None) or first.in_channels, *sizes)
-        model(image)
+        with evaluating(model):
+            model(image)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, mode in modes.items():
-            module.training = mode
     return grids
 
 

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from adapters.routing import RouteSchedule, route_regularization
+from spectral_ops.torch_internals import PLAIN
 
 __all__ = ["AdaptedBackbone", "RouteRegularizationHook"]
 
@@ -42,7 +43,8 @@ class AdaptedBackbone(nn.Module):
 
     Only the adapter trains: the rest gets no gradients and no optimiser state, and batch norms keep their statistics.
     Checkpoints hold the adapter (beside neck and heads), not the frozen weights, which come from the backbone's own
-    ``init_cfg``; a checksum of them is kept, and a checkpoint that was trained on others is refused.
+    ``init_cfg``; a checksum of them is kept, and a checkpoint that was trained on others is refused. What of them is
+    made trainable later, or is not any more what it was at first, is in checkpoints, too.
 
     Args:
         backbone: Config of any registered backbone. It is built and initialised at once, because adapters go into
@@ -83,8 +85,9 @@ class AdaptedBackbone(nn.Module):
         self.save_frozen = save_frozen
         trained = {name for name, p in net.named_parameters(remove_duplicate=False) if p.requires_grad}
         self._frozen = tuple(name for name in net.state_dict() if name not in trained)  # for good, also in copies
-        self._checksum: int | None = None
+        self._began = self._checksums()
         self._register_state_dict_hook(_drop_frozen)
+        self.register_load_state_dict_post_hook(_note_weights)
 
     def init_weights(self) -> None:
         """Nothing: the backbone was initialised before it was adapted."""
@@ -95,28 +98,40 @@ class AdaptedBackbone(nn.Module):
         for name in self._frozen:
             yield f"net.{name}", state[name]
 
+    def _checksums(self) -> dict[str, int]:
+        """CRC-32 of each frozen tensor, and under ``""`` of all; nothing where they are elsewhere (meta, sharded)."""
+        found, value = {}, 0
+        for name, tensor in self.frozen():
+            if tensor.is_meta or type(tensor) not in PLAIN:
+                return {}
+            content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+            found[name], value = zlib.crc32(content), zlib.crc32(content, value)
+        return {"": value, **found}
+
     def checksum(self) -> Tensor:
         """CRC-32 of the frozen weights as they were loaded, for telling one file's from another's."""
-        if self._checksum is None:
-            value = 0
-            for _, tensor in self.frozen():
-                value = zlib.crc32(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy(), value)
-            self._checksum = value
-        return torch.tensor(self._checksum)
+        _note_weights(self)
+        return torch.tensor(self._began[""])
+
+    @property
+    def frozen_checksum(self) -> Tensor:
+        """The checksum by its name in checkpoints, where torch.distributed.checkpoint looks for it."""
+        return self.checksum()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         saved = state_dict.pop(f"{prefix}frozen_checksum", None)
         frozen = dict(self.frozen())
-        if any(f"{prefix}{name}" in state_dict for name in frozen):
-            self._checksum = None  # other weights come
-        if saved is not None and not any(f"{prefix}{name}" in state_dict for name in frozen):
+        missing = [name for name in frozen if f"{prefix}{name}" not in state_dict]
+        if not missing:
+            self._began = {}  # other weights come
+        if saved is not None and missing:
             if int(saved) != int(self.checksum()):
                 raise ValueError(
                     "this checkpoint's adapter was trained on other weights of the frozen backbone: give its init_cfg "
                     "the file that training started from"
                 )
-            for name, value in frozen.items():
-                state_dict[f"{prefix}{name}"] = value
+            for name in missing:
+                state_dict[f"{prefix}{name}"] = frozen[name]
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def train(self, mode: bool = True) -> AdaptedBackbone:
@@ -134,9 +149,17 @@ class AdaptedBackbone(nn.Module):
 def _drop_frozen(module: AdaptedBackbone, state_dict: dict[str, Any], prefix: str, metadata: Any) -> None:
     if module.save_frozen:
         return
+    _note_weights(module)
+    began, now = module._began, module._checksums()
+    learning = {f"net.{name}" for name, p in module.net.named_parameters(remove_duplicate=False) if p.requires_grad}
     for name, _ in module.frozen():
-        state_dict.pop(f"{prefix}{name}", None)
+        if name not in learning and (not now or began.get(name) == now[name]):
+            state_dict.pop(f"{prefix}{name}", None)
     state_dict[f"{prefix}frozen_checksum"] = module.checksum()
+
+
+def _note_weights(module: AdaptedBackbone, *_: Any) -> None:
+    module._began = module._began or module._checksums()
 
 
 def _config_class(kind: str | None) -> Any:

@@ -239,10 +239,16 @@ class _Search:
                 f"{parent_name}, a {type(parent).__name__}, reads the weight of {name} without calling it, so a unit "
                 f"before it would never run: adapt {parent_name} instead"
             )
+        self.check_not_at_once(name, "a unit before it", f"adapt {parent_name} instead")
+
+    def check_not_at_once(self, name: str, part: str, advice: str) -> None:
+        """Refuse a layer inside torch's own encoder layers, whose fast path reads weights and calls nothing."""
+        parent_name = name.rpartition(".")[0]
+        parent = self.modules[parent_name]
         if isinstance(parent, nn.TransformerEncoderLayer):
             raise ValueError(
                 f"{parent_name}, a {type(parent).__name__}, computes everything at once in eval mode, without calling "
-                f"{name}, so a unit before it would not run then: adapt {parent_name} instead"
+                f"{name}, so {part} would not run then: {advice}"
             )
 
     def _heads(self, name: str, channels: int, block: str | None) -> int:
@@ -335,6 +341,7 @@ def find_targets(model: nn.Module, config: MoPPAConfig) -> dict[str, Target]:
     if config.ssf:
         for name in search.affine():
             if not excluded(name):
+                search.check_not_at_once(name, "scales and shifts of its output", "name it in exclude_modules")
                 target = targets.setdefault(name, Target())
                 target.ssf = True
                 target.channels = target.channels or _width_out(modules[name])

@@ -69,7 +69,8 @@ def precompute(network: Deployable, images: Sequence[int | tuple[int, int]], *, 
             if source.input_conditioned:
                 raise ValueError(f"the gain of {source!r} depends on the input and cannot be precomputed")
             device = mixer.norm.weight.device  # an operator of constants has no device of its own
-            gain = source.gain(sizes, embedding=maps.get("embedding"), device=device)
+            dtype = torch.float64 if mixer.norm.weight.dtype == torch.float64 else torch.float32
+            gain = source.gain(sizes, embedding=maps.get("embedding"), dtype=dtype, device=device)
             found.append((mixer, sizes, gain, made_from))
     covered = {id(mixer) for mixer, *_ in found}
     if left := [name for name, mixer in _mixers(network).items() if not keep_source and id(mixer) not in covered]:

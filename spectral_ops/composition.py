@@ -108,6 +108,8 @@ class Product(_Expression):
                     f"{self!r}: behind cold walls an operator conditioned on its input can only be the first one "
                     f"applied, the rightmost, because the mean of what reaches the others is not one mode"
                 )
+            if gain.ndim < len(grid.sizes):  # a number, or one for each channel: that of every mode
+                return grid.pooled * gain
             return grid.pooled * gain.flatten(-len(grid.sizes) - 1, -2)[..., 0, :]
 
         return grid.with_pooled(pooled)

@@ -63,9 +63,9 @@ def call_in_own_dtype(layer: nn.Module, x: Tensor) -> Tensor:
     A plain layer computes in the input's dtype; one that others have a hand in in its own.
     """
     own = x.dtype
-    for parameter in layer.parameters():
-        if parameter.is_floating_point():
-            own = parameter.dtype
+    for tensor in (*layer.parameters(), *layer.buffers()):  # a teacher's weights are buffers
+        if tensor.is_floating_point():
+            own = tensor.dtype
             break
     if own == x.dtype:
         return call(layer, x)

@@ -24,8 +24,9 @@ class Precomputed(SpectralOperator):
     On a grid without a stored gain, or for float64 inputs without one in float64, it falls back to ``source``, which it
     keeps, so nothing is lost and ``operator.source`` undoes the replacement. It does so, too, where what a gain was
     made of has changed since or is to get a gradient, so a stored gain is not stale: weights, modules, and settings of
-    modules, as the adapter that is active, and hooks. Training mode and loading drop the stored gains. What torch
-    itself does not note is not seen: writes in place through ``.data``, and, in a graph of ``torch.compile``, other
+    modules, as the adapter that is active, and hooks. Training mode and loading drop the stored gains. None is used
+    that was made of tensors of inference mode, or of memory that processes share (``share_memory()``), whose writes
+    cannot be seen. Nor is seen what torch itself does not note: writes in place through ``.data``, and, in a graph of ``torch.compile``, other
     writes in place than loading, and other settings, hooks and modules. Graphs that are traced or exported keep the
     stored gain, and serve its grid alone. ``source=None`` serves files that hold gains only.
 

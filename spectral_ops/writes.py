@@ -88,9 +88,12 @@ def _storage(tensor: Tensor) -> weakref.ref[torch.UntypedStorage] | None:
 def version(tensor: Tensor) -> tuple[Any, ...]:
     """What changes when a tensor is written to, or gets other memory by ``.data``.
 
-    Not the address alone: memory that has been freed is soon given out again.
+    Not the address alone: memory that has been freed is soon given out again. Of inference tensors and of memory that
+    other processes share it cannot be known: nothing equals what is told of them.
     """
-    return (0 if tensor.is_inference() else tensor._version), tensor.data_ptr(), _storage(tensor)
+    if tensor.is_inference() or (tensor.device.type == "cpu" and not is_symbolic(tensor) and tensor.is_shared()):  # type: ignore[no-untyped-call]
+        return (object(),)
+    return tensor._version, tensor.data_ptr(), _storage(tensor)
 
 
 def note_steps_of_optimizers() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from backbones.pretraining.hiding import Views
 from backbones.remote_sensing import network
 from spectral_ops import dctn, idctn
+from spectral_ops.modes import evaluating
 
 __all__ = ["FrequencyPictures"]
 
@@ -38,11 +39,9 @@ class FrequencyPictures:
             images = self.packed(images)
         images = self._prepared(images)
         views = self._hidden_units(images, None, views)
-        was_training = self.training
-        self.eval()
-        there, normalised, maps, encoded = self._encoded(images, views)
-        predicted = self._predicted(maps, encoded, images.shape[2:])
-        self.train(was_training)
+        with evaluating(self):
+            there, normalised, maps, encoded = self._encoded(images, views)
+            predicted = self._predicted(maps, encoded, images.shape[2:])
         found = {}
         for name, image in normalised.items():
             mine, guess = views.of(there[name]), predicted[name].to(image.dtype)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from backbones.pretraining.generator import TargetGenerator
 from backbones.pretraining.students import Level
+from spectral_ops.modes import evaluating
 from spectral_ops.scalars import as_int
 
 __all__ = ["PretrainingHead", "levels_of_neck", "resized"]
@@ -53,10 +54,8 @@ def levels_of_neck(neck: nn.Module | None, levels: Sequence[Level]) -> list[Leve
     side = 4 * max(level.stride for level in levels)
     like = next(iter(neck.parameters()), torch.zeros(()))
     maps = [like.new_zeros(1, level.channels, *[side // level.stride] * 2) for level in levels]
-    was_training = neck.training
-    with torch.no_grad():
-        outputs = neck.eval()(maps)
-    neck.train(was_training)
+    with torch.no_grad(), evaluating(neck):
+        outputs = neck(maps)
     fits = isinstance(outputs, Sequence) and all(isinstance(x, Tensor) and x.ndim == 4 for x in outputs)
     if not fits:
         raise TypeError(
@@ -106,7 +105,7 @@ class PretrainingHead(nn.Module):
         outputs: Sequence[Level],
         targets: TargetGenerator,
         in_chans: int,
-        norms: Mapping[str, nn.Module] | None = None,
+        norms: Mapping[str, nn.Module] | nn.ModuleDict | None = None,
     ) -> None:
         """Make the layers.
 
@@ -123,7 +122,7 @@ class PretrainingHead(nn.Module):
                 of a stride that the neck does not have.
         """
         self.levels, self.outputs = list(levels), list(outputs)
-        self._norms = [dict(norms or {})]  # in a list: no parts of this module
+        self._norms = [norms or {}]  # in a list: no parts of this module
         made = {} if norms else {str(level.index): nn.LayerNorm(level.channels, eps=1e-5) for level in levels}
         self.norms = nn.ModuleDict(made)
         self.tokens = nn.ParameterDict({str(level.index): torch.empty(level.channels) for level in levels})

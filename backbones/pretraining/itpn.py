@@ -17,6 +17,7 @@ from backbones.pretraining.itpn_decoders import PixelDecoder
 from backbones.pretraining.masks import Mask, RandomUnits, kept_units, unit_grid
 from backbones.pretraining.targets import Pixels, UnitTarget
 from backbones.pretraining.teacher import Features
+from spectral_ops.modes import evaluating
 
 __all__ = ["ITPNOutput", "ITPNPretraining", "MaskedITPN", "kept_pixels"]
 
@@ -301,10 +302,8 @@ class ITPNPretraining(MaskedITPN):
         """
         images = self._prepared(images)
         units, keep = self._choice(images, keep, mask)
-        was_training = self.training
-        self.eval()
-        prediction, _ = self._predicted(images, keep)
-        self.train(was_training)
+        with evaluating(self):
+            prediction, _ = self._predicted(images, keep)
         picture = self._picture(self.target, prediction.unflatten(1, units.shape[1:]), images, units)
         if picture is None:
             raise ValueError(f"images cannot be restored from {self.target}: pixels or dct can")

@@ -15,6 +15,7 @@ from backbones.pretraining.heads import PretrainingHead, levels_of_neck
 from backbones.pretraining.masks import Mask, RandomUnits, hidden_pixels
 from backbones.pretraining.students import Fill, check_backbone, hidden_cells, levels_of, masked_maps
 from backbones.pretraining.teacher import Features
+from spectral_ops.modes import evaluating
 
 __all__ = ["MaskedPretraining", "Normalise"]
 
@@ -138,7 +139,7 @@ class MaskedPretraining(Course, nn.Module):
         if target_generator.features is not None:
             target_generator.features.prepare(backbone)
         self.head = PretrainingHead() if head is None else head
-        norms = dict(backbone.out_norms.items()) if hasattr(backbone, "out_norms") else None
+        norms: Any = getattr(backbone, "out_norms", None)
         if not hasattr(backbone, "forward_stages"):  # downstream, too, its maps go to the neck as they are
             norms = {str(level.index): nn.Identity() for level in levels}
         self.head.prepare(levels, levels_of_neck(neck, levels), target_generator, in_chans, norms)
@@ -227,10 +228,8 @@ class MaskedPretraining(Course, nn.Module):
         """
         normalised = self._prepared(images)
         units = self._hidden_units(normalised, keep, mask)
-        was_training = self.training
-        self.eval()
-        predicted = self._predicted(normalised, units)
-        self.train(was_training)
+        with evaluating(self):
+            predicted = self._predicted(normalised, units)
         for name, target in self.target_generator.units.items():
             if (picture := self._picture(target, predicted[name], normalised, units)) is not None:
                 return picture

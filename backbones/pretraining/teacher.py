@@ -86,6 +86,26 @@ class _Teacher(nn.Module):
         return super().train(False)
 
 
+#: Under which names others keep a module that they have put one of their own around.
+_WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+
+
+def _without_wrappers(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def _counterpart(root: nn.Module, name: str) -> Tensor | None:
+    """The whole tensor of a name, whatever stands around, makes or shards it; None where there is none."""
+    found: Any = root
+    for part in _without_wrappers(name).split("."):
+        while inner := next((found._modules[w] for w in _WRAPPERS if w in getattr(found, "_modules", {})), None):
+            found = inner
+        found = getattr(found, part, None)
+    if not isinstance(found, Tensor):
+        return None
+    return found.full_tensor() if hasattr(found, "full_tensor") else found  # of fully_shard
+
+
 class MovingAverage(_Teacher):
     """The moving average of a backbone.
 
@@ -107,13 +127,27 @@ class MovingAverage(_Teacher):
 
     @torch.no_grad()
     def update(self, backbone: nn.Module, momentum: float) -> None:
-        """Move towards the backbone, the more the smaller the momentum; statistics are taken over."""
-        averaged, taken = dict(backbone.named_parameters()), dict(backbone.named_buffers())
-        for name, mine in self.net.named_buffers():
-            if name in averaged and mine.is_floating_point():
-                mine.lerp_(averaged[name].to(mine.dtype), 1 - momentum)
-            elif name in taken:
-                mine.copy_(taken[name])
+        """Move towards the backbone, the more the smaller the momentum; statistics are taken over.
+
+        Modules that others have put around those of the backbone since (compiled, checkpointed), and weights that are
+        parametrised, are seen through.
+
+        Raises:
+            RuntimeError: The backbone has no counterpart of some tensor. Nothing is changed then.
+        """
+        taken = {_without_wrappers(name) for name, _ in backbone.named_buffers()}
+        pairs = {name: (mine, _counterpart(backbone, name)) for name, mine in self.net.named_buffers()}
+        if lost := [name for name, (_, theirs) in pairs.items() if theirs is None]:
+            raise RuntimeError(
+                f"the moving average cannot follow the backbone, which has no {', '.join(lost[:3])} any more "
+                f"({len(lost)} of {len(pairs)} tensors): change the backbone before the teacher is made"
+            )
+        for name, (mine, theirs) in pairs.items():
+            assert theirs is not None
+            if mine.is_floating_point() and _without_wrappers(name) not in taken:
+                mine.lerp_(theirs.to(mine.dtype), 1 - momentum)
+            else:
+                mine.copy_(theirs)
 
     def restart(self, backbone: nn.Module) -> None:
         """Become a copy of the backbone."""

@@ -71,6 +71,11 @@ class ModalityStem(Stem):
         difference = theirs.difference(self.spec)
         return difference and f"modality {self.spec.name!r} has in the file and in the model {difference}"
 
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        # Not the buffer: in a copy, moving averages over buffers have made other bytes of it.
+        destination[f"{prefix}description"] = self.spec.to_tensor(self.place).to(self.description.device)
+
     def _load_from_state_dict(
         self,
         state_dict: dict[str, Any],

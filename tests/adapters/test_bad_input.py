@@ -100,6 +100,15 @@ def test_a_layer_that_is_read_but_never_called(network):
         options = {"target_modules": [child], "layout": "tokens", "num_prefix_tokens": 0}
         with pytest.raises(ValueError, match=rf"computes everything at once in eval mode, without calling 0\.{child}"):
             get_peft_model(attention, adapters.MoPPAConfig(**options))
+    names = {"attention": "norm1", "mlp": "norm2", "parallel": "self_attn", "inputs": (4, 4)}
+    adapters.register_block(torch.nn.TransformerEncoderLayer, adapters.Block(**names, linears=("linear1",)))
+    try:
+        with pytest.raises(ValueError, match=r"without calling 0\.norm2, so scales and shifts .* in exclude_modules"):
+            get_peft_model(attention, adapters.MoPPAConfig(priors=(), ssf=True))
+        with pytest.raises(ValueError, match="ssf=True finds no norm"):  # there is no other one
+            get_peft_model(attention, adapters.MoPPAConfig(priors=(), ssf=True, exclude_modules=["norm2"]))
+    finally:
+        del adapters.BLOCKS[torch.nn.TransformerEncoderLayer]
     vit = network("vit")  # calls its own
     get_peft_model(vit, adapters.MoPPAConfig(target_modules=["attn.qkv"]))
 

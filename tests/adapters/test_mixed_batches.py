@@ -154,3 +154,17 @@ def test_two_threads_mix_by_themselves(mixed, images):
             thread.join()
     assert wrong == [False] * 20
     assert not torch.equal(expected[0], expected[1])
+
+
+def test_a_mixed_batch_is_that_of_its_thread(mixed, images, network, randomise):
+    """Also in what is saved in full, which PEFT tells by an argument."""
+    model, x = mixed("vit", {"modules_to_save": ["head"]}, {"modules_to_save": ["head"]}), images("vit")
+    with torch.no_grad():
+        model.base_model.model.head.modules_to_save["second"].weight.add_(1.0)
+        expected, found = model(x), []
+        other = threading.Thread(target=lambda: found.append(model(x).detach()))
+        with model.base_model._enable_peft_forward_hooks(adapter_names=["second", "second"]):
+            other.start()
+            other.join()
+            mixed_up = model.base_model.model(x)
+    assert torch.equal(found[0], expected) and not torch.allclose(mixed_up, expected, atol=1e-3)

@@ -184,3 +184,34 @@ def test_the_hook_adds_the_regularisation(tmp_path):
 def test_bad_configs(options, message):
     with pytest.raises(ValueError, match=message):
         MODELS.build({"type": "AdaptedBackbone", "backbone": VHEAT, "adapter": {"type": "MoPPA"}, **options})
+
+
+def test_checkpoints_hold_what_was_made_trainable_later(tmp_path):
+    net = Net(VHEAT, {"type": "MoPPA"})
+    small = sum(t.numel() for t in net.state_dict().values())
+    stage = next(m for name, m in net.backbone.named_modules() if name.endswith("stages.3"))
+    stage.requires_grad_(True)
+    with torch.no_grad():
+        for p in stage.parameters():
+            p.add_(0.1)
+    x = torch.randn(1, 3, 64, 64)
+    for frozen_again in (False, True):
+        stage.requires_grad_(not frozen_again)
+        state = net.state_dict()
+        assert small < sum(t.numel() for t in state.values()) < sum(p.numel() for p in net.parameters())
+        other = Net(VHEAT, {"type": "MoPPA"})
+        other.load_state_dict(state)
+        assert all(torch.equal(a, b) for a, b in zip(other.eval().backbone(x), net.eval().backbone(x), strict=True))
+        with pytest.raises(ValueError, match="trained on other weights of the frozen backbone"):
+            Net(VHEAT, {"type": "MoPPA"}, seed=1).load_state_dict(dict(state))
+
+
+def test_distributed_checkpoints():
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
+
+    net, other = (Net(VHEAT, {"type": "MoPPA"}) for _ in range(2))
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.1 * p.requires_grad)
+    set_model_state_dict(other, get_model_state_dict(net))
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))

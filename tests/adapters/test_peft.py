@@ -562,3 +562,24 @@ def test_exports(adapt, images):
     x = images("vit")
     program = torch.export.export(model.base_model.model, (x,))
     torch.testing.assert_close(program.module()(x), model(x))
+
+
+@pytest.mark.parametrize("kind", ["beit", "eva", "vit"])
+def test_disabling_what_is_merged(kind, adapt, network, images):
+    """Also where the network reads a weight and never calls the layer."""
+    model = adapt(kind, priors=(), rescale=True)
+    expected = model(images(kind))
+    model.merge_adapter()
+    with model.disable_adapter():
+        torch.testing.assert_close(model(images(kind)), network(kind)(images(kind)), rtol=1e-5, atol=1e-5)
+    assert torch.equal(model(images(kind)), expected)
+
+
+def test_what_was_loaded_or_trained_since_merging_is_not_thrown_away(adapt, images):
+    model = adapt("vit", priors=(), rescale=True)
+    state = {name: value + 0.01 for name, value in model.state_dict().items()}
+    model.merge_adapter()
+    model.load_state_dict(state)
+    with pytest.raises(RuntimeError, match="have been written to since default was merged into them"):
+        model.unmerge_adapter()
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())

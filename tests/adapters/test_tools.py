@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -404,3 +406,50 @@ def test_a_prior_that_is_taken_out(adapt, images):
     del _units(model)[0].priors["wave"]
     with pytest.raises(ValueError, match="weights must have 2 entries along their first dimension, one per operator"):
         model(images("vit"))
+
+
+def test_a_hooked_layer_is_changed_once_in_two_threads(adapt, images):
+    """One thread is inside the layer, where it has put its own weight, when the other comes to it."""
+    model, x = adapt("vit", priors=(), rescale=True), images("vit")
+    layer = next(m for m in model.modules() if isinstance(m, MoPPALayer))
+    inside, found = threading.Event(), []
+
+    def wait(*_):
+        if threading.current_thread() is first and not inside.is_set():
+            inside.set()
+            time.sleep(0.2)  # the other one comes meanwhile, and waits
+
+    with torch.no_grad():
+        expected = model(x)
+        layer.base_layer.register_forward_pre_hook(wait)
+        first, second = (threading.Thread(target=lambda: found.append(model(x).detach())) for _ in range(2))
+        first.start()
+        assert inside.wait(60)
+        second.start()
+        first.join()
+        second.join()
+    for y in found:
+        torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_attention_of_torch_whose_keys_are_its_queries(images):
+    torch.manual_seed(0)
+    net = nn.ModuleDict({"attention": nn.MultiheadAttention(32, 2, batch_first=True)})
+    config = adapters.MoPPAConfig(target_modules=["attention"], layout="tokens", num_prefix_tokens=0)
+    with pytest.raises(ValueError, match="no patch embedding tells its grid"):
+        get_peft_model(net, config)
+    net = nn.Sequential(nn.MultiheadAttention(32, 2, batch_first=True))
+    adapters.register_block(nn.Sequential, adapters.Block(attention="0", mlp="0", parallel="0", inputs=(4, 4)))
+    try:
+        model = get_peft_model(net, adapters.MoPPAConfig()).eval()
+    finally:
+        del adapters.BLOCKS[nn.Sequential]
+    layer = model.base_model.model[0]
+    unit, x = layer.moppa_unit["default"], torch.randn(2, 16, 32)
+    with torch.no_grad():
+        unit.gate.value.fill_(0.7)
+        changed = unit(x)
+        expected = layer.base_layer(changed, changed, changed)[0]
+        assert torch.equal(layer(x, x, x)[0], expected) and torch.equal(layer(x, key=x, value=x)[0], expected)
+        memory = torch.randn(2, 5, 32)
+        assert torch.equal(layer(x, memory, memory)[0], layer.base_layer(changed, memory, memory)[0])

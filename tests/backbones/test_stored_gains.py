@@ -139,3 +139,45 @@ def test_maps_that_tools_replace(name, randomise):
     torch.testing.assert_close(after, net(x), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(stored, net(x), rtol=1e-5, atol=1e-5)
     assert not torch.allclose(after, before, atol=1e-4)
+
+
+def _written_past_versions(net):
+    for stage in net.stages:
+        if stage.embedding is not None:
+            for p in stage.embedding.parameters():
+                p.data.add_(0.5)  # as another process does, whose writes this one cannot see
+
+
+@pytest.mark.parametrize("name", ["vheat_nano", "vmix_nano"])
+@torch.no_grad()
+def test_memory_that_other_processes_share(name, randomise):
+    net, x = _network(name, randomise), torch.randn(2, 3, 32, 32)
+    net.share_memory()
+    net.reparameterize([32])
+    before = net(x)
+    _written_past_versions(net)
+    after = net(x)
+    net.unreparameterize()
+    assert torch.equal(after, net(x)) and not torch.equal(after, before)
+
+
+def test_a_network_made_in_inference_mode(randomise):
+    with torch.inference_mode():
+        net, x = _network("vheat_nano", randomise), torch.randn(2, 3, 32, 32)
+        net.reparameterize([32])
+        before = net(x)
+        for p in net.stages[0].parameters():
+            p.mul_(1.5)
+        after = net(x)
+        net.unreparameterize()
+        assert torch.equal(after, net(x)) and not torch.equal(after, before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_networks_in_float64(name, randomise):
+    net, x = _network(name, randomise).double(), torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    expected = net(x)
+    net.reparameterize([32])
+    assert all(m.covers(m.stored_sizes[0]) for m in net.modules() if isinstance(m, Precomputed))
+    torch.testing.assert_close(net(x), expected, rtol=1e-10, atol=1e-10)

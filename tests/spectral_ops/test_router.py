@@ -8,7 +8,18 @@ import pytest
 import torch
 from torch import nn
 
-from spectral_ops import Bounded, FractionalHeat, Grid, Heat, InputRouter, Mixture, Poisson, Softmax, Wave
+from spectral_ops import (
+    Bounded,
+    FractionalHeat,
+    Grid,
+    Heat,
+    InputRouter,
+    Mixture,
+    Poisson,
+    Softmax,
+    SpectralOperator,
+    Wave,
+)
 
 GRID = Grid((4, 5), torch.float64, torch.device("cpu"))
 
@@ -156,3 +167,21 @@ def test_modules_are_checked_against_the_range_of_a_quantity():
 def test_errors_name_the_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+class _Everywhere(SpectralOperator):
+    """A gain that is a number, or one for each channel: that of every mode."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def multiplier(self, eigenvalues):
+        return self.value
+
+
+@pytest.mark.parametrize("value", [torch.tensor(2.0), torch.tensor([0.5, 1.0, 2.0, -1.0])])
+def test_behind_a_gain_that_is_that_of_every_mode(value):
+    mixture = Mixture([Heat(0.5), FractionalHeat(0.8, order=0.5)], weights=InputRouter(4, 2))
+    constant, x = _Everywhere(value), torch.randn(3, 4, 6, 5)
+    torch.testing.assert_close((mixture @ constant)(x), mixture(constant(x)), rtol=1e-5, atol=1e-5)

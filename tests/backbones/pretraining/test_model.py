@@ -454,3 +454,14 @@ def test_training_needs_a_schedule(make_model):
             Features(warm_up=warm_up)
     with pytest.raises(ValueError, match="strides must be ints"):
         Features(strides=())
+
+
+def test_restoring_leaves_each_module_as_it_was(make_model):
+    model = make_model().train()
+    model.backbone.stages[0].eval()
+    modes = [module.training for module in model.modules()]
+    model.reconstruct(torch.randn(2, 3, 64, 64))
+    assert [module.training for module in model.modules()] == modes
+    with pytest.raises(ValueError, match="multiples of the unit"):
+        model.reconstruct(torch.randn(2, 3, 64, 65))
+    assert [module.training for module in model.modules()] == modes

@@ -10,7 +10,14 @@ import timm
 import torch
 from torch import nn
 
-from backbones.pretraining import Features, FrozenTeacher, MaskedPretraining, MovingAverage, TeacherCollapse
+from backbones.pretraining import (
+    Features,
+    FrozenTeacher,
+    MaskedPretraining,
+    MovingAverage,
+    PretrainingHead,
+    TeacherCollapse,
+)
 from backbones.pretraining.students import levels_of
 from backbones.pretraining.teacher import momentum_at, warm_up_at
 
@@ -240,3 +247,68 @@ def test_errors():
         MaskedPretraining(backbone, target_generator=[{"type": "features", "teacher": nn.Linear(1, 1)}])
     with pytest.raises(RuntimeError, match="Unknown model"):
         MaskedPretraining(backbone, target_generator=[{"type": "features", "teacher": "no_such_network"}])
+
+
+def _compiled(net):
+    for i, stage in enumerate(net.stages):
+        net.stages[i] = torch.compile(stage, backend="eager")
+
+
+def _checkpointed(net):
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import apply_activation_checkpointing
+
+    apply_activation_checkpointing(net, check_fn=lambda module: module in list(net.stages))
+
+
+def _parametrised(net):
+    for module in list(net.modules()):
+        if isinstance(module, nn.Linear):
+            nn.utils.parametrizations.weight_norm(module)
+
+
+@pytest.mark.parametrize("change", [_compiled, _checkpointed, _parametrised])
+def test_the_moving_average_follows_what_others_have_wrapped(change):
+    nets = [timm.create_model("vheat_nano", num_classes=0, img_size=64) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    teachers = [MovingAverage(net) for net in nets]
+    change(nets[1])
+    wanted = dict(nets[0].named_parameters())
+    for name in wanted:
+        path, _, leaf = name.rpartition(".")
+        module = nets[1]
+        for part in path.split("."):
+            module = getattr(module, part)  # wrappers hand attributes on
+        with torch.no_grad():
+            wanted[name].mul_(1.5)
+            if "parametrizations" in dict(module.named_children()) and leaf == "weight":
+                module.weight = 1.5 * module.weight
+            else:
+                getattr(module, leaf).mul_(1.5)
+    for teacher, net in zip(teachers, nets, strict=True):
+        teacher.update(net, 0.5)
+    for a, b in zip(teachers[0].net.buffers(), teachers[1].net.buffers(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    for name, mine in teachers[0].net.named_buffers():
+        if name in wanted:
+            torch.testing.assert_close(mine, wanted[name].detach() * (0.5 + 0.5 / 1.5))
+
+
+def test_a_moving_average_without_its_backbone_says_so():
+    net = timm.create_model("vheat_nano", num_classes=0, img_size=64)
+    teacher = MovingAverage(net)
+    before = [t.clone() for t in teacher.net.buffers()]
+    net.stages[3] = nn.Identity()
+    with pytest.raises(RuntimeError, match=r"cannot follow the backbone, which has no stages\.3\..* any more"):
+        teacher.update(net, 0.5)
+    assert all(torch.equal(a, b) for a, b in zip(before, teacher.net.buffers(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["vheat_nano", "vtail_nano"])
+def test_teachers_in_half_precision(name):
+    net = timm.create_model(name, num_classes=0, img_size=64)
+    targets = [{"type": "pixels"}, {"type": "features", "warm_up": (0.0, 0.0)}]
+    model = MaskedPretraining(net, head=PretrainingHead(decoder_dim=16), target_generator=targets).bfloat16()
+    model.schedule(10)
+    loss = model(images().bfloat16())
+    loss.backward()
+    assert loss.isfinite()

@@ -221,3 +221,15 @@ def test_statistics_of_numpy_are_numbers():
         "sar", ("VV", "VH"), "dB", mean=np.array([-11.0, -17.0], np.float32), std=np.float32(5), clip=clip
     )
     assert found == expected and torch.equal(found.to_tensor(0), expected.to_tensor(0))
+
+
+def test_averages_over_buffers_do_not_touch_descriptions():
+    net = RSVHeat(ARCH, modalities=[OPTICAL, RADAR], img_size=64)
+    average = torch.optim.swa_utils.AveragedModel(
+        net, avg_fn=torch.optim.swa_utils.get_ema_avg_fn(0.9), use_buffers=True
+    )
+    for _ in range(20):
+        average.update_parameters(net)
+    state = average.module.state_dict()
+    assert [spec.name for spec in specs_in(state)] == ["optical", "radar"]
+    RSVHeat(ARCH, modalities=[OPTICAL, RADAR], img_size=64).load_state_dict(state)
