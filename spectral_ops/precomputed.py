@@ -26,9 +26,9 @@ class Precomputed(SpectralOperator):
     made of has changed since or is to get a gradient, so a stored gain is not stale: weights, modules, and settings of
     modules, as the adapter that is active, and hooks. Training mode and loading drop the stored gains. None is used
     that was made of tensors of inference mode, or of memory that processes share (``share_memory()``), whose writes
-    cannot be seen. Nor is seen what torch itself does not note: writes in place through ``.data``, and, in a graph of ``torch.compile``, other
-    writes in place than loading, and other settings, hooks and modules. Graphs that are traced or exported keep the
-    stored gain, and serve its grid alone. ``source=None`` serves files that hold gains only.
+    cannot be seen. Nor is seen what torch itself does not note: writes in place through ``.data``, and, in a graph of
+    ``torch.compile``, other writes in place than loading, and other settings, hooks and modules. Graphs that are traced
+    or exported keep the stored gain, and serve its grid alone. ``source=None`` serves files that hold gains only.
 
     Args:
         source: The operator the gains come from, or None.
