@@ -33,7 +33,6 @@ Physics = Literal["exact", "released"]
 Placement = Literal["attention", "mlp", "parallel"]
 Init = Literal["identity", "released"]
 RouterKind = Literal["static", "input"]
-Bias = Literal["none", "all"]
 
 
 @dataclass
@@ -69,8 +68,6 @@ class MoPPAConfig(PeftConfig):
         ssf: Also scale and shift the outputs of the MLPs' norms, of the last norm and of the patch embedding (SSF).
         tune_physics: Also scale, for each channel, the learned quantities of the network's own spectral operators:
             diffusivity, speed, damping, screening.
-        bias: ``"all"``: also train all biases of the network, as in PEFT: their values are saved with the adapter, stay
-            when it is disabled, and one adapter of a network can have them; ``"none"``.
         num_prefix_tokens: Tokens before the grid's; None asks the model.
         layout: Of the input of explicitly named modules that are neither norm, linear nor convolution.
         img_size: For ``physics="released"``, image size (int or H, W) whose grids the coefficients are stored at; None
@@ -111,7 +108,6 @@ class MoPPAConfig(PeftConfig):
     rank: int = field(default=0, metadata={"help": "Also add products of this rank to linear layers."})
     ssf: bool = field(default=False, metadata={"help": "Also scale and shift outputs (SSF)."})
     tune_physics: bool = field(default=False, metadata={"help": "Also scale the network's own physics."})
-    bias: Bias = field(default="none", metadata={"help": "'none' or 'all': also train the network's biases."})
     num_prefix_tokens: int | None = field(default=None, metadata={"help": "Tokens before those of the grid."})
     layout: Layout | None = field(default=None, metadata={"help": "Layout of explicitly named modules' inputs."})
     img_size: int | tuple[int, int] | list[int] | None = field(
@@ -148,7 +144,6 @@ class MoPPAConfig(PeftConfig):
             ("rescale", (True, False)),
             ("ssf", (True, False)),
             ("tune_physics", (True, False)),
-            ("bias", get_args(Bias)),
         ):
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name} must be one of {accepted}, got {getattr(self, name)!r}")
@@ -244,7 +239,7 @@ class MoPPAConfig(PeftConfig):
 
 def _of_units() -> list[Any]:
     """The fields that say something of units alone."""
-    others = {"exclude_modules", "priors", "init", "rescale", "rank", "ssf", "tune_physics", "bias"}
+    others = {"exclude_modules", "priors", "init", "rescale", "rank", "ssf", "tune_physics"}
     others |= {"modules_to_save", "adapted", "format_version"}
     return [f for f in fields(MoPPAConfig) if f.name in MoPPAConfig.__annotations__ and f.name not in others]
 

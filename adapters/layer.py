@@ -54,6 +54,11 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "of_samples": {}}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if self.merged_adapters:
+            self._written = _writes(self.get_base_layer())  # of the copies
+
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
@@ -172,7 +177,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
             return base(x)  # type: ignore[no-any-return]
         changes, shifts = zip(*(reweight() for reweight in reweights), strict=True)
         tensors = [tensor for change in changes for tensor in change]
-        exchanged = _product(base)
+        exchanged = _product(base) and base.weight.dtype.itemsize >= 4  # else small changes are lost in rounding
         if not exchanged or any(_hooks(base)):
             if exchanged and not torch.compiler.is_compiling():
                 y = _call_changed(base, tensors, x)

@@ -418,18 +418,21 @@ class MoPPAModel(BaseTuner):
     ) -> dict[str, Tensor]:
         # Another method's layers in the same network are not part of this adapter.
         entries = super()._get_adapter_state_dict(model, config, adapter_name, state_dict, unwanted_adapter_names)
-        factors = [key for key in entries if ".moppa_physics." in key and ".source." not in key]
-        if len(factors) != sum("physics" in facts for facts in (config.adapted or {}).values()):
+        mine = {key: value for key, value in entries.items() if cls.prefix in key}
+        factors = sum("physics" in facts for facts in (config.adapted or {}).values())
+        if sum(".moppa_physics." in key for key in mine) != factors:
             raise ValueError(
-                "the network's gains are precomputed, and this adapter's factors of its physics lie inside: undo that "
-                "before the adapter is saved (SpectralNet.unreparameterize)"
+                "the network holds gains only (keep_source=False), this adapter's factors of its physics among them: "
+                "save the adapter before the physics is dropped"
             )
-        biases = cls._get_learnable_bias_state_dict(model, state_dict, config)
-        return {key: value for key, value in entries.items() if cls.prefix in key or key in biases}
+        return mine
 
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
         # The name stands behind the attribute of the layer or the tuner, however deep the parameter lies below it.
+        # Stored gains put the operator, whose quantity has the factor, under another name, which is not the file's.
+        if ".moppa_physics." in key:
+            key = re.sub(r"\.source\.(?!moppa_physics)", ".", key, count=1)
         return re.sub(rf"(\.moppa_\w+)\.{re.escape(adapter_name)}(?=\.)", r"\1", key, count=1)
 
 

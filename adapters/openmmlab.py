@@ -27,6 +27,7 @@ from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner
 from peft import PromptLearningConfig, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import PeftType
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -149,6 +150,8 @@ class AdaptedBackbone(nn.Module):
 def _drop_frozen(module: AdaptedBackbone, state_dict: dict[str, Any], prefix: str, metadata: Any) -> None:
     if module.save_frozen:
         return
+    if any(isinstance(layer, BaseTunerLayer) and layer.merged for layer in module.net.modules()):
+        raise ValueError("checkpoints hold the adapter beside the backbone: unmerge_adapter() before one is made")
     _note_weights(module)
     began, now = module._began, module._checksums()
     learning = {f"net.{name}" for name, p in module.net.named_parameters(remove_duplicate=False) if p.requires_grad}

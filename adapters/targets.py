@@ -186,6 +186,11 @@ class _Search:
                             f"tune_physics: the gains of {holder} are precomputed: undo that before the network is "
                             "adapted (SpectralNet.unreparameterize)"
                         )
+                    if bare := module.positive_parameters():
+                        raise ValueError(
+                            f"tune_physics: {bare[0]} of {holder} is an nn.Parameter, behind which no factor can "
+                            "stand: make it a module that returns it, such as spectral_ops.Softplus"
+                        )
                     for quantity in module.positive_modules():
                         yield _join(holder, quantity), _width_inside(self.modules[name]) or 0
 

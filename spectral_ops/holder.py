@@ -51,6 +51,12 @@ class QuantityHolder(nn.Module):
         modules = [name for name in self._bounds if isinstance(getattr(self, name), nn.Module)]
         return [n for n in modules if self._bounds[n].minimum == 0.0 and not isinstance(getattr(self, n), PerAxis)]
 
+    def positive_parameters(self) -> list[str]:
+        """Names of the quantities that are parameters and must not be negative."""
+        return [
+            n for n in self._bounds if self._bounds[n].minimum == 0.0 and isinstance(getattr(self, n), nn.Parameter)
+        ]
+
     def _label(self, name: str) -> str:
         """What errors call a quantity."""
         return name

@@ -133,8 +133,23 @@ class MovingAverage(_Teacher):
         parametrised, are seen through.
 
         Raises:
-            RuntimeError: The backbone has no counterpart of some tensor. Nothing is changed then.
+            RuntimeError: The backbone has no counterpart of some tensor, or parameters without one, as those of
+                adapters; or weights are of half precision, where small steps are none. Nothing is changed then.
         """
+        own = {_without_wrappers(name) for name, _ in self.net.named_buffers()}
+        names = [_without_wrappers(name) for name, _ in backbone.named_parameters()]
+        more = [n for n in names if n not in own and ".parametrizations." not in n and n.rpartition("_")[0] not in own]
+        if more:
+            raise RuntimeError(
+                f"the moving average cannot follow the backbone, which has got {', '.join(more[:3])} ({len(more)} "
+                "parameters) since: change the backbone before the teacher is made"
+            )
+        half = (torch.bfloat16, torch.float16)
+        if momentum > 0 and any(mine.dtype in half for mine in self.net.buffers()):
+            raise RuntimeError(
+                "a moving average of half precision stands still, for its steps are smaller than what it can show: "
+                "train weights of float32, with autocast"
+            )
         taken = {_without_wrappers(name) for name, _ in backbone.named_buffers()}
         pairs = {name: (mine, _counterpart(backbone, name)) for name, mine in self.net.named_buffers()}
         if lost := [name for name, (_, theirs) in pairs.items() if theirs is None]:

@@ -36,7 +36,6 @@ import adapters
         ({"rank": -1}, "rank must be an int >= 0, got -1"),
         ({"rank": None}, "rank must be an int >= 0, got None"),
         ({"tune_physics": "heat"}, "tune_physics must be one of"),
-        ({"bias": "moppa_only"}, r"bias must be one of \('none', 'all'\), got 'moppa_only'"),
         ({"target_modules": "norm("}, "target_modules must be a valid regular expression"),
         ({"grid_resize": "nearest"}, "grid_resize must be one of"),
         ({"layout": "BCHW"}, "layout must be one of"),

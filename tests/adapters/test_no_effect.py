@@ -269,6 +269,6 @@ def test_what_is_lora_alone_is_refused(adapt, network, tmp_path):
         get_peft_model(network("vit"), adapters.MoPPAConfig(), mixed=True)
     with pytest.raises(ValueError, match=r"path_initial_model_for_weight_conversion.*not supported"):
         model.save_pretrained(tmp_path / "b", path_initial_model_for_weight_conversion=str(tmp_path))
-    for option in ("layers_to_transform", "rank_pattern", "target_parameters", "lora_alpha"):
+    for option in ("layers_to_transform", "rank_pattern", "bias", "target_parameters", "lora_alpha"):
         with pytest.raises(TypeError, match=f"unexpected keyword argument '{option}'"):
             adapters.MoPPAConfig(**{option: [1]})

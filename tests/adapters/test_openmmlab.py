@@ -206,6 +206,13 @@ def test_checkpoints_hold_what_was_made_trainable_later(tmp_path):
             Net(VHEAT, {"type": "MoPPA"}, seed=1).load_state_dict(dict(state))
 
 
+def test_merged_adapters_are_not_saved_twice():
+    net = Net(VHEAT, {"type": "MoPPA", "priors": (), "rescale": True})
+    net.backbone.net.merge_adapter()
+    with pytest.raises(ValueError, match=r"unmerge_adapter\(\) before one is made"):
+        net.state_dict()
+
+
 def test_distributed_checkpoints():
     from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 

@@ -117,7 +117,6 @@ METHODS: dict[str, Method] = {
     # Where the network is physical already: what can change weights beside operators?
     "moppa_rank": _variant("MoPPA exact + rank 1", rank=1),
     "moppa_parts": _parts("MoPPA exact + rank 1 + SSF + physics", num_heads=1),
-    "moppa_biases": _parts("MoPPA exact + rank 1 + SSF + physics + biases", bias="all"),
     "moppa_everything": _parts("MoPPA exact + rescale + rank 1 + SSF + physics", rescale=True),
     "moppa_all": _variant(
         "MoPPA released + rescale + SSF", physics="released", init="released", rescale=True, ssf=True

@@ -8,6 +8,7 @@ import math
 import pytest
 import timm
 import torch
+from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from backbones.pretraining import (
@@ -305,6 +306,7 @@ def test_a_moving_average_without_its_backbone_says_so():
 
 @pytest.mark.parametrize("name", ["vheat_nano", "vtail_nano"])
 def test_teachers_in_half_precision(name):
+    """They run, but an average of them would stand still."""
     net = timm.create_model(name, num_classes=0, img_size=64)
     targets = [{"type": "pixels"}, {"type": "features", "warm_up": (0.0, 0.0)}]
     model = MaskedPretraining(net, head=PretrainingHead(decoder_dim=16), target_generator=targets).bfloat16()
@@ -312,3 +314,13 @@ def test_teachers_in_half_precision(name):
     loss = model(images().bfloat16())
     loss.backward()
     assert loss.isfinite()
+    with pytest.raises(RuntimeError, match="a moving average of half precision stands still"):
+        model.after_update()
+
+
+def test_adapters_that_are_put_in_later_are_not_passed_over():
+    net = timm.create_model("vheat_nano", num_classes=0, img_size=64)
+    teacher = MovingAverage(net)
+    inject_adapter_in_model(LoraConfig(target_modules=["fc1"]), net)
+    with pytest.raises(RuntimeError, match=r"which has got .*lora_A.* since"):
+        teacher.update(net, 0.5)
