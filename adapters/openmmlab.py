@@ -148,10 +148,10 @@ class AdaptedBackbone(nn.Module):
 
 
 def _drop_frozen(module: AdaptedBackbone, state_dict: dict[str, Any], prefix: str, metadata: Any) -> None:
-    if module.save_frozen:
-        return
     if any(isinstance(layer, BaseTunerLayer) and layer.merged for layer in module.net.modules()):
         raise ValueError("checkpoints hold the adapter beside the backbone: unmerge_adapter() before one is made")
+    if module.save_frozen:
+        return
     _note_weights(module)
     began, now = module._began, module._checksums()
     learning = {f"net.{name}" for name, p in module.net.named_parameters(remove_duplicate=False) if p.requires_grad}

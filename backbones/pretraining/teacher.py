@@ -137,7 +137,9 @@ class MovingAverage(_Teacher):
                 adapters; or weights are of half precision, where small steps are none. Nothing is changed then.
         """
         own = {_without_wrappers(name) for name, _ in self.net.named_buffers()}
+        parts = {name.partition(".")[0] for name in own}  # beside them the network may have more: a neck, a decoder
         names = [_without_wrappers(name) for name, _ in backbone.named_parameters()]
+        names = [name for name in names if name.partition(".")[0] in parts]
         more = [n for n in names if n not in own and ".parametrizations." not in n and n.rpartition("_")[0] not in own]
         if more:
             raise RuntimeError(

@@ -206,8 +206,9 @@ def test_checkpoints_hold_what_was_made_trainable_later(tmp_path):
             Net(VHEAT, {"type": "MoPPA"}, seed=1).load_state_dict(dict(state))
 
 
-def test_merged_adapters_are_not_saved_twice():
-    net = Net(VHEAT, {"type": "MoPPA", "priors": (), "rescale": True})
+@pytest.mark.parametrize("save_frozen", [False, True])
+def test_merged_adapters_are_not_saved_twice(save_frozen):
+    net = Net(VHEAT, {"type": "MoPPA", "priors": (), "rescale": True}, save_frozen=save_frozen)
     net.backbone.net.merge_adapter()
     with pytest.raises(ValueError, match=r"unmerge_adapter\(\) before one is made"):
         net.state_dict()
