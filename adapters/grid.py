@@ -24,12 +24,31 @@ GridReader = Callable[..., Sizes]
 
 
 class _Thread(threading.local):
-    """What one thread knows: the grid it read last going forward, and, while a pass backward runs blocks again, the
-    grids of those it is inside of, the innermost last."""
+    """What one thread knows: the grid it read last going forward, with those it read since a block last ran, and, while
+    a pass backward runs blocks again, the grids of those it is inside of, the innermost last."""
 
     def __init__(self) -> None:
         self.read: Sizes | None = None
+        self._waiting: set[Sizes] = set()
+        self._ran = False
         self._backward: tuple[int, list[Sizes | None]] = (-1, [None])
+
+    def reads(self, sizes: Sizes, certain: bool) -> None:
+        """Going forward; certain is the grid of the block that runs next."""
+        if certain or self._ran:
+            self._waiting = set()
+        if _plain(sizes):
+            self._waiting = self._waiting | {sizes}
+        self.read, self._ran = sizes, False
+
+    def next(self, known: Sizes | None = None) -> Sizes | None:
+        """Going forward, the grid of the next sequence; None if it may be that of another image of as many tokens, as
+        is known where another was embedded between this one's blocks."""
+        self._ran, read = True, self.read
+        self._waiting |= {known} if known is not None and _plain(known) else set()
+        if read is None or not _plain(read):
+            return read
+        return None if any(_turned(grid, read) for grid in self._waiting) else read
 
     def again(self) -> list[Sizes | None]:
         if self._backward[0] != backward_pass():
@@ -40,9 +59,9 @@ class _Thread(threading.local):
 class TokenGrid:
     """The grid of token sequences: fixed, or read off the model as it runs.
 
-    Going forward it is the one that the thread read last. A block that is checkpointed runs again during backward, when
-    that may be another image's. But checkpointing hands back the tensor that the block started from, so the grid
-    belongs to its storage.
+    Going forward it is the one that the thread read last, if no other image of as many tokens is under way. A block
+    that is checkpointed runs again during backward, when that may be another image's. But checkpointing hands back the
+    tensor that the block started from, so the grid belongs to its storage.
 
     Args:
         prefix: Number of tokens before the grid's (class, distillation, registers).
@@ -56,6 +75,7 @@ class TokenGrid:
         self._thread = _Thread()
         self._shapes: dict[int, set[Sizes]] = {}  # every grid that was read, by its number of tokens
         self._starts: WeakKeyDictionary[torch.UntypedStorage, Sizes | None] = WeakKeyDictionary()
+        self._ended: WeakKeyDictionary[torch.UntypedStorage, Sizes] = WeakKeyDictionary()  # of blocks going forward
 
     def __getstate__(self) -> dict[str, Any]:
         return {"prefix": self.prefix, "fixed": self.fixed, "reader": self.reader}  # copies have run nothing yet
@@ -76,7 +96,7 @@ class TokenGrid:
             height, width = self.reader(block, *args, **kwargs)
             told = (height, width)
         if told is not None and (torch.compiler.is_compiling() or backward_pass() == -1):
-            self._read(told)
+            self._read(told, certain=True)
         if torch.compiler.is_compiling():
             return
         x = next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), None)
@@ -87,21 +107,27 @@ class TokenGrid:
 
     def leave(self, block: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Forward hook of the same blocks, also where they stop early: another one may start from the output."""
-        if not torch.compiler.is_compiling() and backward_pass() != -1:
+        if torch.compiler.is_compiling():
+            return
+        if backward_pass() == -1:
+            ended, read = _storage(_first(output)), self._thread.read
+            if ended is not None and read is not None:
+                self._ended[ended] = read
+        else:
             inside = self._thread.again()
             if len(inside) > 1:
-                self._belongs(output[0] if isinstance(output, tuple) else output, inside.pop())
+                self._belongs(_first(output), inside.pop())
 
     # -- reading and finding ----------------------------------------------------------------------------------------
 
-    def _read(self, sizes: Sizes) -> None:
+    def _read(self, sizes: Sizes, certain: bool = False) -> None:
         if torch.compiler.is_compiling():
             self._traced = sizes
             return
-        if all(type(n) is int for n in sizes):  # tracers have numbers of their own
+        if _plain(sizes):
             self._shapes.setdefault(sizes[0] * sizes[1], set()).add(sizes)
         if backward_pass() == -1:
-            self._thread.read = sizes
+            self._thread.reads(sizes, certain)
         else:
             self._thread.again()[-1] = sizes
 
@@ -112,7 +138,7 @@ class TokenGrid:
         if torch.compiler.is_compiling():
             return self._traced
         if backward_pass() == -1:
-            found = self._thread.read
+            found = self._thread.next(self._ended.get(_storage(x)))
         else:
             shapes = self._read_for(x)
             found = shapes[0] if len(shapes) == 1 else self._starts.get(_storage(x)) or self._thread.again()[-1]
@@ -146,6 +172,12 @@ class TokenGrid:
         return x[:, : self.prefix], rearrange(x[:, self.prefix :], "b (h w) c -> b h w c", h=height, w=width)
 
     def _unknown(self, x: Tensor) -> str:
+        if backward_pass() == -1 and self._thread.read is not None:
+            return (
+                f"images of grids {sorted(self._read_for(x))}, of as many tokens, were embedded before the blocks had "
+                "run on one of them, and whose sequence this is cannot be told: run the whole adapted model on one "
+                "image after another"
+            )
         if torch.compiler.is_compiling() or backward_pass() == -1:
             return (
                 "the token grid is not known: it is read when the patch embedding of the adapted model runs, which has "
@@ -156,6 +188,20 @@ class TokenGrid:
             "as many tokens went forward, and which it was cannot be told from a tensor that is not the one the block "
             "started from: checkpoint whole blocks, and do not offload what they start from"
         )
+
+
+def _plain(sizes: Sizes) -> bool:
+    """Not of a tracer, which has numbers of its own."""
+    return all(type(n) is int for n in sizes)
+
+
+def _turned(one: Sizes, other: Sizes) -> bool:
+    """Whether sequences of these grids are mistaken for each other."""
+    return _plain(one) and _plain(other) and one != other and one[0] * one[1] == other[0] * other[1]
+
+
+def _first(output: Any) -> Any:
+    return output[0] if isinstance(output, tuple) else output
 
 
 def _storage(x: Any) -> torch.UntypedStorage | None:

@@ -94,8 +94,17 @@ class AdaptedBackbone(nn.Module):
         """Nothing: the backbone was initialised before it was adapted."""
 
     def frozen(self) -> Iterator[tuple[str, Tensor]]:
-        """Names and values of the parameters and buffers that do not train."""
+        """Names and values of the parameters and buffers that do not train.
+
+        Raises:
+            ValueError: Some are not there: gains stand in their place.
+        """
         state = self.net.state_dict()
+        if lost := [name for name in self._frozen if name not in state]:
+            raise ValueError(
+                f"checkpoints are of the backbone as it was adapted, and it has no {lost[0]!r} now: take stored gains "
+                "back, unreparameterize(), before one is made or loaded"
+            )
         for name in self._frozen:
             yield f"net.{name}", state[name]
 
@@ -148,6 +157,8 @@ class AdaptedBackbone(nn.Module):
 
 
 def _drop_frozen(module: AdaptedBackbone, state_dict: dict[str, Any], prefix: str, metadata: Any) -> None:
+    if any(isinstance(value, nn.Parameter) for value in state_dict.values()):
+        return  # keep_vars=True: an exporter looks for the network's own tensors, and needs all of them
     if any(isinstance(layer, BaseTunerLayer) and layer.merged for layer in module.net.modules()):
         raise ValueError("checkpoints hold the adapter beside the backbone: unmerge_adapter() before one is made")
     if module.save_frozen:

@@ -124,6 +124,38 @@ def test_units_that_are_checkpointed_without_their_block(use_reentrant, vit):
     _same(_gradients(model, "a c A C"), expected)
 
 
+@pytest.mark.parametrize("placement", ["attention", "mlp", "parallel"])
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_images_that_are_embedded_before_blocks_run(first, placement, vit):
+    """Also when some blocks have run on the one image before the other is embedded."""
+    model = vit(placement=placement)
+    net = model.base_model.model
+
+    def embed(name):
+        return net.norm_pre(net._pos_embed(net.patch_embed(_images(name))))
+
+    def run(x, blocks):
+        for block in blocks:
+            x = block(x)
+        return x
+
+    expected = {name: run(embed(name), net.blocks) for name in SIZES}
+    for name, other in ("ab", "bc"):  # another number of tokens is another sequence
+        x = run(embed(name), net.blocks[:first])
+        y = run(embed(other), net.blocks)
+        torch.testing.assert_close(y, expected[other])
+        with pytest.raises(ValueError, match=r"expected tokens of shape"):
+            run(x, net.blocks[first:])
+    for name, other in ("ac", "ca"):
+        x = run(embed(name), net.blocks[:first])
+        y = embed(other)
+        with pytest.raises(ValueError, match=r"grids \[\(4, 6\), \(6, 4\)\].* cannot be told: run the whole"):
+            run(run(y, net.blocks) if not first else x, net.blocks[first:])
+        torch.testing.assert_close(run(embed(name), net.blocks), expected[name])
+    same = [embed("a"), embed("a")]
+    assert all(torch.equal(run(x, net.blocks), expected["a"]) for x in same)
+
+
 def test_what_cannot_be_known_is_an_error(vit):
     """Offloading hands back a copy of what a block started from. With one grid of that length it does no harm."""
     model = vit(placement="mlp")

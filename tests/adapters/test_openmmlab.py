@@ -214,6 +214,34 @@ def test_merged_adapters_are_not_saved_twice(save_frozen):
         net.state_dict()
 
 
+def test_stored_gains_are_not_saved():
+    net, x = Net(VHEAT, {"type": "MoPPA"}).eval(), torch.randn(1, 3, 64, 64)
+    before, maps = net.state_dict(), net.backbone(x)
+    net.backbone.net.base_model.model.reparameterize()
+    for act in (net.state_dict, lambda: net.load_state_dict(dict(before))):
+        with pytest.raises(ValueError, match=r"take stored gains back, unreparameterize\(\), before one is made or"):
+            act()
+    net.backbone.net.base_model.model.unreparameterize()
+    after = net.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before) and before.keys() == after.keys()
+    assert all(torch.equal(a, b) for a, b in zip(maps, net.backbone(x), strict=True))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("how", ["as it is", "merged", "stored gains"])
+def test_exporters_see_every_tensor(how):
+    """torch.jit and the TorchScript exporter ask for a network's own tensors."""
+    options = {"priors": (), "rescale": True} if how == "merged" else {}
+    net, x = Net(VHEAT, {"type": "MoPPA", **options}).eval(), torch.randn(1, 3, 64, 64)
+    if how == "merged":
+        net.backbone.net.merge_adapter()
+    if how == "stored gains":
+        net.backbone.net.base_model.model.reparameterize()
+    assert {name for name, _ in net.named_parameters(remove_duplicate=False)} <= net.state_dict(keep_vars=True).keys()
+    traced = torch.jit.trace(net.backbone, x, check_trace=False)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(traced(x), net.backbone(x), strict=True))
+
+
 def test_distributed_checkpoints():
     from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 
