@@ -52,8 +52,9 @@ class ITPNPretraining(_Initialised, pretraining.ITPNPretraining, BaseModel):
         arch: As there.
         mask: A dict, ``dict(type="RandomUnits", ratio=0.75)`` for example, or as there.
         data_preprocessor: By default :class:`PretrainingDataPreprocessor`.
-        init_cfg: ``dict(type="Pretrained", checkpoint=PATH)`` loads an official or own file of pixel pre-training, with
-            the options of :class:`ITPN`'s ``init_cfg``.
+        init_cfg: ``dict(type="Pretrained", checkpoint=PATH)`` loads an official file of pixel pre-training or an own
+            checkpoint of it, with the options of :class:`ITPN`'s ``init_cfg``. A published file has no decoder:
+            ``leave_out=["decoder.*"]`` starts that anew.
         options: The other arguments of :class:`backbones.pretraining.ITPNPretraining`.
 
     Its count of updates is part of the state dict.

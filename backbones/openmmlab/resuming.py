@@ -66,10 +66,13 @@ class ResumableRunner(Runner):
             state.update(resized)
             if resized:
                 self.logger.info(f"resized to the model's img_size: {', '.join(resized)}")
+            before = {name: p._version for name, p in model.named_parameters()}
         try:
             checkpoint = _load_checkpoint_to_model(model, checkpoint, strict, self.logger, revise_keys)
         except RuntimeError as error:
             raise ValueError(f"{filename} is not a checkpoint of this config's model: {error}") from None
+        if not strict:
+            _check_parts_fit(filename, state, model, before)
         self._has_loaded = True
         self.logger.info(f"loaded {filename}")
         self._loaded = checkpoint if self._resume else {}
@@ -219,6 +222,29 @@ def _check_something_fits(filename: str, state: dict[str, Any], model: nn.Module
             f"{first_names(ours)}. Weights of a backbone alone are given to it by "
             f"model.backbone.init_cfg=dict(type='Pretrained', checkpoint=FILE)"
         )
+
+
+def _check_parts_fit(filename: str, state: dict[str, Any], model: nn.Module, before: dict[str, int]) -> None:
+    """Raise where most of a backbone or neck was not in the file, and most of the file's fits nowhere: it is another's.
+
+    Args:
+        filename, state: The file and its tensors.
+        model: Into which they were loaded.
+        before: The version of each of its parameters until then.
+    """
+    loaded = {name for name, p in model.named_parameters() if p._version != before[name]}
+    if before and not loaded:
+        raise ValueError(f"load_from: {filename} holds no parameter of this config's model: {first_names(list(state))}")
+    for part in ("backbone.", "neck."):
+        ours = [name for name in before if name.startswith(part)]
+        theirs = [name for name in state if name.removeprefix("module.").startswith(part)]
+        fit = len(loaded.intersection(ours))
+        if ours and theirs and 2 * fit < len(ours) and 2 * fit < len(theirs):
+            raise ValueError(
+                f"load_from: {filename} has another {part[:-1]} than this config's model: of its {len(theirs)} tensors "
+                f"{fit} have the name and shape of one of the model's {len(ours)} parameters. Take a config with the "
+                "file's own, or leave load_from out"
+            )
 
 
 def _pattern(template: str) -> str:

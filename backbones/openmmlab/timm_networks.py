@@ -94,6 +94,11 @@ class TimmBackbone(nn.Module):
         self.net = _created(model_name, {"features_only": True, "out_indices": tuple(out_indices), **(options or {})})
         self.channels: list[int] = self.net.feature_info.channels()
 
+    @property
+    def feature_info(self) -> Any:
+        """timm's facts on the maps: ``channels()``, ``reduction()``, ``get_dicts()``."""
+        return self.net.feature_info
+
     def init_weights(self) -> None:
         """Load ``init_cfg``'s checkpoint; called by OpenMMLab once the model is built."""
         if self.init_cfg is None:

@@ -102,6 +102,13 @@ class Course:
         """The mask of a batch, explicit or drawn, on its device."""
         if images.ndim != 4 or images.shape[1] != self.in_chans:
             raise ValueError(f"images must have shape (B, {self.in_chans}, H, W), got {tuple(images.shape)}")
+        if not len(images):
+            raise ValueError(f"images must be one at least, got {tuple(images.shape)}")
+        if not images.is_floating_point():
+            raise TypeError(
+                f"images must be normalised floating-point numbers, got {images.dtype}: give a data_preprocessor, "
+                "Normalise for example"
+            )
         shape = (len(images), *unit_grid(images.shape[2:], self.mask.unit))
         if keep is not None and mask is not None:
             raise ValueError("give keep= or mask=, not both")

@@ -144,6 +144,12 @@ class PretrainingHead(nn.Module):
         self.strides = {name: target.unit for name, target in targets.units.items()}
         if targets.features is not None:
             by_stride = {level.stride: level for level in outputs}
+            strides = [level.stride for level in targets.features.levels]
+            if len(set(strides)) < len(strides):
+                raise ValueError(
+                    f"features are predicted of levels of different strides, and the backbone's have {strides}: let it "
+                    "give one map of each stride, or predict pixels, dct or hog"
+                )
             self._feature_outputs = []
             for level, channels in zip(targets.features.levels, targets.features.channels, strict=True):
                 if level.stride not in by_stride:

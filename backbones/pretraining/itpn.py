@@ -14,7 +14,7 @@ from backbones.hivit.archs import resolve_arch
 from backbones.hivit.layers import UNIT
 from backbones.pretraining.course import Course, masked_mse
 from backbones.pretraining.itpn_decoders import PixelDecoder
-from backbones.pretraining.masks import Mask, RandomUnits, kept_units, unit_grid
+from backbones.pretraining.masks import Mask, RandomUnits, check_drawer, kept_units, unit_grid
 from backbones.pretraining.targets import Pixels, UnitTarget
 from backbones.pretraining.teacher import Features
 from spectral_ops.modes import evaluating
@@ -97,6 +97,7 @@ class MaskedITPN(Course, ITPN):
         self._trunk_options = options
         if self.img_size[0] % UNIT or self.img_size[1] % UNIT:
             raise ValueError(f"img_size must be multiples of {UNIT}, got {img_size!r}")
+        check_drawer(mask)
         if mask.unit != UNIT:
             raise ValueError(f"mask must have units of {UNIT} px, which are the network's, got {mask}")
         self._make_course(mask, data_preprocessor, in_chans, keep_steps=keep_steps)
@@ -104,7 +105,11 @@ class MaskedITPN(Course, ITPN):
     def _choice(self, images: Tensor, keep: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """The mask of a batch, and the indices of the units that it shows, in the order that was given."""
         units = self._hidden_units(images, keep, mask)
-        return units, kept_units(units) if keep is None else keep.to(images.device)
+        return units, self._kept(units) if keep is None else keep.to(images.device)
+
+    def _kept(self, units: Tensor) -> Tensor:
+        """The indices of the units that a mask shows; it must show as many of each image."""
+        return kept_units(units)
 
     def _whole_maps(self, images: Tensor) -> tuple[Tensor, ...]:
         return super().forward(images)
@@ -142,7 +147,7 @@ class MaskedITPN(Course, ITPN):
 
     def _losses(self, images: Tensor, units: Tensor) -> dict[str, Tensor]:
         """The same of prepared images with this mask."""
-        return self._learnt(images, units, kept_units(units))[0]
+        return self._learnt(images, units, self._kept(units))[0]
 
     def facts(self) -> dict[str, Any]:
         """What a published file says of the network and of its training, by name."""

@@ -180,6 +180,10 @@ class ITPNFeaturePretraining(MaskedITPN):
         losses = {name: _smooth(p, target, counted) for name, p in (("pyramid", prediction), ("deep", deep))}
         return losses, prediction, pyramid
 
+    def _kept(self, units: Tensor) -> Tensor:
+        """With the published leak all units are computed, and masks may show more of one image than of another."""
+        return units.new_empty(len(units), 0, dtype=torch.long) if self.leak else super()._kept(units)
+
     def _locals(self, images: Tensor, units: Tensor, keep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What pyramid and last stage see of all units: the first two maps, and the tokens."""
         if self.leak:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
@@ -26,6 +27,20 @@ __all__ = [
     "mask_from_keep",
     "unit_grid",
 ]
+
+
+def check_drawer(mask: Any) -> None:
+    """Raise unless it is something that draws masks.
+
+    Raises:
+        TypeError: It is no :class:`Mask`.
+    """
+    if not callable(mask) or as_int(getattr(mask, "unit", None)) is None:
+        given = f"a tensor of {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
+        raise TypeError(
+            f"mask must be a Mask that draws one for each batch, such as RandomUnits(unit=16, ratio=0.6), got {given}; "
+            "an explicit one is given with the images"
+        )
 
 
 def unit_grid(size: Sequence[int], unit: int) -> tuple[int, int]:

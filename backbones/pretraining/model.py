@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from backbones.pretraining.course import Course, masked_mse
 from backbones.pretraining.generator import TargetGenerator
 from backbones.pretraining.heads import PretrainingHead, levels_of_neck
-from backbones.pretraining.masks import Mask, RandomUnits, hidden_pixels
+from backbones.pretraining.masks import Mask, RandomUnits, check_drawer, hidden_pixels
 from backbones.pretraining.students import Fill, check_backbone, hidden_cells, levels_of, masked_maps
 from backbones.pretraining.teacher import Features
 from spectral_ops.modes import evaluating
@@ -126,7 +126,9 @@ class MaskedPretraining(Course, nn.Module):
         self.fill: Fill = fill
         if getattr(backbone, "in_chans", in_chans) != in_chans:
             raise ValueError(f"in_chans is {in_chans!r} and the backbone's {backbone.in_chans}")
-        self._make_course(RandomUnits() if mask is None else mask, data_preprocessor, in_chans)
+        mask = RandomUnits() if mask is None else mask
+        check_drawer(mask)
+        self._make_course(mask, data_preprocessor, in_chans)
         if not isinstance(target_generator, TargetGenerator):
             target_generator = TargetGenerator({"pixels": 1.0} if target_generator is None else target_generator)
         self.target_generator = target_generator

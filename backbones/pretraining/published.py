@@ -61,10 +61,12 @@ def publish(
     """Write the weights of backbone and neck into one safetensors file, with its SHA-256 beside it.
 
     It loads by mmengine's ``load_from``, by ``init_cfg=dict(type="Pretrained", checkpoint=PATH, prefix="backbone.")``
-    of the backbone and the same with ``prefix="neck."`` of the neck, and as
-    ``timm.create_model(NAME, pretrained=True, pretrained_cfg_overlay=dict(file=PATH))``. mmdet's and mmseg's FPN have
-    the same names. mmengine reads safetensors files once :func:`backbones.openmmlab.read_safely` was called, as the
-    commands of this project do.
+    of the backbone and the same with ``prefix="neck."`` of the neck, and, for networks of this project, as
+    ``timm.create_model(NAME, pretrained=True, pretrained_cfg_overlay=dict(file=PATH))``. timm's other networks know no
+    prefix: they are loaded without ``backbone.`` before the names. mmdet's and mmseg's FPN have the same names.
+    mmengine reads safetensors files once :func:`backbones.openmmlab.read_safely` was called, as the commands of this
+    project do; embeddings of another size are resized by this project's runner and by ``init_cfg``, not by mmengine's
+    own runner.
 
     Args:
         model: A :class:`MaskedPretraining`, :class:`FrequencyPretraining`, :class:`ITPNPretraining` or

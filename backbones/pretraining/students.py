@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from backbones.blocks import visible_at_half_size
 from backbones.network import SpectralNet
 
-__all__ = ["FILLS", "Fill", "Level", "check_backbone", "hidden_cells", "levels_of", "masked_maps"]
+__all__ = ["FILLS", "Fill", "Level", "check_backbone", "dense_maps", "hidden_cells", "levels_of", "masked_maps"]
 
 Fill = Literal["remask", "token", "grey"]
 FILLS: tuple[Fill, ...] = get_args(Fill)
@@ -34,6 +34,8 @@ class Level(NamedTuple):
 def levels_of(backbone: nn.Module) -> list[Level]:
     """The maps of a backbone that go to a neck: those of its ``out_indices``, or of all its stages.
 
+    A network that returns its maps, timm's with ``features_only`` for example, is asked for those it returns.
+
     Raises:
         TypeError: It has no ``feature_info``.
 
@@ -45,6 +47,8 @@ def levels_of(backbone: nn.Module) -> list[Level]:
     info = getattr(backbone, "feature_info", None)
     if info is None:
         raise TypeError(f"backbone must have timm's feature_info, {type(backbone).__name__} has none")
+    if hasattr(info, "get_dicts"):
+        return [Level(i, each["num_chs"], each["reduction"]) for i, each in enumerate(info.get_dicts())]
     indices = getattr(backbone, "out_indices", None)
     each = list(info)
     return [
@@ -64,8 +68,19 @@ def check_backbone(backbone: nn.Module, fill: str) -> None:
     name = type(backbone).__name__
     if fill != "grey" and not isinstance(backbone, SpectralNet):
         raise TypeError(f"fill={fill!r} needs a spectral network, which takes a mask: {name} can have fill='grey'")
-    if not hasattr(backbone, "forward_stages") and not hasattr(backbone, "forward_intermediates"):
-        raise TypeError(f"backbone must have timm's forward_intermediates, {name} has none")
+    asked = ("forward_stages", "forward_intermediates")
+    if not any(hasattr(backbone, method) for method in asked) and not _returns_maps(backbone):
+        raise TypeError(f"backbone must have timm's forward_intermediates or features_only, {name} has neither")
+
+
+def _returns_maps(backbone: nn.Module) -> bool:
+    return hasattr(getattr(backbone, "feature_info", None), "get_dicts")
+
+
+def dense_maps(net: nn.Module, images: Tensor) -> list[Tensor]:
+    """What a network returns that returns its maps, channels-last."""
+    last = str(getattr(net, "output_fmt", "NCHW")).rpartition(".")[2] == "NHWC"
+    return [m if last else m.permute(0, 2, 3, 1) for m in net(images)]
 
 
 def masked_maps(
@@ -74,7 +89,8 @@ def masked_maps(
     """The maps of partly hidden images, channels-last. No hidden pixel changes them.
 
     Args:
-        backbone: A spectral network, or with fill ``"grey"`` any with timm's ``forward_intermediates``.
+        backbone: A spectral network, or with fill ``"grey"`` any with timm's ``forward_intermediates`` or
+            ``features_only``.
         images: ``(B, C, H, W)``, normalised: 0 is the mean colour.
         hidden: Bool, ``(B, 1, H, W)``, True where a pixel is hidden; None for none.
         fill: ``"remask"``: hidden cells are zero wherever the network mixes cells. ``"token"``: the stem sees no hidden
@@ -88,6 +104,8 @@ def masked_maps(
         if hasattr(backbone, "forward_stages"):
             maps: Sequence[Tensor] = backbone.forward_stages(x)
             return [maps[i] for i in wanted]
+        if _returns_maps(backbone):
+            return dense_maps(backbone, x)
         found = backbone.forward_intermediates(x, wanted, output_fmt="NCHW", intermediates_only=True)
         return [m.permute(0, 2, 3, 1) for m in found]
     if fill == "remask":

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from backbones.pretraining.students import Level, levels_of, masked_maps
+from backbones.pretraining.students import Level, dense_maps, levels_of, masked_maps
 from spectral_ops.scalars import as_float, as_int
 
 __all__ = ["Features", "FrozenTeacher", "MovingAverage", "TeacherCollapse", "momentum_at", "warm_up_at"]
@@ -230,9 +230,8 @@ class FrozenTeacher(_Teacher):
             maps = self.net.forward_intermediates(images, self.taken, output_fmt="NCHW", intermediates_only=True)
             maps = dict(zip(sorted(set(self.taken)), maps, strict=True))
             return [maps[i].permute(0, 2, 3, 1) for i in self.taken]
-        maps = self.net(images)
-        last = str(getattr(self.net, "output_fmt", "NCHW")).rpartition(".")[2] == "NHWC"
-        return [maps[i] if last else maps[i].permute(0, 2, 3, 1) for i in self.taken]
+        maps = dense_maps(self.net, images)
+        return [maps[i] for i in self.taken]
 
 
 def _created(options: Mapping[str, Any]) -> nn.Module:

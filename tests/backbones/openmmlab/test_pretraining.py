@@ -17,6 +17,7 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 from safetensors.torch import load_file
 from small_dense import small_config
+from torch import nn
 from toy_pretraining import BACKBONE, NECK, WIDTHS, config, draw_images, runner
 
 from backbones import pretraining
@@ -321,6 +322,37 @@ def test_by_load_from(img_size, published, tmp_path):
         atol=0.02,
         rtol=0,
     )
+
+
+def test_load_from_the_file_of_another_network(published, tmp_path):
+    wider = {**BACKBONE, "arch": {**BACKBONE["arch"], "dims": [WIDTHS[0], *(2 * n for n in WIDTHS[1:])]}}
+    resnet = {"type": "TimmBackbone", "model_name": "resnet10t"}
+    for name, model, words in (
+        ("neck", MODELS.build(detector(out_channels=24)), r"has another neck than .*: of its \d+ tensors 0 have"),
+        ("wider", nn.ModuleDict({"backbone": MODELS.build(wider)}), r"another backbone .*: of its \d+ tensors [1-9]"),
+        ("resnet", nn.ModuleDict({"backbone": MODELS.build(resnet)}), "holds no parameter of this config's model"),
+    ):
+        run = toy_run.make(tmp_path / name, load_from=str(published[0]))
+        run.model = model
+        run._train_loop = run.build_train_loop(run._train_loop)
+        with pytest.raises(ValueError, match=words):
+            run.load_or_resume()
+
+
+def test_a_backbone_of_a_registry_that_returns_its_maps(tmp_path):
+    backbone = {"type": "TimmBackbone", "model_name": "resnet10t", "out_indices": (1, 2, 3, 4)}
+    head, targets = {"type": "PretrainingHead", "decoder_dim": 8}, {"pixels": 1.0, "features": 1.0}
+    model = MODELS.build(
+        {"type": "MaskedPretraining", "backbone": backbone, "head": head, "target_generator": targets, "fill": "grey"}
+    )
+    model.schedule(4)
+    losses = model(torch.randn(2, 3, 64, 64), mode="loss")
+    assert losses.keys() == {"loss_pixels", "loss_features"} and losses["loss_pixels"] > 0
+    publish(model, tmp_path / "published.safetensors")
+    init_cfg = {"type": "Pretrained", "checkpoint": str(tmp_path / "published.safetensors")}
+    net = MODELS.build({**backbone, "init_cfg": init_cfg})
+    net.init_weights()
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), model.backbone.parameters(), strict=True))
 
 
 def test_by_init_cfg_of_backbone_and_neck(published, monkeypatch):

@@ -188,6 +188,17 @@ def test_a_collapse_ends_the_training():
             model.after_update()
 
 
+def test_masks_that_show_more_of_one_image_than_of_another():
+    mask = torch.zeros(2, 4, 4, dtype=torch.bool)
+    mask[0, 0], mask[1, :2] = True, True
+    images = torch.randn(2, 3, 64, 64)
+    with pytest.raises(ValueError, match="mask must show as many units of each image, got 8 to 12"):
+        small(leak=False, teacher=teacher())(images, mask=mask)
+    model = small(leak=True, teacher=teacher()).eval()
+    both, each = model(images, mask=mask), [model(images[i : i + 1], mask=mask[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(both.loss, torch.stack([one.loss for one in each]).mean())
+
+
 @pytest.mark.parametrize("leak", [False, True])
 def test_a_resumed_training_goes_on_exactly(leak):
     def updates(model, optimizer, seeds):

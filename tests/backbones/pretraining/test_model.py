@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -390,10 +391,12 @@ def test_parts_that_do_not_fit(make_model, make_neck):
         ({"target_generator": {}}, ValueError, "targets must name at least one target"),
         ({"target_generator": [{"type": "dct"}] * 2}, ValueError, "targets has 'dct' twice"),
         ({"in_chans": 4}, ValueError, "in_chans is 4 and the backbone's 3"),
+        ({"mask": "BlockUnits"}, TypeError, "mask must be a Mask that draws .*, got 'BlockUnits'; an explicit one is"),
+        ({"mask": torch.ones(1, 2, 2)}, TypeError, r"mask must be a Mask that draws .*, got a tensor of \(1, 2, 2\)"),
     ):
         with pytest.raises(kind, match=words):
             make_model(**options)
-    with pytest.raises(TypeError, match="backbone must have timm's forward_intermediates, Conv2d has none"):
+    with pytest.raises(TypeError, match="backbone must have timm's forward_intermediates or features_only, Conv2d has"):
         MaskedPretraining(nn.Conv2d(3, 8, 1), fill="grey", neck=None)
     for arguments in ((-1, None), (0, 0), (1.5, None)):
         with pytest.raises(
@@ -402,6 +405,43 @@ def test_parts_that_do_not_fit(make_model, make_neck):
             PretrainingHead(*arguments)
     with pytest.raises(ValueError, match="std above 0"):
         Normalise([0.0], [0.0])
+
+
+def test_images_that_do_not_fit(make_model):
+    model = make_model()
+    with pytest.raises(ValueError, match=r"images must be one at least, got \(0, 3, 64, 64\)"):
+        model(torch.zeros(0, 3, 64, 64))
+    with pytest.raises(TypeError, match=r"images must be normalised .*, got torch\.uint8: give a data_preprocessor"):
+        model(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+
+
+def test_networks_that_return_their_maps():
+    """They learn as the same network does that is asked for its maps; Swin's are channels-last."""
+    for name, options in (
+        ("resnet10t", {"out_indices": (1, 2, 3, 4)}),
+        ("swin_tiny_patch4_window7_224", {"embed_dim": 16, "depths": (1,) * 4, "num_heads": (1,) * 4, "img_size": 64}),
+    ):
+        net = timm.create_model(name, features_only=True, **options)
+        whole = timm.create_model(name, num_classes=0, **{n: v for n, v in options.items() if n != "out_indices"})
+        torch.manual_seed(0)
+        model = MaskedPretraining(net, head=PretrainingHead(decoder_dim=8), fill="grey")
+        assert [level.stride for level in model.head.levels] == [4, 8, 16, 32]
+        torch.manual_seed(0)
+        whole.out_indices = options.get("out_indices", (0, 1, 2, 3))
+        other = MaskedPretraining(whole, head=PretrainingHead(decoder_dim=8), fill="grey")
+        theirs = dict(zip(net.state_dict(), whole.state_dict().values(), strict=False))
+        net.load_state_dict(theirs)
+        head = zip(other.head.state_dict(), model.head.state_dict().values(), strict=True)
+        other.head.load_state_dict(dict(head))
+        x, mask = torch.randn(2, 3, 64, 64), torch.rand(2, 4, 4) < 0.5
+        with torch.no_grad():
+            torch.testing.assert_close(model.eval()(x, mask=mask), other.eval()(x, mask=mask))
+
+
+def test_features_of_maps_of_one_stride():
+    net = timm.create_model("vit_tiny_patch16_224", img_size=64, embed_dim=32, num_heads=2, depth=2, num_classes=0)
+    with pytest.raises(ValueError, match=r"levels of different strides, and the backbone's have \[16, 16\]"):
+        MaskedPretraining(net, head=PretrainingHead(decoder_dim=8), fill="grey", target_generator={"features": 1.0})
 
 
 def test_features_of_strides_that_the_neck_has_not(make_model, make_neck):
