@@ -138,7 +138,8 @@ class TokenGrid:
         if torch.compiler.is_compiling():
             return self._traced
         if backward_pass() == -1:
-            found = self._thread.next(self._ended.get(_storage(x)))
+            storage = _storage(x)
+            found = self._thread.next(None if storage is None else self._ended.get(storage))
         else:
             shapes = self._read_for(x)
             found = shapes[0] if len(shapes) == 1 else self._starts.get(_storage(x)) or self._thread.again()[-1]

@@ -24,9 +24,10 @@ from adapters.grid import TokenGrid
 from adapters.layer import MoPPALayer
 from adapters.priors import Quantities, SharedMedia, exact_priors, released_priors
 from adapters.router import Router
-from adapters.targets import GridSource, Target, bare_modules, channels_first, find_targets, matches
+from adapters.signature import check_signature, signature
+from adapters.targets import GridSource, Target, channels_first, find_targets, matches
 from adapters.unit import MoPPAUnit
-from spectral_ops.modes import evaluating
+from adapters.watching import probe_grids, watch_grids
 
 __all__ = ["MoPPAModel"]
 
@@ -106,11 +107,13 @@ class MoPPAModel(BaseTuner):
         self._check_names(state_dict, targets)
         if not config.inference_mode:
             _warn_of_unread(model, config, targets)
-        tokens, hooks = _watch(model, targets)
+        tokens, hooks = watch_grids(model, targets)
         try:
-            grids = _probe(model, config, targets, tokens) if config.physics == "released" and config.priors else {}
-            adapted = {name: _signature(target, grids.get(name)) for name, target in targets.items()}
-            _check_signature(config, adapted)
+            grids = (
+                probe_grids(model, config, targets, tokens) if config.physics == "released" and config.priors else {}
+            )
+            adapted = {name: signature(target, grids.get(name)) for name, target in targets.items()}
+            check_signature(config, adapted)
             config.adapted = adapted
             self._injection: _Injection | None = _Injection(targets, tokens, grids)
             self.moppa_shared[adapter_name] = nn.ModuleDict()
@@ -467,103 +470,3 @@ def _warn_of_unread(model: nn.Module, config: MoPPAConfig, targets: dict[str, Ta
             f"class token alone: exclude_modules={last!r} leaves it out",
             stacklevel=2,
         )
-
-
-def _signature(target: Target, grid: tuple[int, int] | None) -> dict[str, Any]:
-    """What of a module the adapter's weights depend on, as it is written to the config file."""
-    facts: dict[str, Any] = {"channels": target.channels}
-    if target.unit:
-        facts["heads"] = target.heads
-    if target.rows:
-        facts["rows"] = target.rows
-    if target.physics:
-        facts["physics"] = True
-    if grid is not None:
-        facts["grid"] = list(grid)
-    return facts
-
-
-def _check_signature(config: MoPPAConfig, found: dict[str, dict[str, Any]]) -> None:
-    """Compare a loaded config's modules with those of this network."""
-    saved = config.adapted
-    if saved is None or saved == found:
-        return
-    missing, extra = sorted(set(saved) - set(found)), sorted(set(found) - set(saved))
-    differing = [f"{n}: saved {saved[n]}, here {found[n]}" for n in saved if n in found and saved[n] != found[n]]
-    parts = [
-        f"not here: {', '.join(missing[:3])} ({len(missing)})" if missing else "",
-        f"not in the file: {', '.join(extra[:3])} ({len(extra)})" if extra else "",
-        f"different: {'; '.join(differing[:3])} ({len(differing)})" if differing else "",
-    ]
-    raise ValueError(f"this adapter was saved for another network or grid; {', '.join(p for p in parts if p)}")
-
-
-def _watch(model: nn.Module, targets: dict[str, Target]) -> tuple[dict[str, TokenGrid], list[RemovableHandle]]:
-    """A token grid for every target that takes sequences, and the hooks that keep them up to date."""
-    modules = bare_modules(model)
-    grids: dict[Any, TokenGrid] = {}
-    hooks: list[RemovableHandle] = []
-    tokens: dict[str, TokenGrid] = {}
-    for name, target in targets.items():
-        if not target.unit or target.layout != "tokens":
-            continue
-        source, key = target.grid_from, (target.grid_from, target.prefix)
-        if key not in grids:
-            fixed, reader = (None, source.reader) if isinstance(source, GridSource) else (source, None)
-            grids[key] = grid = TokenGrid(target.prefix, fixed, reader)
-            if isinstance(source, GridSource):
-                hooks += _hooks(grid, source, modules)
-        tokens[name] = grids[key]
-    return tokens, hooks
-
-
-def _hooks(grid: TokenGrid, source: GridSource, modules: dict[str, nn.Module]) -> Iterator[RemovableHandle]:
-    if source.patches is not None:
-        yield modules[source.patches].register_forward_hook(grid.read_output)
-    for block in source.blocks:
-        yield modules[block].register_forward_pre_hook(grid.enter, with_kwargs=True)
-        yield modules[block].register_forward_hook(grid.leave, always_call=True)
-
-
-@torch.no_grad()
-def _probe(
-    model: nn.Module, config: MoPPAConfig, targets: dict[str, Target], tokens: dict[str, TokenGrid]
-) -> dict[str, tuple[int, int]]:
-    """The grid each unit meets for an image of the size the released coefficients are stored at: the network is run."""
-    sizes = _image_size(model, config)
-    modules = dict(model.named_modules())
-    bare = bare_modules(model)
-    grids: dict[str, tuple[int, int]] = {}
-
-    def note(name: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            shape, layout = args[0].shape, targets[name].layout
-            found = tokens[name].sizes(args[0]) if layout == "tokens" else shape[1:3] if layout == "NHWC" else shape[2:]
-            assert found is not None
-            grids[name] = (int(found[0]), int(found[1]))
-
-        return hook
-
-    hooks = [modules[name].register_forward_pre_hook(note(name)) for name, target in targets.items() if target.unit]
-    first = next((m for m in bare.values() if isinstance(m, nn.Conv2d)), None)
-    try:
-        if first is None:
-            raise ValueError("physics='released' needs a network that starts with a convolution, to know its images")
-        image = first.weight.new_zeros(1, getattr(model, "in_chans", None) or first.in_channels, *sizes)
-        with evaluating(model):
-            model(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return grids
-
-
-def _image_size(model: nn.Module, config: MoPPAConfig) -> tuple[int, int]:
-    """The config's image size, or the network's own."""
-    embed = getattr(model, "patch_embed", None)
-    card = getattr(model, "pretrained_cfg", None) or {}
-    size = config.img_size or getattr(embed, "img_size", None)
-    size = size or getattr(getattr(model, "config", None), "image_size", None) or tuple(card.get("input_size", ()))[1:]
-    if not size:
-        raise ValueError("physics='released' stores coefficients for one grid: give img_size, the network has none")
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
