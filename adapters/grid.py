@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
@@ -138,11 +138,10 @@ class TokenGrid:
         if torch.compiler.is_compiling():
             return self._traced
         if backward_pass() == -1:
-            storage = _storage(x)
-            found = self._thread.next(None if storage is None else self._ended.get(storage))
+            found = self._thread.next(_of(self._ended, x))
         else:
             shapes = self._read_for(x)
-            found = shapes[0] if len(shapes) == 1 else self._starts.get(_storage(x)) or self._thread.again()[-1]
+            found = shapes[0] if len(shapes) == 1 else _of(self._starts, x) or self._thread.again()[-1]
         self._belongs(x, found)
         return found
 
@@ -211,3 +210,8 @@ def _storage(x: Any) -> torch.UntypedStorage | None:
         return x.untyped_storage() if isinstance(x, Tensor) else None
     except NotImplementedError:
         return None
+
+
+def _of(grids: Mapping[torch.UntypedStorage, Sizes | None], x: Any) -> Sizes | None:
+    storage = _storage(x)
+    return None if storage is None else grids.get(storage)
