@@ -96,7 +96,7 @@ class TimmBackbone(nn.Module):
 
     @property
     def feature_info(self) -> Any:
-        """timm's facts on the maps: ``channels()``, ``reduction()``, ``get_dicts()``."""
+        """What timm knows of the maps, with its methods ``channels()``, ``reduction()`` and ``get_dicts()``."""
         return self.net.feature_info
 
     def init_weights(self) -> None:
