@@ -36,19 +36,18 @@ class _Thread(threading.local):
     def reads(self, sizes: Sizes, certain: bool) -> None:
         """Going forward; certain is the grid of the block that runs next."""
         if certain or self._ran:
-            self._waiting = set()
+            self._waiting.clear()
         if _plain(sizes):
-            self._waiting = self._waiting | {sizes}
+            self._waiting.add(sizes)
         self.read, self._ran = sizes, False
 
     def next(self, known: Sizes | None = None) -> Sizes | None:
         """Going forward, the grid of the next sequence; None if it may be that of another image of as many tokens, as
         is known where another was embedded between this one's blocks."""
         self._ran, read = True, self.read
-        self._waiting |= {known} if known is not None and _plain(known) else set()
-        if read is None or not _plain(read):
-            return read
-        return None if any(_turned(grid, read) for grid in self._waiting) else read
+        if known is not None and _plain(known):
+            self._waiting.add(known)
+        return None if read is not None and any(_turned(grid, read) for grid in self._waiting) else read
 
     def again(self) -> list[Sizes | None]:
         if self._backward[0] != backward_pass():
@@ -110,9 +109,9 @@ class TokenGrid:
         if torch.compiler.is_compiling():
             return
         if backward_pass() == -1:
-            ended, read = _storage(_first(output)), self._thread.read
-            if ended is not None and read is not None:
-                self._ended[ended] = read
+            ended, sizes = _storage(_first(output)), self._thread.next()
+            if ended is not None and sizes is not None:
+                self._ended[ended] = sizes
         else:
             inside = self._thread.again()
             if len(inside) > 1:
@@ -172,7 +171,7 @@ class TokenGrid:
         return x[:, : self.prefix], rearrange(x[:, self.prefix :], "b (h w) c -> b h w c", h=height, w=width)
 
     def _unknown(self, x: Tensor) -> str:
-        if backward_pass() == -1 and self._thread.read is not None:
+        if not torch.compiler.is_compiling() and backward_pass() == -1 and self._thread.read is not None:
             return (
                 f"images of grids {sorted(self._read_for(x))}, of as many tokens, were embedded before the blocks had "
                 "run on one of them, and whose sequence this is cannot be told: run the whole adapted model on one "

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import toy_run
 from mmengine.model import BaseModel, ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import FUNCTIONS, MODELS
@@ -250,4 +251,18 @@ def test_distributed_checkpoints():
         for p in net.parameters():
             p.add_(0.1 * p.requires_grad)
     set_model_state_dict(other, get_model_state_dict(net))
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+
+
+def test_a_run_starts_from_a_file_of_the_adapter_alone(tmp_path):
+    """Of its backbone it has few tensors, and all that are needed."""
+    net, other = (Net(VHEAT, {"type": "MoPPA"}) for _ in range(2))
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.1 * p.requires_grad)
+    torch.save({"state_dict": net.state_dict(), "meta": {}}, tmp_path / "adapter.pth")
+    run = toy_run.make(tmp_path / "run", load_from=str(tmp_path / "adapter.pth"))
+    run.model = other
+    run._train_loop = run.build_train_loop(run._train_loop)
+    run.load_or_resume()
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
