@@ -180,8 +180,10 @@ class MaskedPretraining(Modes, pretraining.MaskedPretraining, BaseModel):
         init_cfg: Of mmengine's modules.
 
     In mode ``"loss"`` it returns the weighted losses, ``loss_pixels`` and so on; ``"tensor"`` gives the neck's maps of
-    whole images; ``"predict"`` the samples, each with the losses of its batch as ``losses``. A mask is taken from
-    ``data_sample.mask`` (bool, ``(h, w)``, True where a unit is hidden) where the samples have one, else drawn.
+    whole images; ``"predict"`` the samples, each with the losses of its batch as ``losses``, and beside them as
+    ``rank_stride_8`` and so on the :func:`~backbones.pretraining.effective_rank` of each of the neck's maps of whole
+    images. A mask is taken from ``data_sample.mask`` (bool, ``(h, w)``, True where a unit is hidden) where the samples
+    have one, else drawn.
     """
 
     def __init__(
@@ -211,6 +213,12 @@ class MaskedPretraining(Modes, pretraining.MaskedPretraining, BaseModel):
         )
         self.neck_config = config
         self.init_cfg = copy.deepcopy(init_cfg)
+
+    def _measured(self, inputs: Tensor, mode: str) -> dict[str, Tensor]:
+        if mode == "loss":
+            return {}
+        maps, levels = self._whole_maps(inputs), self.head.outputs
+        return {f"rank_stride_{level.stride}": pretraining.effective_rank(maps[level.index]) for level in levels}
 
 
 @MODELS.register_module()

@@ -16,6 +16,7 @@ from backbones.pretraining.masks import BlockUnits, Mask, RandomUnits, hidden_pi
 from backbones.pretraining.model import MaskedPretraining, Normalise
 from backbones.pretraining.pairs import PairFolder
 from backbones.pretraining.published import publish
+from backbones.pretraining.ranks import effective_rank
 from backbones.pretraining.students import Level, masked_maps
 from backbones.pretraining.targets import Dct, Hog, Pixels, UnitTarget, images_from_units, units
 from backbones.pretraining.teacher import (
@@ -55,6 +56,7 @@ __all__ = [
     "UnitTarget",
     "ViewFusion",
     "Views",
+    "effective_rank",
     "hidden_pixels",
     "images_from_units",
     "kept_units",

@@ -252,6 +252,9 @@ def test_validation_and_log(folder, tmp_path):
     assert {"val/pretraining/loss", "val/pretraining/loss_pixels", "train/loss_features"} <= set(logged)
     parts = [logged[f"val/pretraining/{n}"].current() for n in ("loss_pixels", "loss_features", "loss")]
     assert parts[2] == pytest.approx(parts[0] + parts[1]) and parts[0] > 0.1
+    ranks = {name: logged[name].current() for name in logged if "rank_stride" in name}
+    assert set(ranks) == {f"val/pretraining/rank_stride_{level.stride}" for level in run.model.head.outputs}
+    assert all(1 <= rank <= level.channels for rank, level in zip(ranks.values(), run.model.head.outputs, strict=True))
 
 
 def test_a_collapse_ends_the_run(folder, tmp_path):
