@@ -32,6 +32,11 @@ class _Gate(nn.Module):
         return repeat(self.scale * self.value.to(grid.dtype), "heads -> (heads width)", width=self.width)
 
 
+def _numbers(tensor: Tensor | None) -> tuple[int, int]:
+    """What differs once another tensor stands in its place, or it has been written to."""
+    return id(tensor), 0 if tensor is None or tensor.is_inference() else tensor._version
+
+
 class MoPPAUnit(nn.Module):
     r"""What a unit adds to its input x, over the grid; prefix tokens pass by.
 
@@ -132,10 +137,14 @@ class MoPPAUnit(nn.Module):
         make = self._gain(x, sizes)
         if not (self._learning() and may_checkpoint()):
             return make()
-        versions = self._versions()
+        # By name: in backward FSDP's modules have the same numbers as attributes, which were parameters in forward.
+        parts = self._parts()
+        places = [(part, name) for part in parts for name, p in part._parameters.items() if p is not None]
+        held = [_numbers(getattr(part, name)) for part, name in places]
 
         def compute() -> Tensor:
-            if self._versions() != versions:
+            now = [_numbers(getattr(part, name, None)) for part, name in places]
+            if now != held or self._parts() != parts:
                 raise RuntimeError(
                     "a MoPPA unit's parameters have been modified or exchanged between its forward pass and backward"
                 )
@@ -170,12 +179,17 @@ class MoPPAUnit(nn.Module):
             if isinstance(module, ReleasedTau):
                 yield from module.media.parameters()
 
+    def _parts(self) -> list[nn.Module]:
+        """The modules that the gain is made by."""
+        media = [inner for m in self.modules() if isinstance(m, ReleasedTau) for inner in m.media.modules()]
+        return [*self.modules(), *media]
+
     def _stamp(self) -> tuple[Any, ...]:
         """What a stored gain was computed from: it is used only as long as this is the same."""
         return (self.router.left_out, *self._versions())
 
     def _versions(self) -> tuple[tuple[int, int], ...]:
-        return tuple((id(p), 0 if p.is_inference() else p._version) for p in self._sources())
+        return tuple(map(_numbers, self._sources()))
 
     def _marks(self) -> list[Mark]:
         """What else it was computed from: where the parameters lie, which ``.data`` changes without another version,

@@ -12,7 +12,8 @@ import torch
 from accelerate import cpu_offload, disk_offload, dispatch_model
 from peft import get_peft_model
 from timm.utils import ModelEmaV2, ModelEmaV3
-from torch import fx, nn
+from torch import distributed, fx, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.flop_counter import FlopCounterMode
@@ -54,6 +55,27 @@ def test_offloading(kind, offload, adapt, images, tmp_path):
             dispatch_model(model, places, "cpu", model.state_dict(), str(tmp_path))
         assert any(p.is_meta for p in model.parameters())
         _same(model(x), expected)
+
+
+@pytest.mark.filterwarnings("ignore:FSDP is switching to use `NO_SHARD`")  # in one process
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("physics", ["exact", "released"])
+def test_fully_sharded_data_parallel(physics, adapt, images):
+    """In backward its modules keep their numbers as plain attributes, from which units make their gains again."""
+    model, x = adapt("vheat", physics=physics), images("vheat")
+    one, other = copy.deepcopy(model), model
+    one(x).square().sum().backward()
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        other = FullyShardedDataParallel(other, use_orig_params=True, device_id=torch.device("cpu"))
+        other(x).square().sum().backward()
+        found = {name: p.grad for name, p in other.named_parameters() if p.requires_grad}
+    finally:
+        distributed.destroy_process_group()
+    expected = {name: p.grad for name, p in one.named_parameters() if p.requires_grad}
+    assert found.keys() == {f"_fsdp_wrapped_module.{name}" for name in expected} or found.keys() == expected.keys()
+    for one, other in zip(expected.values(), found.values(), strict=True):
+        _same(other.reshape(-1), one.reshape(-1))
 
 
 @pytest.mark.parametrize("kind", ["vit", "vheat", "swin"])

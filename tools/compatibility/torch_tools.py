@@ -160,8 +160,8 @@ def compiled(subject: Subject) -> None:
 
 
 def parallel(subject: Subject) -> None:
-    """`DistributedDataParallel` and `fully_shard` in one process on the CPU (gloo)"""
-    from torch.distributed.fsdp import fully_shard
+    """`DistributedDataParallel`, `fully_shard` and `FullyShardedDataParallel` in one process on the CPU (gloo)"""
+    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 
     x, expected = subject.images(), subject.net()(subject.images()).detach()
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
@@ -173,10 +173,12 @@ def parallel(subject: Subject) -> None:
         for layer in linears(sharded).values():
             fully_shard(layer)
         fully_shard(sharded)
-        found = sharded(x)
-        close(found.detach(), expected)
-        found.sum().backward()
-        assert all(p.grad is not None for p in sharded.parameters())
+        older = FullyShardedDataParallel(subject.net(), use_orig_params=True, device_id=torch.device("cpu"))
+        for each in (sharded, older):
+            found = each(x)
+            close(found.detach(), expected)
+            found.sum().backward()
+            assert all(p.grad is not None for p in each.parameters())
     finally:
         dist.destroy_process_group()
 
