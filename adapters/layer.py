@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from adapters.affine import Change, Factor, Reweight, ScaleShift, at_last_rows, changed, changed_by_calls, shifted
 from adapters.unit import MoPPAUnit
 from spectral_ops.recompute import LARGE, recomputed
+from spectral_ops.torch_internals import hooked, profiling
 
 __all__ = ["MoPPALayer"]
 
@@ -45,6 +46,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         self.moppa_ssf = nn.ModuleDict()
         self.moppa_physics = nn.ModuleDict()
         self._disable_adapters = False
+        self.cast_input_dtype_enabled = True  # for peft.helpers.disable_input_dtype_casting: parts cast no input
         self.merged_adapters: list[str] = []
         self._bare: dict[str, Tensor | None] = {}
         self._written: list[int] = []  # how often what is merged had been written to
@@ -178,7 +180,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         changes, shifts = zip(*(reweight() for reweight in reweights), strict=True)
         tensors = [tensor for change in changes for tensor in change]
         exchanged = _product(base) and base.weight.dtype.itemsize >= 4  # else small changes are lost in rounding
-        if not exchanged or any(_hooks(base)):
+        if not exchanged or hooked(base) or profiling():
             if exchanged and not torch.compiler.is_compiling():
                 y = _call_changed(base, tensors, x)
             else:
@@ -344,10 +346,6 @@ def _changed_by(weight: Tensor, tensors: Sequence[Tensor | None]) -> Tensor:
 def _writes(base: nn.Module) -> list[int]:
     tensors = [p for name in ("weight", "bias") if (p := base._parameters.get(name)) is not None]
     return [0 if p.is_inference() else p._version for p in tensors]
-
-
-def _hooks(base: nn.Module) -> tuple[Any, ...]:
-    return base._forward_hooks, base._forward_pre_hooks, base._backward_hooks, base._backward_pre_hooks
 
 
 def _own_weight(base: nn.Module) -> Any:

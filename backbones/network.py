@@ -396,7 +396,8 @@ class SpectralNet(nn.Module):
         Calling it again adds sizes. :meth:`unreparameterize` undoes it exactly. Stored gains are used in evaluation,
         where nothing is to be learned (``torch.no_grad()``, exports, or weights without gradients), as long as the
         weights that they were made of stay as they are (writes through ``.data`` are not seen); training mode and
-        loading drop them. A graph that is traced or exported at a stored size serves that size alone.
+        loading drop them. A graph that is traced or exported at a stored size serves that size alone. The gains are in
+        the state, so moving averages that go through states, as timm's do, are made and updated without them.
 
         Args:
             sizes: Image sizes in pixels, each an int or ``(H, W)``; by default ``img_size`` alone, as in

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_ops._constants import tracing
 from spectral_ops._kernels import SETTINGS
-from spectral_ops.torch_internals import PLAIN, function_mode, hooked
+from spectral_ops.torch_internals import PLAIN, function_mode, hooked, profiling
 
-__all__ = ["call", "call_in_own_dtype", "is_plain", "product", "tensors"]
+__all__ = ["as_call", "call", "call_in_own_dtype", "is_plain", "product", "tensors"]
 
 _FORWARD, _PRODUCT = nn.Linear.forward, F.linear
 
@@ -39,6 +41,17 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+def as_call(layer: nn.Module, compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``compute(x)``, which is what a layer that :func:`is_plain` does; a call of the layer where a profiler looks."""
+    if tracing() or not profiling():
+        return compute(x)
+    layer.__dict__["forward"] = compute
+    try:
+        return layer(x)  # type: ignore[no-any-return]
+    finally:
+        layer.__dict__.pop("forward", None)
+
+
 def tensors(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of a linear layer."""
     return layer.weight, layer.bias  # type: ignore[return-value]
@@ -53,7 +66,7 @@ def call(layer: nn.Module, x: Tensor) -> Tensor:
         True
     """
     if SETTINGS.convolved and not tracing() and type(x) in PLAIN and is_plain(layer):
-        return product(x, *tensors(layer))
+        return as_call(layer, lambda x: product(x, *tensors(layer)), x)
     return layer(x)  # type: ignore[no-any-return]
 
 
@@ -70,8 +83,7 @@ def call_in_own_dtype(layer: nn.Module, x: Tensor) -> Tensor:
     if own == x.dtype:
         return call(layer, x)
     if is_plain(layer):
-        weight, bias = tensors(layer)
-        return product(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+        return as_call(layer, lambda x: product(x, *(None if t is None else t.to(x.dtype) for t in tensors(layer))), x)
     return layer(x.to(own)).to(x.dtype)  # type: ignore[no-any-return]
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "is_symbolic",
     "jit_tracing",
     "may_hook_saved_tensors",
+    "profiling",
     "refuse_tracing_into",
     "transformed",
     "transforming",
@@ -57,6 +58,8 @@ _may_hook = _private("torch", "_C._autograd._saved_tensors_hooks_is_enabled", la
 _hooks = _private("torch", "_C._autograd._top_saved_tensors_default_hooks", lambda ignore_tracing: None)
 _function_modes = _private("torch", "_C._len_torch_function_stack", lambda: 0)
 _graph_task = _private("torch", "_C._current_graph_task_id", lambda: -1)
+_profiling = _private("torch", "_C._autograd._profiler_enabled", lambda: True)
+_CALL, _CALL_IMPL = nn.Module.__call__, getattr(nn.Module, "_call_impl", None)
 
 
 def jit_tracing() -> bool:
@@ -124,14 +127,20 @@ def may_hook_saved_tensors() -> bool:
 
 
 def hooked(module: nn.Module) -> bool:
-    """Whether others have a hand in what a module returns: hooks, or a ``forward`` put in the place of its own."""
+    """Whether others have a hand in what a module returns: by hooks, a patched call, or another ``forward``."""
     for name in _HOOKS:  # in plain statements, which compilers follow
         if getattr(module, name, True):
             return True
     for hooks in _GLOBAL_HOOKS:
         if hooks:
             return True
-    return "forward" in module.__dict__
+    patched = type(module).__call__ is not _CALL or getattr(type(module), "_call_impl", None) is not _CALL_IMPL
+    return patched or "forward" in module.__dict__
+
+
+def profiling() -> bool:
+    """Whether a profiler runs, which may tell what is computed by the modules that are called."""
+    return bool(_profiling())
 
 
 def backward_pass() -> int:

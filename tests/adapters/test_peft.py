@@ -11,6 +11,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, inject_adapter_in_model
+from peft.helpers import disable_input_dtype_casting
 from safetensors.torch import load_file
 from torch import func
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -471,6 +472,16 @@ def test_autocast_and_half_networks(form, dtype, adapt, images):
     torch.testing.assert_close(out.float(), expected, **tolerance)
     half = adapt("vit", **FORMS[form]).to(dtype)
     torch.testing.assert_close(half(x.to(dtype)).float(), expected, **tolerance)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_input_is_cast_to_the_adapters_dtype(form, adapt, images):
+    """So what disables PEFT's casts changes nothing, and can be used beside methods that have them."""
+    model, x = adapt("vit", **FORMS[form]).to(torch.bfloat16), images("vit").to(torch.bfloat16)
+    expected = model(x)
+    with disable_input_dtype_casting(model):
+        assert torch.equal(model(x), expected)
+    assert all(m.cast_input_dtype_enabled for m in model.modules() if isinstance(m, MoPPALayer))
 
 
 def test_copies_are_independent(adapt, images):

@@ -1,6 +1,7 @@
 """Tools that wrap, hook, offload, prune, quantise, average, copy or export modules, on adapted networks."""
 
 import copy
+import json
 import pickle
 import threading
 import time
@@ -102,6 +103,25 @@ def test_counted_operations(network, adapt, images):
             net(images("vit"))
         counts.append(counter.get_total_flops())
     assert counts[0] < counts[1] < 1.02 * counts[0]
+
+
+@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")
+@pytest.mark.parametrize("kind", ["vit", "vheat"])
+@pytest.mark.parametrize("look", ["patch", "profiler"])
+def test_every_linear_is_called(look, kind, adapt, images, monkeypatch, tmp_path):
+    model, x, seen, own = adapt(kind, **FORM), images(kind), set(), nn.Module.__call__
+    expected = model(x)
+    linears = {module for module in model.modules() if type(module) is nn.Linear}
+    if look == "patch":
+        monkeypatch.setattr(nn.Module, "__call__", lambda self, *a, **k: (seen.add(self), own(self, *a, **k))[1])
+        _same(model(x), expected)
+        assert seen >= linears
+    else:
+        with torch.profiler.profile(with_stack=True, with_modules=True) as profile:
+            _same(model(x), expected)
+        profile.export_chrome_trace(str(tmp_path / "trace.json"))
+        events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+        assert len({e["name"] for e in events if e["name"].startswith("nn.Module: Linear_")}) == len(linears)
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")

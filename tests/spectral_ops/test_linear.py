@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune
 from torch.overrides import TorchFunctionMode
+from torch.profiler import ProfilerActivity
 from torch.utils.flop_counter import FlopCounterMode
 
-from spectral_ops import linear, use_kernels
+from spectral_ops import linear, recompute, use_kernels
 from spectral_ops.linear import ROWS, call, call_in_own_dtype
 
 
@@ -187,6 +190,53 @@ def test_patches_of_the_class_are_asked(monkeypatch):
     layer, x = nn.Linear(5, 9), torch.randn(2, 3, 4, 5)
     monkeypatch.setattr(nn.Linear, "forward", lambda self, x: x * 0)
     assert torch.equal(call(layer, x), x * 0)
+
+
+@pytest.mark.parametrize("name", ["__call__", "_call_impl"])
+@pytest.mark.parametrize("way", [call, call_in_own_dtype])
+def test_patched_calls_are_made_with_the_input_alone(way, name, monkeypatch):
+    layer, x, own, seen = nn.Linear(5, 9), torch.randn(2, 3, 4, 5), getattr(nn.Module, name), []
+    expected = layer(x)
+
+    def doubled(self, *args, **kwargs):
+        seen.append((self, args, kwargs))
+        return 2 * own(self, *args, **kwargs)
+
+    monkeypatch.setattr(nn.Module, name, doubled)
+    torch.testing.assert_close(way(layer, x), 2 * expected)
+    assert len(seen) == 1 and seen[0][0] is layer and seen[0][1][0] is x and not seen[0][2]
+
+
+def _modules_in_profile(tmp_path, run):
+    """The calls of linear layers that a profile by modules knows, and what is computed in it."""
+    with torch.profiler.profile(activities=[ProfilerActivity.CPU], with_stack=True, with_modules=True) as profile:
+        run()
+    profile.export_chrome_trace(str(tmp_path / "trace.json"))
+    names = [event["name"] for event in json.loads((tmp_path / "trace.json").read_text())["traceEvents"]]
+    return [name for name in names if name.startswith("nn.Module: Linear")], names
+
+
+@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")
+@pytest.mark.parametrize("way", [call, call_in_own_dtype])
+def test_profiles_have_the_layer_and_what_it_computes(way, tmp_path):
+    layer, x = nn.Linear(5, 9), torch.randn(2, 3, 4, 5)
+    calls, names = _modules_in_profile(tmp_path, lambda: way(layer, x))
+    assert len(calls) == 1 and "aten::conv2d" in names  # what runs without a profiler
+    assert "forward" not in vars(layer)
+
+
+@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")
+def test_profiles_have_layers_whose_input_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(recompute, "LARGE", 1)
+    layer, x = nn.Linear(5, 9), torch.randn(2, 3, 4, 5, requires_grad=True)
+    expected = torch.autograd.grad(layer(x.relu()).square().sum(), x)
+    found = []
+    calls, _ = _modules_in_profile(
+        tmp_path,
+        lambda: found.extend(torch.autograd.grad(recompute.linear_behind(layer, torch.relu, x).square().sum(), x)),
+    )
+    assert len(calls) == 2  # the checkpoint's second call ends before the product
+    torch.testing.assert_close(found, list(expected))
 
 
 def test_functions_that_are_watched_or_patched_are_called(monkeypatch):
