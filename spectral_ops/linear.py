@@ -83,7 +83,9 @@ def call_in_own_dtype(layer: nn.Module, x: Tensor) -> Tensor:
     if own == x.dtype:
         return call(layer, x)
     if is_plain(layer):
-        return as_call(layer, lambda x: product(x, *(None if t is None else t.to(x.dtype) for t in tensors(layer))), x)
+        weight, bias = tensors(layer)
+        wide = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+        return as_call(layer, lambda x: product(x, *wide), x)
     return layer(x.to(own)).to(x.dtype)  # type: ignore[no-any-return]
 
 
