@@ -172,17 +172,15 @@ class MoPPAUnit(nn.Module):
 
     # -- gains computed once, for inference -------------------------------------------------------------------------
 
-    def _sources(self) -> Iterator[nn.Parameter]:
-        """Every parameter the gain is computed from."""
-        yield from self.parameters()
-        for module in self.modules():
-            if isinstance(module, ReleasedTau):
-                yield from module.media.parameters()
-
     def _parts(self) -> list[nn.Module]:
         """The modules that the gain is made by."""
         media = [inner for m in self.modules() if isinstance(m, ReleasedTau) for inner in m.media.modules()]
         return [*self.modules(), *media]
+
+    def _sources(self) -> Iterator[nn.Parameter]:
+        """Every parameter the gain is computed from."""
+        for part in self._parts():
+            yield from (p for p in part._parameters.values() if p is not None)
 
     def _stamp(self) -> tuple[Any, ...]:
         """What a stored gain was computed from: it is used only as long as this is the same."""

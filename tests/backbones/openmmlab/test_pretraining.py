@@ -22,7 +22,7 @@ from toy_pretraining import BACKBONE, NECK, WIDTHS, config, draw_images, runner
 
 from backbones import pretraining
 from backbones.openmmlab import read_safely
-from backbones.pretraining import TeacherCollapse, publish
+from backbones.pretraining import TeacherCollapse, effective_rank, publish
 
 
 def built(seed=0, **options):
@@ -254,7 +254,13 @@ def test_validation_and_log(folder, tmp_path):
     assert parts[2] == pytest.approx(parts[0] + parts[1]) and parts[0] > 0.1
     ranks = {name: logged[name].current() for name in logged if "rank_stride" in name}
     assert set(ranks) == {f"val/pretraining/rank_stride_{level.stride}" for level in run.model.head.outputs}
-    assert all(1 <= rank <= level.channels for rank, level in zip(ranks.values(), run.model.head.outputs, strict=True))
+    weighted = dict.fromkeys(ranks, 0.0)
+    for data in run.val_dataloader:
+        maps = run.model(run.model.data_preprocessor(data, False)["inputs"], mode="tensor")
+        for name, level in zip(ranks, run.model.head.outputs, strict=True):
+            share = len(data["inputs"]) / len(run.val_dataloader.dataset)
+            weighted[name] += share * float(effective_rank(maps[level.index]))
+    assert ranks == pytest.approx(weighted, rel=1e-4)
 
 
 def test_a_collapse_ends_the_run(folder, tmp_path):
