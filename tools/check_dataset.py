@@ -17,8 +17,8 @@ import sys
 from checks.report import check_config
 from checks.view import SPLITS
 from files.arguments import existing_file, output_file
+from files.cfg_options import add_cfg_options
 from files.whole import write_json
-from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from training.openmmlab import read_config
 
@@ -28,7 +28,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("config", type=existing_file, help="config file")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, metavar="KEY=VALUE")
+    add_cfg_options(parser)
     parser.add_argument("--splits", nargs="+", choices=SPLITS, help="default: all that the config has")
     parser.add_argument("--thorough", action="store_true", help="decode every image")
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write what was found to this file, too")

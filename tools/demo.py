@@ -28,7 +28,10 @@ def main() -> None:
     args = parser.parse_args()
     out = args.out
     start = time.monotonic()
-    say("data set: digit scenes" + (" (written)" if make_digit_scenes() else " (there already)"))
+    try:
+        say("data set: digit scenes" + (" (written)" if make_digit_scenes(replace=False) else " (there already)"))
+    except FileExistsError as error:
+        parser.error(str(error))
     for task in CONFIGS:
         shutil.rmtree(out / task, ignore_errors=True)
         train_and_test(task, out / task, args.seed, args.iterations)

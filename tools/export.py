@@ -12,7 +12,7 @@ import argparse
 
 import torch
 from files.arguments import existing_file, output_file
-from mmengine.config import DictAction
+from files.cfg_options import add_cfg_options
 from mmengine.dataset import Compose
 from prediction.models import image_pipeline, load_trained
 from prediction.reading import read_image
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--format", choices=tuple(SUFFIXES), default="onnx", help="default onnx")
     parser.add_argument("--part", choices=("model", "backbone"), default="model", help="default model")
     parser.add_argument("--image", type=existing_file, help="to compare on; else random colours")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, metavar="KEY=VALUE")
+    add_cfg_options(parser)
     args = parser.parse_args()
     if args.out.suffix != SUFFIXES[args.format]:
         parser.error(f"--out must end in {SUFFIXES[args.format]} for --format {args.format}, got {args.out.name}")

@@ -14,8 +14,8 @@ import sys
 import time
 
 from files.arguments import existing_file, output_folder
+from files.cfg_options import add_cfg_options
 from files.paths import RUNS
-from mmengine.config import DictAction
 from prediction.exported import ExportedPredictor
 from prediction.predictors import CheckpointPredictor
 from prediction.running import run
@@ -40,7 +40,7 @@ def arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument("--tile", type=int, metavar="PX", help="cut larger images into square tiles of this size")
     parser.add_argument("--overlap", type=int, metavar="PX", help="of tiles; default a quarter of --tile")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images or tiles at once; default 1")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, metavar="KEY=VALUE")
+    add_cfg_options(parser)
     args = parser.parse_args()
     if bool(args.onnx) == bool(args.config or args.checkpoint or args.cfg_options):
         parser.error("give either --config and --checkpoint, or --onnx alone")

@@ -146,7 +146,10 @@ class SafeRunner(ResumableRunner):
                 f"runner is SafeRunner, got {given!r}"
             )
         ours = {"stop": StopHook, "gradients": FiniteGradientsHook, "progress": ProgressHook}
-        every = {**{name: {"type": kind} for name, kind in ours.items()}, **hooks, "checkpoint": hook}
+        for name, kind in ours.items():
+            given = hooks.get(name, {})
+            hooks[name] = {"type": kind, **given} if isinstance(given, dict) else given
+        every = {**hooks, "checkpoint": hook}
         super().register_default_hooks({n: h for n, h in every.items() if h is not None or n not in ours})
 
     # --- saving -------------------------------------------------------------------------------------------------

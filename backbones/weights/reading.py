@@ -115,7 +115,8 @@ def _read_pickled(path: Path, allow: Sequence[Any]) -> object:
             if name is None or issubclass(stand_ins.get(name, object), base):
                 raise ValueError(
                     f"refused to read {path}: it is not a checkpoint of tensors and plain containers, or it is corrupt "
-                    f"({_first_line(error)})"
+                    f"({_first_line(error)}). Ask its author for torch.save(model.state_dict(), ...) or a safetensors "
+                    "file"
                 ) from error
             if _RUNS_CODE.fullmatch(name):
                 raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -271,7 +272,7 @@ def _file(value: Any, name: str, folder: Path) -> Path:
     tried = [base / Path(value).expanduser() for base in (folder, ROOT)]
     for path in tried:
         if path.is_file():
-            return path.absolute()
+            return Path(os.path.abspath(path))  # one spelling from wherever the command is given
     raise ValueError(f"{name}: no such file: {value} (looked in {folder} and in the repository)")
 
 
@@ -287,4 +288,4 @@ def _checkpoint(value: Any, name: str, folder: Path) -> str:
         return str(path)
     there = [base for base in (folder, ROOT) if any(base.glob(pattern))]
     meant = ROOT if folder.resolve().is_relative_to(ROOT) else folder
-    return str((there or [meant])[0] / path)
+    return os.path.abspath((there or [meant])[0] / path)

@@ -64,7 +64,14 @@ def default_out(style: str) -> Path:
 
 
 def make_digit_scenes(
-    out: Path | None = None, *, style: str = "day", size: int = 96, train: int = 3000, val: int = 200, seed: int = 0
+    out: Path | None = None,
+    *,
+    style: str = "day",
+    size: int = 96,
+    train: int = 3000,
+    val: int = 200,
+    seed: int = 0,
+    replace: bool = True,
 ) -> bool:
     """Write the data set, to :func:`default_out` or ``out``; returns False where the same one is already there.
 
@@ -72,7 +79,8 @@ def make_digit_scenes(
 
     Raises:
         ValueError: A size or count is out of range, or there is no such style.
-        FileExistsError: ``out`` holds something else than such a data set.
+        FileExistsError: ``out`` holds something else than such a data set, or, without ``replace``, one that was made
+            with other options.
     """
     if size < 64 or train < 1 or val < 1 or seed < 0:
         raise ValueError(f"size must be >= 64, train and val >= 1, seed >= 0; got {size=}, {train=}, {val=}, {seed=}")
@@ -87,4 +95,4 @@ def make_digit_scenes(
         for split, count in (("train", train), ("val", val)):
             _write_split(folder, split, count, size, seed, style)
 
-    return make_data_set(out, meta, "digit-scenes", fill)
+    return make_data_set(out, meta, "digit-scenes", fill, replace=replace)

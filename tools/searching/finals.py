@@ -34,6 +34,7 @@ def run_finals(search: Search) -> None:
 
 def winner(search: Search) -> dict[str, Any] | None:
     """The finalist with the best mean of its new trainings, frozen when it is first asked for; None before the last.
+    Fewer that failed come first, whatever the mean of the others.
 
     The score that it had in the search does not count: the best of many is best by luck, too.
     """
@@ -45,23 +46,26 @@ def winner(search: Search) -> dict[str, Any] | None:
             return None
         rows = []
         for trial in finalists(search):
-            scores = [_known(search, f"finals/{trial.number:04d}-{r + 1}") for r in range(search.settings.repeats)]
-            if any(score is None for score in scores):
+            known = [_known(search, f"finals/{trial.number:04d}-{r + 1}") for r in range(search.settings.repeats)]
+            found = [row for row in known if row is not None]
+            if len(found) < len(known):
                 return None
-            scores = [score["score"] for score in scores if score and "score" in score]
-            rows.append({"trial": trial.number, "search_score": trial.value, "scores": scores})
+            row = {"trial": trial.number, "search_score": trial.value}
+            row["scores"] = [each["score"] for each in found if "score" in each]
+            row["failed"] = [each["error"] for each in found if "error" in each]
+            rows.append(row)
         if not rows:
             trials = search.complete()[:1]
-            rows = [{"trial": t.number, "search_score": t.value, "scores": [t.value]} for t in trials]
+            rows = [{"trial": t.number, "search_score": t.value, "scores": [t.value], "failed": []} for t in trials]
         rows = [row for row in rows if row["scores"]]
         if not rows:
             raise SearchError("no trial is complete, so there is no winner; tools/search.py status says why")
-        best = max(rows, key=lambda row: (statistics.mean(row["scores"]), -row["trial"]))
+        best = max(rows, key=lambda row: (-len(row["failed"]), statistics.mean(row["scores"]), -row["trial"]))
         trial = next(t for t in search.complete() if t.number == best["trial"])
-        found = {**best, "values": search.space.read(trial.params), "finalists": rows}
-        write_json(path, found)
+        chosen = {**best, "values": search.space.read(trial.params), "finalists": rows}
+        write_json(path, chosen)
         search.study.set_user_attr("winner", best["trial"])
-        return found
+        return chosen
 
 
 def run_tests(search: Search) -> dict[str, list[dict[str, float]]] | None:

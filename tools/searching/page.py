@@ -42,6 +42,9 @@ def status(search: Search) -> str:
         lines.append(f"best so far: trial {best[0].number} with {best[0].value:.2f}, {_told(search, best[0])}")
     if default := _default(search):
         lines.append(f"default recipe: {default.value:.2f}")
+    for path in sorted((*search.folder.glob("finals/*.json"), *search.folder.glob("tests/*.json"))):
+        if "error" in (row := json.loads(path.read_text())):
+            lines.append(f"{path.parent.name}/{path.stem} failed: {row['error']}")
     if (search.folder / "winner.json").exists():
         lines.append(f"winner: trial {json.loads((search.folder / 'winner.json').read_text())['trial']}, frozen")
     return "\n".join(lines)
@@ -97,8 +100,9 @@ def _finalists(chosen: Mapping[str, Any]) -> str:
     rows = []
     for row in sorted(chosen["finalists"], key=lambda row: -statistics.mean(row["scores"])):
         mean = statistics.mean(row["scores"])
-        rows.append([row["trial"], f"{row['search_score']:.2f}", f"{mean:.2f} {_interval(row['scores'])}"])
-    return html_table(["trial", "in the search", "mean of new seeds, 95 % interval"], rows)
+        failed = len(row.get("failed", ()))
+        rows.append([row["trial"], f"{row['search_score']:.2f}", f"{mean:.2f} {_interval(row['scores'])}", failed])
+    return html_table(["trial", "in the search", "mean of new seeds, 95 % interval", "failed"], rows)
 
 
 def _interval(values: Sequence[float]) -> str:

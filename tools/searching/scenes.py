@@ -142,7 +142,7 @@ def task(iterations: int = ITERATIONS) -> Task:
         DEFAULT,
         partial(command, iterations=iterations),
         scores,
-        make_digit_scenes,
+        partial(make_digit_scenes, replace=False),
         test,
         partial(export, iterations=iterations),
         measure="mIoU",

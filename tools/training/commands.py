@@ -33,11 +33,12 @@ def stop_all() -> None:
 
 
 def end_with_parent() -> None:
-    """Stop, by SIGTERM, when the command that started this one with :func:`run` ends, however it ends; on Linux."""
-    parent = os.environ.pop(_PARENT, "")
-    if parent and sys.platform == "linux":
+    """Stop, by SIGTERM, when the command that started this one with :func:`run`, or torchrun, ends, however it ends; on
+    Linux."""
+    parent, torchrun = os.environ.pop(_PARENT, ""), "TORCHELASTIC_RUN_ID" in os.environ
+    if (parent or torchrun) and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != int(parent):  # it has ended in the meantime
+        if not torchrun and os.getppid() != int(parent):  # it has ended in the meantime
             sys.exit(128 + signal.SIGTERM)
 
 

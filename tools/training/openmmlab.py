@@ -9,8 +9,9 @@ import warnings
 from typing import Any
 
 from files.arguments import any_path, existing_file, output_folder
+from files.cfg_options import add_cfg_options
 from files.paths import RUNS
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
@@ -26,14 +27,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--work-dir", type=output_folder, help="for logs and checkpoints; default work_dirs/CONFIG_NAME"
     )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        default={},
-        metavar="KEY=VALUE",
-        help="override settings of the config, e.g. train_cfg.max_iters=100 optim_wrapper.optimizer.lr=1e-4",
-    )
+    add_cfg_options(parser)
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
 

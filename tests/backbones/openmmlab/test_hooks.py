@@ -180,8 +180,9 @@ def test_an_update_that_is_not_finite_is_skipped_and_undone(tmp_path, accumulate
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `scheduler")
-def test_it_stops_after_some_in_a_row(tmp_path):
-    runner = poisoned(tmp_path, set(range(22)), gradients={"type": FiniteGradientsHook, "limit": 3}, iters=9)
+@pytest.mark.parametrize("kind", [{"type": FiniteGradientsHook}, {}], ids=["named", "an option alone"])
+def test_it_stops_after_some_in_a_row(kind, tmp_path):
+    runner = poisoned(tmp_path, set(range(22)), gradients={**kind, "limit": 3}, iters=9)
     with pytest.raises(RuntimeError, match=r"iteration 3: .*3 times in a row.*last good file is .*iter_2\.pth"):
         runner.train()
 

@@ -7,6 +7,7 @@ import yaml
 from evaluation.analyses import ANALYSES
 from evaluation.entries import read_entries
 from evaluation.protocols import PROTOCOLS
+from files.arguments import any_path
 from files.paths import ROOT
 
 CONFIG = "configs/digit_scenes/upernet_vheat-n.py"
@@ -58,6 +59,26 @@ def test_files_are_meant_from_the_yaml_file_first(write, tmp_path):
     own.parent.mkdir(parents=True)
     own.touch()
     assert write(**content()).tasks["seg"].config == own
+
+
+def test_a_file_is_the_same_from_wherever_it_is_read(write, tmp_path, monkeypatch):
+    for name in ("seg.py", "w.pth"):
+        (tmp_path / name).touch()
+    for folder in ("study", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    text = yaml.safe_dump(
+        content(
+            tasks={"seg": {"config": "../seg.py"}},
+            entries={"a": {"backbone": {"type": "VHeat"}, "checkpoint": "../w.pth"}},
+        )
+    )
+    (tmp_path / "study" / "study.yaml").write_text(text)
+    found = []
+    for folder, path in (("study", "study.yaml"), ("elsewhere", "../study/study.yaml")):
+        monkeypatch.chdir(tmp_path / folder)
+        study = read_entries(any_path(path))
+        found.append((study.tasks["seg"].config, study.entries["a"].checkpoint))
+    assert found[0] == found[1] == (tmp_path / "seg.py", str(tmp_path / "w.pth"))
 
 
 def entries(**entry):

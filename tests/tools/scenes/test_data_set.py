@@ -116,6 +116,10 @@ def test_other_arguments_replace_the_data_set_whole(tmp_path):
     make_digit_scenes(out, size=64, train=3, val=1)
     assert make_digit_scenes(out, size=64, train=2, val=1)
     assert len(list((out / "train").iterdir())) == 2
+    with pytest.raises(FileExistsError, match=r"other options \(train 2, not 3\): move it away"):
+        make_digit_scenes(out, size=64, train=3, val=1, replace=False)
+    assert not make_digit_scenes(out, size=64, train=2, val=1, replace=False)
+    assert len(list((out / "train").iterdir())) == 2
 
 
 @pytest.mark.parametrize("arguments", [{"size": 32}, {"train": 0}, {"val": 0}, {"seed": -1}])

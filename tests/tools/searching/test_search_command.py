@@ -310,6 +310,21 @@ def test_finals_that_are_killed_go_on(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (tmp_path / "finals" / "0000-1" / "starts.txt").read_text() == "0\n2\n"
 
 
+def test_a_finalist_of_which_a_training_failed_does_not_win(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    create(tmp_path, Settings(TOY, 9, finalists=2, repeats=2))
+    found = Search(tmp_path)
+    work(found)
+    best, second = (trial.number for trial in found.complete()[:2])
+    (tmp_path / "finals").mkdir(exist_ok=True)
+    (tmp_path / "finals" / f"{best:04d}-2.json").write_text('{"error": "RuntimeError: diverged"}')
+    run_finals(found)
+    chosen = winner(found)
+    assert chosen is not None and chosen["trial"] == second and len(chosen["scores"]) == 2
+    rows = {row["trial"]: row["failed"] for row in chosen["finalists"]}
+    assert rows == {best: ["RuntimeError: diverged"], second: []}
+    assert f"finals/{best:04d}-2 failed: RuntimeError: diverged" in status(found)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -87,6 +87,21 @@ def test_a_command_ends_with_the_one_that_started_it(tmp_path):
         time.sleep(0.05)
 
 
+def test_a_training_ends_with_its_torchrun(tmp_path):
+    """Which dies by a signal that it does not pass on, and would leave it behind."""
+    path = os.pathsep.join([str(Path(commands.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    torchrun = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    environment = {**os.environ, "PYTHONPATH": path, "TORCHELASTIC_RUN_ID": "none"}
+    with subprocess.Popen([sys.executable, "-c", torchrun, CHILD], cwd=tmp_path, env=environment) as parent:
+        while not (tmp_path / "is_there").exists():
+            assert parent.poll() is None
+            time.sleep(0.05)
+        parent.send_signal(signal.SIGUSR1)
+    child = int((tmp_path / "is_there").read_text())
+    while _runs(child):
+        time.sleep(0.05)
+
+
 def _runs(process):
     try:
         return "(zombie)" not in Path(f"/proc/{process}/status").read_text()
