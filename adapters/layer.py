@@ -14,8 +14,10 @@ from torch.nn import functional as F
 
 from adapters.affine import Change, Factor, Reweight, ScaleShift, at_last_rows, changed, changed_by_calls, shifted
 from adapters.unit import MoPPAUnit
+from spectral_ops.apply import product_dtype
+from spectral_ops.linear import is_product
 from spectral_ops.recompute import LARGE, recomputed
-from spectral_ops.torch_internals import hooked, profiling
+from spectral_ops.torch_internals import hooked
 
 __all__ = ["MoPPALayer"]
 
@@ -71,6 +73,11 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         """As in torch, also where the module inside has one of that name: counters give one to every module."""
         self._buffers.setdefault(name, None)
         super().register_buffer(name, tensor, persistent)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As in torch, with the module's own weight, not one that another thread has exchanged it for."""
+        with _EXCHANGING:
+            return super().state_dict(*args, **kwargs)
 
     def add(self, name: str, parts: dict[str, nn.Module]) -> None:
         """Add an adapter's parts, by the attribute they belong to."""
@@ -180,7 +187,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         changes, shifts = zip(*(reweight() for reweight in reweights), strict=True)
         tensors = [tensor for change in changes for tensor in change]
         exchanged = _product(base) and base.weight.dtype.itemsize >= 4  # else small changes are lost in rounding
-        if not exchanged or hooked(base) or profiling():
+        if not exchanged or hooked(base):
             if exchanged and not torch.compiler.is_compiling():
                 y = _call_changed(base, tensors, x)
             else:
@@ -191,7 +198,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         weight, bias = base.weight, base.bias
         for shift in shifts:
             bias = shifted(bias, shift, len(weight))
-        half = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else weight.dtype
+        half = product_dtype(weight)
 
         def product(x: Tensor, bias: Tensor | None, weight: Tensor, *tensors: Tensor | None) -> Tensor:
             return F.linear(
@@ -376,8 +383,7 @@ def _readable(base: nn.Module) -> bool:
 
 def _product(base: nn.Module) -> bool:
     """Whether a linear layer is nothing else than the product with a weight that is there (not offloaded, sharded)."""
-    own = type(base).forward is nn.Linear.forward and "forward" not in vars(base)
-    return own and _readable(base) and base.weight.shape == (base.out_features, base.in_features)
+    return is_product(base) and _readable(base) and base.weight.shape == (base.out_features, base.in_features)
 
 
 def _describe(base: nn.Module) -> str:

@@ -15,7 +15,7 @@ from spectral_ops._kernels import SETTINGS, Backend
 from spectral_ops.boundaries import KINDS, Boundaries, one_per_axis
 from spectral_ops.transforms import transform
 
-__all__ = ["align", "apply_gain", "apply_gains", "check_fields", "no_autocast", "superpose"]
+__all__ = ["align", "apply_gain", "apply_gains", "check_fields", "no_autocast", "product_dtype", "superpose"]
 
 
 def no_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
@@ -27,7 +27,7 @@ def no_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def _product_dtype(x: Tensor) -> torch.dtype:
+def product_dtype(x: Tensor) -> torch.dtype:
     """The dtype in which products of ``x`` run: its own or autocast's."""
     device = x.device.type
     available = torch.compiler.is_compiling() or is_autocast_available(device)
@@ -122,7 +122,7 @@ def apply_gains(
     """
     x = fields[0]
     kinds = [KINDS[each] for each in one_per_axis(boundary, len(dims))]
-    products = _product_dtype(x)
+    products = product_dtype(x)
     if SETTINGS.fused and backend == SETTINGS.transform == "auto" and len(fields) == len(rows) == 1 and not turn:
         gain = align(rows[0][0], x, dims)
         if _fused.fits(x, gain, dims, products):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_ops._constants import tracing
 from spectral_ops._kernels import SETTINGS
-from spectral_ops.torch_internals import PLAIN, function_mode, hooked, profiling
+from spectral_ops.torch_internals import PLAIN, function_mode, hooked, own, profiling
 
-__all__ = ["as_call", "call", "call_in_own_dtype", "is_plain", "product", "tensors"]
+__all__ = ["call", "call_in_own_dtype", "is_plain", "is_product", "product", "tensors", "uncalled"]
 
-_FORWARD, _PRODUCT = nn.Linear.forward, F.linear
+#: None where others stand in their places already.
+_FORWARD = own(nn.Linear.forward, nn.Bilinear.forward)
+_PRODUCT = F.linear if isinstance(F.linear, type(torch.relu)) else None
 
 #: Maps of fewer cells, over the whole batch, take the product: a convolution would spend more on laying out the weights
 #: than its kernel saves (docs/performance.md).
@@ -23,7 +23,17 @@ ROWS = 128
 
 def is_plain(layer: nn.Module) -> bool:
     """Whether a layer is ``nn.Linear`` and nothing else: nobody wraps, replaces, hooks or counts it."""
-    return type(layer) is nn.Linear and nn.Linear.forward is _FORWARD and not hooked(layer)
+    return type(layer) is nn.Linear and is_product(layer) and not hooked(layer)
+
+
+def is_product(layer: nn.Module) -> bool:
+    """Whether a layer's forward is that of ``nn.Linear``, and nobody has put another in its place."""
+    return type(layer).forward is _FORWARD and "forward" not in layer.__dict__
+
+
+def uncalled(layer: nn.Module) -> bool:
+    """Whether nobody can tell that a linear layer is computed without being called."""
+    return not tracing() and is_plain(layer) and not profiling()
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -41,32 +51,21 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
-def as_call(layer: nn.Module, compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """``compute(x)``, which is what a layer that :func:`is_plain` does; a call of the layer where a profiler looks."""
-    if tracing() or not profiling():
-        return compute(x)
-    layer.__dict__["forward"] = compute
-    try:
-        return layer(x)  # type: ignore[no-any-return]
-    finally:
-        layer.__dict__.pop("forward", None)
-
-
 def tensors(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of a linear layer."""
     return layer.weight, layer.bias  # type: ignore[return-value]
 
 
 def call(layer: nn.Module, x: Tensor) -> Tensor:
-    """``layer(x)`` over the channels of a map; what :func:`product` makes of it where the layer :func:`is_plain`.
+    """``layer(x)`` over the channels of a map; what :func:`product` makes of it where it is :func:`uncalled`.
 
     Example:
         >>> layer, x = nn.Linear(8, 16), torch.randn(2, 5, 7, 8)
         >>> bool(torch.allclose(call(layer, x), layer(x), atol=1e-6))
         True
     """
-    if SETTINGS.convolved and not tracing() and type(x) in PLAIN and is_plain(layer):
-        return as_call(layer, lambda x: product(x, *tensors(layer)), x)
+    if SETTINGS.convolved and type(x) in PLAIN and uncalled(layer):
+        return product(x, *tensors(layer))
     return layer(x)  # type: ignore[no-any-return]
 
 
@@ -84,8 +83,7 @@ def call_in_own_dtype(layer: nn.Module, x: Tensor) -> Tensor:
         return call(layer, x)
     if is_plain(layer):
         weight, bias = tensors(layer)
-        wide = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
-        return as_call(layer, lambda x: product(x, *wide), x)
+        return product(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
     return layer(x.to(own)).to(x.dtype)  # type: ignore[no-any-return]
 
 

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from spectral_ops import torch_internals
 from spectral_ops._constants import tracing
-from spectral_ops.linear import as_call, call, is_plain, product, tensors
+from spectral_ops.linear import call, product, tensors, uncalled
 from spectral_ops.torch_internals import PLAIN
 
 __all__ = ["LARGE", "linear_behind", "may_checkpoint", "recomputed"]
@@ -40,12 +40,8 @@ def recomputed(function: Callable[..., Tensor], *inputs: Tensor | None) -> Tenso
 
 def linear_behind(layer: nn.Module, make: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """``layer(make(*inputs))``; a plain linear layer does not keep what ``make`` returns, where that is large."""
-    if _learns(inputs) and any(x.numel() >= LARGE for x in inputs) and is_plain(layer):
-
-        def compute(weight: Tensor, bias: Tensor | None, *xs: Tensor) -> Tensor:
-            return as_call(layer, lambda x: product(x, weight, bias), make(*xs))
-
-        return recomputed(compute, *tensors(layer), *inputs)
+    if _learns(inputs) and any(x.numel() >= LARGE for x in inputs) and uncalled(layer):
+        return recomputed(lambda weight, bias, *xs: product(make(*xs), weight, bias), *tensors(layer), *inputs)
     return call(layer, make(*inputs))
 
 

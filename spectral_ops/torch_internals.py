@@ -6,6 +6,8 @@ A version of torch that lacks a name gets the answer that is slower or plainer, 
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ __all__ = [
     "is_symbolic",
     "jit_tracing",
     "may_hook_saved_tensors",
+    "own",
     "profiling",
     "refuse_tracing_into",
     "transformed",
@@ -58,8 +61,6 @@ _may_hook = _private("torch", "_C._autograd._saved_tensors_hooks_is_enabled", la
 _hooks = _private("torch", "_C._autograd._top_saved_tensors_default_hooks", lambda ignore_tracing: None)
 _function_modes = _private("torch", "_C._len_torch_function_stack", lambda: 0)
 _graph_task = _private("torch", "_C._current_graph_task_id", lambda: -1)
-_profiling = _private("torch", "_C._autograd._profiler_enabled", lambda: True)
-_CALL, _CALL_IMPL = nn.Module.__call__, getattr(nn.Module, "_call_impl", None)
 
 
 def jit_tracing() -> bool:
@@ -138,9 +139,23 @@ def hooked(module: nn.Module) -> bool:
     return patched or "forward" in module.__dict__
 
 
+def own(function: Any, sibling: Callable[..., Any]) -> Any:
+    """A function of torch, or None where another, from another file than its sibling, stands in its place."""
+    code = getattr(function, "__code__", None)
+    return function if getattr(code, "co_filename", None) == sibling.__code__.co_filename else None
+
+
+_CALL = own(nn.Module.__call__, _modules.register_module_forward_hook)
+_CALL_IMPL = own(getattr(nn.Module, "_call_impl", None), _modules.register_module_forward_hook)
+
+
 def profiling() -> bool:
-    """Whether a profiler runs, which may tell what is computed by the modules that are called."""
-    return bool(_profiling())
+    """Whether a profiler sees which functions of Python, and so which modules, are called: ``torch.profiler`` does
+    ``with_stack``, and ``cProfile``."""
+    monitoring = getattr(sys, "monitoring", None)  # from Python 3.12 on
+    if monitoring is not None and monitoring.get_tool(monitoring.PROFILER_ID) is not None:
+        return True
+    return sys.getprofile() is not None
 
 
 def backward_pass() -> int:

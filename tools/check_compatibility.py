@@ -30,6 +30,9 @@ timm {timm}, nano sizes, 64 px; HiViT and Fast-iTPN 64 wide with 1 + 1 + 2 block
 units. HiViT's stages hand over units of an image and RS-vHeat's the maps of each modality, which hooks on them see;
 maps of images are what `forward_intermediates` and `features_only` by timm's getter give.
 
+Gradients of each sample come from `torch.func` (`vmap` of `grad` of `functional_call`). opacus's `GradSampleModule`
+fails: it takes every module with parameters to be called with tensors, and some here are called with grids.
+
 """
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spectral_ops.scalars import as_float
-from spectral_ops.torch_internals import exporting, transforming
+from spectral_ops.torch_internals import exporting, is_symbolic, transforming
 
 __all__ = ["OPTICAL", "SAR", "UNITS", "ModalitySpec", "Unit", "specs_in"]
 
@@ -149,7 +149,7 @@ class ModalitySpec:
             ValueError: They are not; the message names the band, the unit, its range and the values found.
         """
         self.check_shape(images)
-        if images.numel() == 0 or images.device.type == "meta":
+        if images.numel() == 0 or images.device.type == "meta" or is_symbolic(images):
             return
         bands = images.detach().transpose(0, 1).flatten(1)
         # NaN is both the lowest and the highest value of a band that has one.

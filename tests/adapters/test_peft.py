@@ -561,8 +561,9 @@ def test_data_parallel_is_refused(adapt):
         unit._replicate_for_data_parallel()
 
 
-def test_compiles_in_one_graph(adapt, images):
-    model = adapt("vit")
+@pytest.mark.parametrize("form", FORMS)
+def test_compiles_in_one_graph(form, adapt, images):
+    model = adapt("vit", **FORMS[form])
     x = images("vit")
     compiled = torch.compile(model.base_model.model, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(x), model(x))

@@ -1,7 +1,6 @@
 """Tools that wrap, hook, offload, prune, quantise, average, copy or export modules, on adapted networks."""
 
 import copy
-import json
 import pickle
 import threading
 import time
@@ -105,23 +104,46 @@ def test_counted_operations(network, adapt, images):
     assert counts[0] < counts[1] < 1.02 * counts[0]
 
 
-@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")
 @pytest.mark.parametrize("kind", ["vit", "vheat"])
-@pytest.mark.parametrize("look", ["patch", "profiler"])
-def test_every_linear_is_called(look, kind, adapt, images, monkeypatch, tmp_path):
-    model, x, seen, own = adapt(kind, **FORM), images(kind), set(), nn.Module.__call__
+@pytest.mark.parametrize("name", ["__call__", "_call_impl"])
+def test_patched_calls_see_every_linear(name, kind, adapt, images, monkeypatch):
+    model, x, seen, own = adapt(kind, **FORM), images(kind), set(), getattr(nn.Module, name)
     expected = model(x)
-    linears = {module for module in model.modules() if type(module) is nn.Linear}
-    if look == "patch":
-        monkeypatch.setattr(nn.Module, "__call__", lambda self, *a, **k: (seen.add(self), own(self, *a, **k))[1])
-        _same(model(x), expected)
-        assert seen >= linears
-    else:
-        with torch.profiler.profile(with_stack=True, with_modules=True) as profile:
-            _same(model(x), expected)
-        profile.export_chrome_trace(str(tmp_path / "trace.json"))
-        events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
-        assert len({e["name"] for e in events if e["name"].startswith("nn.Module: Linear_")}) == len(linears)
+    monkeypatch.setattr(nn.Module, name, lambda self, *a, **k: (seen.add(self), own(self, *a, **k))[1])
+    _same(model(x), expected)
+    assert seen >= {module for module in model.modules() if type(module) is nn.Linear}
+
+
+def test_patched_forwards_of_linears_are_changed(adapt, images, monkeypatch):
+    model, x, own = adapt("vit", rescale=True), images("vit"), nn.Linear.forward
+    expected, seen = model(x), set()
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: (seen.add(self), own(self, x))[1])
+    _same(model(x), expected)
+    assert seen >= {module for module in model.modules() if type(module) is nn.Linear}
+
+
+def test_a_state_has_the_own_weights_while_others_are_in_effect(adapt, images):
+    model, x, found = adapt("vit", rescale=True), images("vit"), []
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+    linear = next(m.base_layer for m in model.modules() if isinstance(m, MoPPALayer) and len(m.moppa_rescale))
+
+    def look(module, args):
+        thread = threading.Thread(target=lambda: found.append(model.state_dict()))
+        found.append(thread)
+        thread.start()
+        time.sleep(0.3)
+
+    linear.register_forward_pre_hook(look)
+    model(x)
+    found[0].join()
+    torch.testing.assert_close(dict(found[1]), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("options", [{"rescale": True}, {"rank": 2}], ids=["rescale", "rank"])
+def test_runs_on_the_meta_device(options):
+    with torch.device("meta"):
+        net = timm.create_model("vheat_nano", num_classes=2)
+        assert get_peft_model(net, adapters.MoPPAConfig(**options))(torch.empty(2, 3, 64, 64)).shape == (2, 2)
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")

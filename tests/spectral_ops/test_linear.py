@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune
 from torch.overrides import TorchFunctionMode
-from torch.profiler import ProfilerActivity
 from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_ops import linear, recompute, use_kernels
@@ -207,36 +209,74 @@ def test_patched_calls_are_made_with_the_input_alone(way, name, monkeypatch):
     assert len(seen) == 1 and seen[0][0] is layer and seen[0][1][0] is x and not seen[0][2]
 
 
-def _modules_in_profile(tmp_path, run):
-    """The calls of linear layers that a profile by modules knows, and what is computed in it."""
-    with torch.profiler.profile(activities=[ProfilerActivity.CPU], with_stack=True, with_modules=True) as profile:
-        run()
-    profile.export_chrome_trace(str(tmp_path / "trace.json"))
-    names = [event["name"] for event in json.loads((tmp_path / "trace.json").read_text())["traceEvents"]]
-    return [name for name in names if name.startswith("nn.Module: Linear")], names
-
-
 @pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")
-@pytest.mark.parametrize("way", [call, call_in_own_dtype])
-def test_profiles_have_the_layer_and_what_it_computes(way, tmp_path):
-    layer, x = nn.Linear(5, 9), torch.randn(2, 3, 4, 5)
-    calls, names = _modules_in_profile(tmp_path, lambda: way(layer, x))
-    assert len(calls) == 1 and "aten::conv2d" in names  # what runs without a profiler
-    assert "forward" not in vars(layer)
-
-
-@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")
-def test_profiles_have_layers_whose_input_is_made_again(tmp_path, monkeypatch):
+def test_profiles_by_modules_have_the_layer(tmp_path, monkeypatch):
     monkeypatch.setattr(recompute, "LARGE", 1)
     layer, x = nn.Linear(5, 9), torch.randn(2, 3, 4, 5, requires_grad=True)
     expected = torch.autograd.grad(layer(x.relu()).square().sum(), x)
-    found = []
-    calls, _ = _modules_in_profile(
-        tmp_path,
-        lambda: found.extend(torch.autograd.grad(recompute.linear_behind(layer, torch.relu, x).square().sum(), x)),
-    )
-    assert len(calls) == 2  # the checkpoint's second call ends before the product
-    torch.testing.assert_close(found, list(expected))
+    with torch.profiler.profile(with_stack=True, with_modules=True) as profile:
+        call(layer, x)
+        y = recompute.linear_behind(layer, torch.relu, x)
+        assert "forward" not in vars(layer)  # what other threads see
+    profile.export_chrome_trace(str(tmp_path / "trace.json"))
+    names = [event["name"] for event in json.loads((tmp_path / "trace.json").read_text())["traceEvents"]]
+    assert sum(name.startswith("nn.Module: Linear") for name in names) == 2
+    torch.testing.assert_close(torch.autograd.grad(y.square().sum(), x), expected)
+
+
+def test_profiles_of_kernels_have_those_that_run_without():
+    layer, x = nn.Linear(5, 9), torch.randn(2, 3, 4, 5)
+    with torch.profiler.profile() as profile:
+        call(layer, x)
+    assert "aten::conv2d" in {event.key for event in profile.key_averages()}
+
+
+def test_pythons_profiler_sees_the_call():
+    layer, x, profile = nn.Linear(5, 9), torch.randn(2, 3, 4, 5), cProfile.Profile()
+    profile.runcall(call, layer, x)
+    code = nn.Linear.forward.__code__
+    assert any(entry.code is code for entry in profile.getstats())
+
+
+PATCHES = {
+    "forward": "own = nn.Linear.forward; nn.Linear.forward = lambda self, x: 2 * own(self, x)",
+    "wrapped": """
+own = nn.Linear.forward
+@functools.wraps(own)
+def doubled(self, x):
+    return 2 * own(self, x)
+nn.Linear.forward = doubled""",
+    "call": """
+own = nn.Module.__call__
+nn.Module.__call__ = lambda self, *a: 2 * own(self, *a) if isinstance(self, nn.Linear) else own(self, *a)""",
+    "call_impl": """
+own = nn.Module._call_impl
+nn.Module._call_impl = lambda self, *a: 2 * own(self, *a) if isinstance(self, nn.Linear) else own(self, *a)""",
+    "subclass": """
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+nn.Linear = Doubled""",
+    "function": "own = F.linear; F.linear = lambda *a: 2 * own(*a)",
+}
+BEFORE = """
+import functools, torch
+from torch import nn
+from torch.nn import functional as F
+{patch}
+from spectral_ops import linear
+linear.ROWS = 1
+layer, x = nn.Linear(5, 9), torch.randn(2, 3, 4, 5)
+expected = 2 * (x @ layer.weight.T + layer.bias)
+torch.testing.assert_close(linear.call(layer, x), expected)
+torch.testing.assert_close(linear.call_in_own_dtype(layer, x), expected)
+"""
+
+
+@pytest.mark.parametrize("name", PATCHES)
+def test_patches_from_before_the_import_are_asked(name):
+    done = subprocess.run([sys.executable, "-c", BEFORE.format(patch=PATCHES[name])], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_functions_that_are_watched_or_patched_are_called(monkeypatch):

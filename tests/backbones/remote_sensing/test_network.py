@@ -9,6 +9,7 @@ import pytest
 import torch
 from timm.models import create_feature_extractor
 from timm.utils.onnx import onnx_export
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim, export
 
 from backbones import SpectralNet, heat_operator, spectral_blocks
@@ -35,6 +36,11 @@ def _without(net, *names):
     state = {n: t for n, t in net.state_dict().items() if not n.startswith(tuple(f"stem.{name}." for name in names))}
     smaller.load_state_dict(state)
     return smaller
+
+
+def test_values_of_fake_tensors_are_not_asked_for(net):
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert net({name: mode.from_tensor(x) for name, x in _pair().items()}).shape == (2, 5)
 
 
 @torch.no_grad()
