@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,7 @@ def _study(content: Any, file: Path) -> Study:
         name: _entry(name, entry, content, tuple(tasks), file.parent)
         for name, entry in mapping(content["entries"], "entries").items()
     }
+    _used(content, "", dict.fromkeys(p for entry in entries.values() for p in entry.protocols))
     for name, task in tasks.items():
         if task.trained_by is not None:
             of = one_of(task.trained_by, f"tasks.{name}.trained_by", [other for other in tasks if other != name])
@@ -246,7 +248,18 @@ def _entry(name: str, value: Any, content: dict[str, Any], tasks: tuple[str, ...
             keys(mapping(source, at), at, [p for p in PROTOCOLS if PROTOCOLS[p].adapter])
             for p in adapters.keys() & source.keys():
                 adapters[p] |= mapping(source[p], f"{at}.{p}")
+    _used(value, where, protocols)
     return Entry(name, backbone, config, checkpoint, protocols, rates, adapters, takes, loads)
+
+
+def _used(value: dict[str, Any], where: str, protocols: Collection[str]) -> None:
+    """Refuse rates and adapters of protocols that nothing is trained by, which a slip of the pen would leave unread."""
+    for key in ("rates", "adapters"):
+        given = value.get(key)
+        for protocol in given if isinstance(given, dict) else ():
+            if protocol not in protocols:
+                at = f"{where}.{key}" if where else key
+                raise ValueError(f"{at}: nothing is trained by {protocol!r}; the protocols are {', '.join(protocols)}")
 
 
 def _starts_trained(backbone: dict[str, Any] | str) -> bool:

@@ -115,6 +115,12 @@ VHEAT = {"type": "VHeat"}
         ({"seeds": [-1]}, r"seeds\[0\] must be a whole number >= 0, got -1"),
         ({"shares": [0.1, 2]}, r"shares\[1\] must be above 0 and at most 1, got 2"),
         ({"rates": [0]}, r"rates\[0\] must be a number above 0, got 0"),
+        ({"rates": {"full": [1]}}, "rates: nothing is trained by 'full'; the protocols are scratch"),
+        ({"adapters": {"lora": {"r": 2}}}, "adapters: nothing is trained by 'lora'; the protocols are scratch"),
+        (
+            entries(backbone=VHEAT, rates={"linear": [1]}),
+            r"entries\.a\.rates: nothing is trained by 'linear'; the protocols are scratch",
+        ),
         ({"rates": {"ful": [1]}}, r"rates: unknown key 'ful' \(did you mean 'full'\?\)"),
         ({"reference": "b"}, "reference: unknown 'b'; accepted are a"),
         ({"analyses": ["error"]}, r"analyses: unknown 'error' \(did you mean 'errors'\?\)"),
