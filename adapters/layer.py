@@ -96,7 +96,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
     @property
     def weight(self) -> Tensor:
         """The weight in effect, changed where an active adapter does that."""
-        weight = _own_weight(self.get_base_layer())
+        weight = _own(self.get_base_layer(), "weight")
         for reweight in self._read():
             weight = changed(weight, reweight()[0])
         return weight
@@ -105,7 +105,7 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
     def bias(self) -> Tensor | None:
         """The bias in effect."""
         base = self.get_base_layer()
-        bias = base.bias
+        bias = _own(base, "bias")
         for reweight in self._read():
             bias = shifted(bias, reweight()[1], len(base.weight))
         return bias
@@ -186,12 +186,13 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
             return base(x)  # type: ignore[no-any-return]
         changes, shifts = zip(*(reweight() for reweight in reweights), strict=True)
         tensors = [tensor for change in changes for tensor in change]
-        exchanged = _product(base) and base.weight.dtype.itemsize >= 4  # else small changes are lost in rounding
-        if not exchanged or hooked(base):
+        quantised = hasattr(base, "weight_fake_quant")  # in the call: what it observes is the call's
+        exchanged = quantised or _product(base)
+        exchanged = exchanged and base.weight.dtype.itemsize >= 4  # else small changes are lost in rounding
+        if not exchanged or quantised or hooked(base):
             if exchanged and not torch.compiler.is_compiling():
-                y = _call_changed(base, tensors, x)
-            else:
-                y = changed_by_calls(base, x, changes)
+                return _call_changed(base, tensors, shifts, x)
+            y = changed_by_calls(base, x, changes)
             for shift in shifts:
                 y = y if shift is None else y + at_last_rows(shift, y.shape[-1]).to(y.dtype)
             return y
@@ -355,24 +356,30 @@ def _writes(base: nn.Module) -> list[int]:
     return [0 if p.is_inference() else p._version for p in tensors]
 
 
-def _own_weight(base: nn.Module) -> Any:
-    """The layer's weight, not one that another thread has exchanged it for."""
+def _own(base: nn.Module, name: str) -> Any:
+    """The layer's weight or bias, not one that another thread has exchanged it for."""
     if torch.compiler.is_compiling():
-        return base.weight
+        return getattr(base, name)
     with _EXCHANGING:
-        return base.weight
+        return getattr(base, name)
 
 
-def _call_changed(base: nn.Module, tensors: Sequence[Tensor | None], x: Tensor) -> Tensor:
-    """The layer's call, hooks included, with a changed weight."""
+def _call_changed(
+    base: nn.Module, tensors: Sequence[Tensor | None], shifts: Sequence[Tensor | None], x: Tensor
+) -> Tensor:
+    """The layer's call, hooks included, with a changed weight and a shifted bias."""
     with _EXCHANGING:
-        own = base._parameters["weight"]
-        assert own is not None
-        base._parameters["weight"] = _changed_by(own, tensors)  # type: ignore[assignment]
+        own = {name: base._parameters[name] for name in ("weight", "bias")}
+        weight, bias = own["weight"], own["bias"]
+        assert weight is not None
+        for shift in shifts:
+            bias = shifted(bias, shift, len(weight))  # type: ignore[assignment]
+        base._parameters["weight"] = _changed_by(weight, tensors)  # type: ignore[assignment]
+        base._parameters["bias"] = None if bias is None else bias.to(weight.dtype)  # type: ignore[assignment]
         try:
             return base(x)  # type: ignore[no-any-return]
         finally:
-            base._parameters["weight"] = own
+            base._parameters.update(own)
 
 
 def _readable(base: nn.Module) -> bool:

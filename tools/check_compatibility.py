@@ -33,6 +33,10 @@ maps of images are what `forward_intermediates` and `features_only` by timm's ge
 Gradients of each sample come from `torch.func` (`vmap` of `grad` of `functional_call`). opacus's `GradSampleModule`
 fails: it takes every module with parameters to be called with tensors, and some here are called with grids.
 
+PEFT's mixed batches (`adapter_names`) of LoRA on `"all-linear"` need `exclude_modules=".*diffusivity.*"`: those
+linears make one diffusivity for all samples. onnxconverter-common's float16 and ONNX Runtime's `quant_pre_process` take
+files of `torch.onnx.export(dynamo=True)`.
+
 """
 
 

@@ -139,6 +139,25 @@ def test_a_state_has_the_own_weights_while_others_are_in_effect(adapt, images):
     torch.testing.assert_close(dict(found[1]), expected, rtol=0, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Please use quant_min and quant_max")
+def test_quantisation_aware_training_observes_the_rescaled_weight(adapt, images):
+    """And nothing else: the same as where it was merged before."""
+    model, x = adapt("vit", rescale=True, priors=()), images("vit")
+    merged = copy.deepcopy(model).merge_and_unload()
+    found = []
+    for net in (model, merged):
+        for module in net.modules():
+            if type(module) is nn.Linear:
+                module.qconfig = torch.ao.quantization.get_default_qat_qconfig("x86")
+        prepared = torch.ao.quantization.prepare_qat(net.train()).eval()
+        for _ in range(3):
+            prepared(x)
+        found.append(prepared(x))
+    _same(found[0], found[1])
+    assert not torch.allclose(found[0], adapt("vit", rescale=True, priors=())(x), atol=1e-5)
+
+
 @pytest.mark.parametrize("options", [{"rescale": True}, {"rank": 2}], ids=["rescale", "rank"])
 def test_runs_on_the_meta_device(options):
     with torch.device("meta"):

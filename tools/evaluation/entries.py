@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -285,7 +284,7 @@ def _file(value: Any, name: str, folder: Path) -> Path:
     tried = [base / Path(value).expanduser() for base in (folder, ROOT)]
     for path in tried:
         if path.is_file():
-            return Path(os.path.abspath(path))  # one spelling from wherever the command is given
+            return _spelled(path)
     raise ValueError(f"{name}: no such file: {value} (looked in {folder} and in the repository)")
 
 
@@ -301,4 +300,9 @@ def _checkpoint(value: Any, name: str, folder: Path) -> str:
         return str(path)
     there = [base for base in (folder, ROOT) if any(base.glob(pattern))]
     meant = ROOT if folder.resolve().is_relative_to(ROOT) else folder
-    return os.path.abspath((there or [meant])[0] / path)
+    return str(_spelled((there or [meant])[0] / path))
+
+
+def _spelled(path: Path) -> Path:
+    """The one spelling of a path, from wherever a command is given; a file that is a link keeps its name."""
+    return path.parent.resolve() / path.name

@@ -18,7 +18,12 @@ class _Options(DictAction):
         val = val.strip("'\"").strip()
         if "," not in val and val[:1] + val[-1:] not in ("()", "[]"):
             return DictAction._parse_int_float_bool(val)
-        val = re.sub(r"\s*([,()\[\]])\s*", r"\1", val)
+        before = ""
+        while before != val:  # around commas, and inside of lists' brackets, not of those in names
+            before = val
+            val = re.sub(r"\s*,\s*", ",", val)
+            val = re.sub(r"((?:^|[,(\[])[(\[])\s+", r"\1", val)
+            val = re.sub(r"\s+([)\]](?:$|[,)\]]))", r"\1", val)
         return _spaced(DictAction._parse_iterable(val.replace(" ", _SPACE)))
 
 

@@ -81,6 +81,21 @@ def test_a_file_is_the_same_from_wherever_it_is_read(write, tmp_path, monkeypatc
     assert found[0] == found[1] == (tmp_path / "seg.py", str(tmp_path / "w.pth"))
 
 
+def test_links_are_followed_as_files_are_opened(tmp_path):
+    (tmp_path / "runs" / "exp").mkdir(parents=True)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "link").symlink_to(tmp_path / "runs" / "exp")
+    for folder in ("runs", "work"):
+        for name in ("seg.py", "w.pth"):
+            (tmp_path / folder / name).touch()
+    path = tmp_path / "work" / "link" / "study.yaml"
+    entry = {"backbone": {"type": "VHeat"}, "checkpoint": "../w.pth"}
+    path.write_text(yaml.safe_dump(content(tasks={"seg": {"config": "../seg.py"}}, entries={"a": entry})))
+    study = read_entries(path)
+    assert study.tasks["seg"].config == tmp_path / "runs" / "seg.py"
+    assert study.entries["a"].checkpoint == str(tmp_path / "runs" / "w.pth")
+
+
 def entries(**entry):
     return {"entries": {"a": entry}}
 

@@ -15,6 +15,8 @@ from mmengine.config import DictAction
         ("[my scenes, other]", ["my scenes", "other"]),
         ("[( 1, 2), (a b , 3.5)]", [(1, 2), ("a b", 3.5)]),
         ("a copy (2)/x", "a copy (2)/x"),
+        ("a (b) c, d", ["a (b) c", "d"]),
+        ("[ [ a b ], [c ] ]", [["a b"], ["c"]]),
         ("", ""),
     ],
 )
