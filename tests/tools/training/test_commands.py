@@ -64,6 +64,7 @@ end_with_parent()
 pathlib.Path("pid").write_text(str(os.getpid()))
 pathlib.Path("pid").rename("is_there")
 time.sleep(60)
+pathlib.Path("left_alone").touch()
 """
 PARENT = """
 import sys
@@ -83,8 +84,9 @@ def test_a_command_ends_with_the_one_that_started_it(tmp_path):
             time.sleep(0.05)
         parent.send_signal(signal.SIGKILL)
     child = int((tmp_path / "is_there").read_text())
-    while _runs(child):  # the test's time is limited
+    while _runs(child):
         time.sleep(0.05)
+    assert not (tmp_path / "left_alone").exists()
 
 
 def test_a_training_ends_with_its_torchrun(tmp_path):
@@ -100,6 +102,7 @@ def test_a_training_ends_with_its_torchrun(tmp_path):
     child = int((tmp_path / "is_there").read_text())
     while _runs(child):
         time.sleep(0.05)
+    assert not (tmp_path / "left_alone").exists()
 
 
 def _runs(process):
