@@ -52,7 +52,6 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
         self.merged_adapters: list[str] = []
         self._bare: dict[str, Tensor | None] = {}
         self._written: list[int] = []  # how often what is merged had been written to
-        self._rest: list[nn.Parameter] = []  # that learn when they are not merged
         self.of_samples: dict[int, Sequence[str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -86,6 +85,8 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
 
     def _used(self, parts: nn.ModuleDict) -> list[Any]:
         """The parts in effect now, of a mixed batch those of any sample."""
+        if self.merged:
+            self._warn_of_training()
         if self.disable_adapters or self.merged:
             return []
         names = self._of_samples()
@@ -260,10 +261,17 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
                     base.bias.data = bias
             self.merged_adapters.append(name)
             self._written = _writes(base)
-            learning = [p for p in self._parameters_of(name) if p.requires_grad]
-            self._rest += learning  # what is merged gets no gradients, and does not look as if it did
-            for parameter in learning:
-                parameter.requires_grad_(False)
+
+    def _warn_of_training(self) -> None:
+        """What is merged gets no gradients, though it may look as if it did."""
+        if not self.training or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return
+        for name in self.merged_adapters:
+            if any(parameter.requires_grad for parameter in self._parameters_of(name)):
+                warnings.warn(
+                    f"adapter {name!r} is merged, and so gets no gradients in training: unmerge_adapter() first",
+                    stacklevel=2,
+                )
 
     def _parameters_of(self, name: str) -> Iterator[nn.Parameter]:
         for attribute in self.adapter_layer_names:
@@ -308,9 +316,6 @@ class MoPPALayer(nn.Module, BaseTunerLayer):
             base.bias.data = bias.to(base.bias)
         self._bare = {}
         self.merged_adapters = []
-        for parameter in self._rest:
-            parameter.requires_grad_(not self.disable_adapters)
-        self._rest = []
 
     def _freeze_non_trainable_peft_weights(self, adapter_names: str | Sequence[str] | None = None) -> None:
         """PEFT calls it wherever it lets adapters learn: the route of a single prior has nothing to learn."""

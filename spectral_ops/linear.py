@@ -10,7 +10,16 @@ from spectral_ops._constants import tracing
 from spectral_ops._kernels import SETTINGS
 from spectral_ops.torch_internals import PLAIN, function_mode, hooked, own, profiling
 
-__all__ = ["call", "call_in_own_dtype", "is_plain", "is_product", "product", "tensors", "uncalled"]
+__all__ = [
+    "call",
+    "call_in_own_dtype",
+    "is_plain",
+    "is_product",
+    "prefers_convolution",
+    "product",
+    "tensors",
+    "uncalled",
+]
 
 #: None where others stand in their places already.
 _FORWARD = own(nn.Linear.forward, nn.Bilinear.forward)
@@ -36,15 +45,16 @@ def uncalled(layer: nn.Module) -> bool:
     return not tracing() and is_plain(layer) and not profiling()
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, *, convolved: bool | None = None) -> Tensor:
     """``F.linear`` over the channels of a map, by whichever kernel is faster.
 
     On x86 CPUs a contiguous float32 map ``(H, W, C)`` or ``(B, H, W, C)`` of :data:`ROWS` cells or more goes through a
     1x1 convolution, forward and backward, which can be twice as fast (docs/performance.md;
     ``use_kernels(convolved=False)`` turns it off). Everything else, graphs that are traced or exported included, is the
-    plain product.
+    plain product. A checkpoint gives the kernel that it took in forward: what one keeps for backward is not of the
+    shape of what the other does.
     """
-    if _prefers_convolution(x, weight):
+    if prefers_convolution(x, weight) if convolved is None else convolved:
         batch = x if x.ndim == 4 else x.unsqueeze(0)
         y = F.conv2d(batch.permute(0, 3, 1, 2), weight[:, :, None, None], bias).permute(0, 2, 3, 1)
         return y if x.ndim == 4 else y.squeeze(0)
@@ -87,7 +97,7 @@ def call_in_own_dtype(layer: nn.Module, x: Tensor) -> Tensor:
     return layer(x.to(own)).to(x.dtype)  # type: ignore[no-any-return]
 
 
-def _prefers_convolution(x: Tensor, weight: Tensor) -> bool:
+def prefers_convolution(x: Tensor, weight: Tensor) -> bool:
     """Whether the CPU computes the product as a convolution, by oneDNN, instead of by MKL.
 
     How much faster that is depends on the processor (docs/performance.md). Graphs that are being traced keep to

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,9 +24,10 @@ class Precomputed(SpectralOperator):
     On a grid without a stored gain, or for float64 inputs without one in float64, it falls back to ``source``, which it
     keeps, so nothing is lost and ``operator.source`` undoes the replacement. It does so, too, where what a gain was
     made of has changed since or is to get a gradient, so a stored gain is not stale: weights, modules, and settings of
-    modules, as the adapter that is active, and hooks. Training mode and loading drop the stored gains. None is used
-    that was made of tensors of inference mode, or of memory that processes share (``share_memory()``), whose writes
-    cannot be seen. Nor is seen what torch itself does not note: writes in place through ``.data``, and, in a graph of
+    modules, as the adapter that is active, and hooks. Training mode, loading and casts to another dtype drop the stored
+    gains. None is used that was made of tensors of inference mode, or of memory that processes share
+    (``share_memory()``), whose writes cannot be seen. Nor is seen what torch itself does not note: writes in place
+    through ``.data``, as where ``vector_to_parameters`` is given the same vector twice, and, in a graph of
     ``torch.compile``, other writes in place than loading, and other settings, hooks and modules. Graphs that are traced
     or exported keep the stored gain, and serve its grid alone. ``source=None`` serves files that hold gains only.
 
@@ -117,6 +118,14 @@ class Precomputed(SpectralOperator):
         if mode:
             self.forget()
         return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Precomputed:
+        """As in torch; a cast would round what is stored, and the source can make it in the new dtype."""
+        before = {name: gain.dtype for name, gain in self._buffers.items() if gain is not None}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if any(gain is not None and gain.dtype != before[name] for name, gain in self._buffers.items()):
+            self.forget()
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         # Versions of tensors are not those of their copies: a copy gets the gains that are still right.

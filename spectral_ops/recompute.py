@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from spectral_ops import torch_internals
 from spectral_ops._constants import tracing
-from spectral_ops.linear import call, product, tensors, uncalled
+from spectral_ops.linear import call, prefers_convolution, product, tensors, uncalled
 from spectral_ops.torch_internals import PLAIN
 
 __all__ = ["LARGE", "linear_behind", "may_checkpoint", "recomputed"]
@@ -41,8 +41,21 @@ def recomputed(function: Callable[..., Tensor], *inputs: Tensor | None) -> Tenso
 def linear_behind(layer: nn.Module, make: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """``layer(make(*inputs))``; a plain linear layer does not keep what ``make`` returns, where that is large."""
     if _learns(inputs) and any(x.numel() >= LARGE for x in inputs) and uncalled(layer):
-        return recomputed(lambda weight, bias, *xs: product(make(*xs), weight, bias), *tensors(layer), *inputs)
+        return recomputed(_product_behind(make), *tensors(layer), *inputs)
     return call(layer, make(*inputs))
+
+
+def _product_behind(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """``product(make(*inputs), weight, bias)`` by the same kernel each time, whoever looks on in backward."""
+    kernels: list[bool] = []
+
+    def function(weight: Tensor, bias: Tensor | None, *inputs: Tensor) -> Tensor:
+        x = make(*inputs)
+        if not kernels:
+            kernels.append(prefers_convolution(x, weight))
+        return product(x, weight, bias, convolved=kernels[0])
+
+    return function
 
 
 def _learns(inputs: Sequence[Tensor | None]) -> bool:

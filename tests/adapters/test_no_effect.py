@@ -1,6 +1,7 @@
 """Nothing is ignored in silence: what looks trainable gets gradients, and what would have no effect is refused."""
 
 import copy
+import warnings
 
 import pytest
 import timm
@@ -49,11 +50,17 @@ def test_disabled_adapters(adapt, images):
 
 
 def test_merged_adapters(adapt, images):
-    model = adapt("vit", priors=(), rescale=True, ssf=True, modules_to_save=["head"])
+    """What is merged keeps what it is set to, and says in training that it gets no gradient."""
+    model = adapt("vit", priors=(), rescale=True, ssf=True, modules_to_save=["head"]).train()
     learning, x = _learning(model), images("vit")
     model.merge_adapter()
-    assert _learning(model) == {n for n in learning if "head" in n}
-    assert not _without_gradient(model, x)
+    with pytest.warns(UserWarning, match="adapter 'default' is merged, and so gets no gradients in training"):
+        model(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.eval()(x)
+        with torch.no_grad():
+            model.train()(x)
     twin = copy.deepcopy(model)
     for each in (model, twin):
         each.unmerge_adapter()
@@ -63,6 +70,16 @@ def test_merged_adapters(adapt, images):
         model(x)
         assert not any("moppa" in n for n in _learning(model))
     assert _learning(model) == learning
+
+
+@pytest.mark.parametrize("freeze", [lambda m: m.requires_grad_(False), lambda m: m.set_requires_grad("default", False)])
+def test_what_is_frozen_while_it_is_merged_stays_frozen(adapt, images, freeze):
+    model = adapt("vit", priors=(), rescale=True, ssf=True)
+    model.merge_adapter()
+    freeze(model)
+    model.train()(images("vit"))
+    model.unmerge_adapter()
+    assert not _learning(model)
 
 
 @pytest.mark.filterwarnings("ignore:the unit of")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.utils import parametrize, prune
 
-from spectral_ops import FromEmbedding, Heat, InputRouter, Mixture, Precomputed, Softplus, SpectralEmbedding
+from spectral_ops import FromEmbedding, Heat, InputRouter, Mixture, Poisson, Precomputed, Softplus, SpectralEmbedding
 
 
 def doubled(source, *sizes, **options):
@@ -207,6 +207,29 @@ def test_saved_copied_moved(draw):
     assert fast.to(torch.bfloat16)(x.float()).dtype == torch.float32
     torch.testing.assert_close(fast(x), other(x), rtol=0, atol=0.1)
     assert copy.deepcopy(fast).to("meta")(x.to("meta")).is_meta
+
+
+@pytest.mark.parametrize("casts", [[torch.float64], [torch.bfloat16, torch.float32], [torch.float16, torch.float32]])
+@torch.no_grad()
+def test_a_cast_leaves_no_rounded_gain(casts):
+    """Also where the source has no tensor of its own that a cast would change."""
+    fast = Precomputed(Poisson(screening=1e-3, dims=(1, 2)))
+    fast.store((6, 7), fast.source.gain((6, 7)))
+    for dtype in casts:
+        fast.to(dtype)
+    assert not fast.covers((6, 7))
+    x = torch.randn(2, 6, 7, 3, dtype=casts[-1])
+    assert torch.equal(fast(x), fast.source(x))
+
+
+@torch.no_grad()
+def test_what_changes_no_dtype_keeps_the_gains():
+    fast = Precomputed(Heat(0.3)).float()
+    fast.store((6, 7), fast.source.gain((6, 7)))
+    assert fast.float().cpu().covers((6, 7))
+    alone = Precomputed(options={"dims": (1, 2)})
+    alone.store((6, 7), fast.source.gain((6, 7)))
+    assert alone.half().covers((6, 7))  # there is nothing else
 
 
 def test_part_of_an_expression(draw, count_products):

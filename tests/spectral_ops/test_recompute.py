@@ -8,6 +8,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_ops import Heat, SpectralMixer, recompute
 from spectral_ops.linear import call
@@ -116,6 +117,24 @@ def test_backward_stops_before_the_product():
     with Products():
         y.backward()
     assert seen.count("aten::gelu") == 1 and seen.count("aten::mm") == 2  # the two gradients
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")  # torch's, of setting the flag
+@pytest.mark.parametrize(
+    "watched", [lambda: FlopCounterMode(display=False), lambda: torch.backends.mkldnn.flags(enabled=False)]
+)
+def test_whoever_looks_on_in_backward_alone_changes_nothing(watched):
+    x = torch.randn(2, 16, 16, 6)  # large enough for the convolution
+    gradients = []
+    for model in _pairs():
+        model.zero_grad()
+        given = x.clone().requires_grad_()
+        loss = model(given).square().sum()
+        with watched():
+            loss.backward()
+        gradients.append([given.grad, *(p.grad for p in model.parameters())])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_the_mixer_does_not_keep_the_gated_map(monkeypatch):
