@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 import time
 from typing import Any
 
@@ -18,12 +17,8 @@ from mmengine.runner import Runner
 from backbones.openmmlab.checkpoints import SafeCheckpointHook
 from backbones.openmmlab.loops import at_update_boundary
 from backbones.training.gradients import NormStatistics, gradients_are_finite, names_of_bad_gradients
+from backbones.training.memory import peak_memory_of_process
 from backbones.training.stopping import Stop, StopRequest
-
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
 
 __all__ = ["FiniteGradientsHook", "ProgressHook", "StopHook"]
 
@@ -171,10 +166,8 @@ class ProgressHook(Hook):
             rate = len(images) * get_world_size() / max(now - self.last, 1e-9)
             runner.message_hub.update_scalar("train/images_per_s", rate)
         self.last = now
-        if resource is not None and not torch.cuda.is_available():
-            unit = 1024 if sys.platform != "darwin" else 1024**2  # kilobytes, or bytes
-            most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-            runner.message_hub.update_scalar("train/memory", round(most))
+        if not torch.cuda.is_available() and (most := peak_memory_of_process()) is not None:
+            runner.message_hub.update_scalar("train/memory", round(most / 2**20))
 
     def after_train(self, runner: Runner) -> None:
         """Say what there is."""

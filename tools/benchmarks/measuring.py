@@ -85,15 +85,6 @@ def kept_memory(run: Run) -> int:
     return _alive(run)[-1]
 
 
-def peak_process_kib() -> int | None:
-    """Most memory that this process has had, in KiB; None on Windows, whose Python has no count of it."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def _alive(run: Run) -> list[int]:
     """Bytes of tensors made by a run that are alive after each allocation and release."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as recorded:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.measuring import kept_memory, peak_process_kib
+from benchmarks.measuring import kept_memory
 from files.commit import commit
 from files.whole import write_json
 from safetensors.torch import save
@@ -22,6 +22,7 @@ from scenes.tasks.task import SplitName
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from backbones.training.memory import peak_memory_of_process
 from studies.fine_tuning.adaptation import adapt, adapter_size, trained
 from studies.fine_tuning.backbones import as_input, build
 from studies.fine_tuning.pretraining import sha256, warm_cosine
@@ -172,7 +173,7 @@ def run(cell: Cell, out: Path, settings: Settings) -> dict[str, Any]:
         "trained_parameters": sum(p.numel() for p in state.values()),
         **{name: round(seconds, 3) for name, seconds in trial.spent.items()},
         "saved_for_backward_bytes": kept_memory(lambda: F.cross_entropy(model.train()(batch), targets)),
-        "peak_process_kib": peak_process_kib(),
+        "peak_process_kib": None if (most := peak_memory_of_process()) is None else most // 1024,
         "file_bytes": len(save(state)),
         "settings": asked,
         "environment": environment(),
