@@ -8,7 +8,7 @@ from typing import Any
 
 from checks.settings import class_heads
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 import evaluation.optim  # noqa: F401 (registers)
@@ -17,7 +17,15 @@ from evaluation.entries import Entry
 from evaluation.maps import Maps, fit_maps, linear_layers, probe
 from evaluation.protocols import PROTOCOLS, apply_protocol
 from evaluation.tasks import ReadyTask, innermost
-from evaluation.weights import check_whole, load_backbone, with_checkpoint, with_neck, without_checkpoint
+from evaluation.weights import (
+    check_whole,
+    load_backbone,
+    starts_trained,
+    with_checkpoint,
+    with_neck,
+    without_checkpoint,
+    without_files,
+)
 
 _IMPORTS = ("backbones.openmmlab", "adapters.openmmlab", "evaluation.optim")
 #: What an entry's own config gives; data, schedule and measuring are the task's.
@@ -53,6 +61,13 @@ class Contender:
                 if key in own:
                     self.base[key] = own[key]
             backbone = own.model.backbone.to_dict()
+            if not self.entry.checkpoint and not starts_trained(backbone):
+                for protocol in self.entry.protocols:
+                    if PROTOCOLS[protocol].pretrained:
+                        raise ValueError(
+                            f"protocol {protocol!r} starts from trained weights, and its config's model.backbone "
+                            "names none: give checkpoint"
+                        )
         else:
             of_task = self.ready.config.model.backbone.to_dict()
             backbone = of_task if self.entry.backbone == "task" else copy.deepcopy(self.entry.backbone)
@@ -74,8 +89,18 @@ class Contender:
                     "it one rate, or the task another metric"
                 )
             config = self.model(protocol, None)
+            if protocol in self.entry.adapters:
+                self._check_adapter(protocol, config)
             for rate in rates:
                 _scale_rate(copy.deepcopy(config), rate, PROTOCOLS[protocol].of_backbone)
+
+    def _check_adapter(self, protocol: str, config: Config) -> None:
+        init_default_scope(config.default_scope)
+        try:
+            MODELS.build(config.model.backbone)
+        except Exception as error:  # PEFT's of any kind
+            options, reason = self.entry.adapters[protocol], " ".join(str(error).split())[:400]
+            raise ValueError(f"adapters.{protocol}: {options} cannot be made: {reason}") from error
 
     def checkpoint(self, seed: int) -> Path | None:
         """The file whose weights a run with this seed starts from, if it starts from any.
@@ -126,7 +151,7 @@ class Contender:
         loads = self.entry.loads if checkpoint is not None and pretrained else ()
         if "backbone" in loads:
             backbone = with_checkpoint(self.backbone, checkpoint)
-        config.model.backbone = ConfigDict(backbone)
+        config.model = ConfigDict({**without_files(config.model.to_dict()), "backbone": backbone})
         if self.entry.config is None and not PROTOCOLS[protocol].linear:
             fit_maps(config, self.maps)
         if "neck" in loads:

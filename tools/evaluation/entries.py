@@ -13,6 +13,7 @@ from files.paths import ROOT
 from evaluation.analyses import read_analyses
 from evaluation.checks import distinct, keys, mapping, one_of, positive, share, whole_number
 from evaluation.protocols import PROTOCOLS
+from evaluation.weights import starts_trained
 
 #: What an entry can take from its checkpoint.
 PARTS = ("backbone", "neck")
@@ -230,7 +231,7 @@ def _entry(name: str, value: Any, content: dict[str, Any], tasks: tuple[str, ...
     for protocol in protocols:
         if protocol == "given" and (config is None or checkpoint is None):
             raise ValueError(f"{where}: protocol 'given' tests a whole model as it is: give config and checkpoint")
-        if PROTOCOLS[protocol].pretrained and not (checkpoint or config or _starts_trained(backbone)):
+        if PROTOCOLS[protocol].pretrained and not (checkpoint or config or (typed and starts_trained(backbone))):
             raise ValueError(
                 f"{where}: protocol {protocol!r} starts from trained weights: give checkpoint, or leave it to 'scratch'"
             )
@@ -259,12 +260,6 @@ def _used(value: dict[str, Any], where: str, protocols: Collection[str]) -> None
             if protocol not in protocols:
                 at = f"{where}.{key}" if where else key
                 raise ValueError(f"{at}: nothing is trained by {protocol!r}; the protocols are {', '.join(protocols)}")
-
-
-def _starts_trained(backbone: dict[str, Any] | str) -> bool:
-    if isinstance(backbone, str):
-        return False
-    return bool(backbone.get("init_cfg") or (backbone.get("options") or {}).get("pretrained"))
 
 
 def _rates(value: Any, name: str) -> dict[str, tuple[float, ...]]:

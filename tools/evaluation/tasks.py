@@ -97,9 +97,18 @@ class ReadyTask:
         return found
 
     def opened(self, settings: dict[str, Any]) -> Any:
-        """The data set of these settings."""
+        """The data set of these settings.
+
+        Raises:
+            ValueError: A file or folder of it is not there or cannot be read.
+        """
         init_default_scope(self.config.default_scope)  # another task may have set its own since
-        return DATASETS.build({**copy.deepcopy(settings), "lazy_init": False})
+        try:
+            return DATASETS.build({**copy.deepcopy(settings), "lazy_init": False})
+        except OSError as error:
+            raise ValueError(
+                f"tasks.{self.task.name}: its data cannot be read: {error}; look with check_dataset.py"
+            ) from error
 
     def data_set(self, split: str) -> Any:
         """The data set of a loader, opened.

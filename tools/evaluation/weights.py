@@ -25,18 +25,53 @@ _WRAPPERS = ("AdaptedBackbone", "Siamese")
 def without_checkpoint(backbone: dict[str, Any]) -> dict[str, Any]:
     """A backbone's config that starts from random weights."""
     found = copy.deepcopy(backbone)
-    inner = found["backbone"] if found["type"] in _WRAPPERS else found
+    inner = _inner(found)
     inner.pop("init_cfg", None)
+    if isinstance(inner.get("pretrained"), str):  # as mmdet and mmseg said it before init_cfg
+        del inner["pretrained"]
     if inner["type"] == "TimmBackbone":
         options = inner.get("options") or {}
         inner["options"] = {n: v for n, v in options.items() if n not in ("pretrained", "pretrained_cfg_overlay")}
     return found
 
 
+def starts_trained(backbone: dict[str, Any]) -> bool:
+    """Whether a backbone's config names weights itself."""
+    inner = _inner(backbone)
+    named = inner.get("init_cfg") or inner.get("pretrained") or (inner.get("options") or {}).get("pretrained")
+    return bool(named)
+
+
+def _inner(backbone: dict[str, Any]) -> dict[str, Any]:
+    return backbone["backbone"] if backbone["type"] in _WRAPPERS else backbone
+
+
+def without_files(model: dict[str, Any]) -> dict[str, Any]:
+    """A model's config whose neck and heads, and itself as a whole, start from no file's weights; its backbone stays.
+
+    mmengine loads a whole model's file last, over all that its parts have loaded.
+    """
+    others = {name: part for name, part in model.items() if name not in ("backbone", "pretrained")}  # mmseg's, of that
+    return {"backbone": model["backbone"], **_without_files(others)}
+
+
+def _without_files(part: Any) -> Any:
+    if isinstance(part, (list, tuple)):
+        kept = [_without_files(inner) for inner in part if not _names_a_file(inner)]
+        return type(part)(kept)
+    if not isinstance(part, dict):
+        return part
+    return {name: _without_files(inner) for name, inner in part.items() if not _names_a_file(inner)}
+
+
+def _names_a_file(init: Any) -> bool:
+    return isinstance(init, dict) and init.get("type") == "Pretrained"
+
+
 def with_checkpoint(backbone: dict[str, Any], path: Path) -> dict[str, Any]:
     """A backbone's config that starts from the weights of a file."""
     found = without_checkpoint(backbone)
-    inner = found["backbone"] if found["type"] in _WRAPPERS else found
+    inner = _inner(found)
     if inner["type"] == "TimmBackbone" and not _of_a_model(path):
         inner["options"] |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
     else:

@@ -177,7 +177,7 @@ def test_what_does_not_fit_is_said(ready, pretrained):
 
 def test_an_entrys_own_config_gives_model_optimizer_and_hooks(ready, root, pretrained):
     own = {"detection": root / "configs/digit_scenes/mask-rcnn_vheat-n-moppa_fpn.py"}
-    contender = Contender(ready["detection"], entry_of(None, protocols=["full"], config=own))
+    contender = Contender(ready["detection"], entry_of(None, pretrained, ["full"], config=own))
     config = contender.training("full", 1.0, 0, 3.0)
     trained = {n for n, p in build(config).named_parameters() if p.requires_grad and n.startswith("backbone.")}
     assert trained and all("moppa_" in name for name in trained)
@@ -243,3 +243,43 @@ def test_a_linear_head_of_one_output_tells_two_classes_apart(ready):
     maps = Maps((4, 8), (4, 8), (4, 8))
     head = linear_model(config, maps, 2)["decode_head"]
     assert (head["num_classes"], head["out_channels"], head["threshold"]) == (2, 1, 0.4)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("protocol", TRAINED)
+def test_no_file_of_the_tasks_config_is_loaded(protocol, task, ready, pretrained):
+    """mmengine loads that of the whole model last, over the weights that the entry names."""
+    file = {"type": "Pretrained", "checkpoint": "of-the-task.pth"}
+    normal = {"type": "Normal", "layer": "Conv2d", "std": 0.01}
+    own = copy.copy(ready[task])
+    own.config = copy.deepcopy(own.config)
+    model = own.config.model
+    head = model.decode_head if task == "segmentation" else model.roi_head.bbox_head
+    model.init_cfg, head.init_cfg, model.backbone.init_cfg = file, [normal, file], file
+    if task == "segmentation":
+        model.pretrained = "of-the-task.pth"  # as mmseg's configs say it
+    contender = Contender(own, entry_of(NANO, pretrained, [protocol]))
+    config = contender.training(protocol, 1.0, 0, 1.0)
+    build(config)
+    assert "of-the-task" not in str(config["model"])
+    assert (str(pretrained) in str(config["model"])) == PROTOCOLS[protocol].pretrained
+    if protocol != "linear":
+        assert str(normal) in str(config["model"])  # how weights are drawn stays
+
+
+def test_what_starts_trained_needs_weights(ready, pretrained, tmp_path):
+    """A whole model's file is not that of its backbone."""
+    config = copy.deepcopy(ready["segmentation"].config)
+    config.model.init_cfg = {"type": "Pretrained", "checkpoint": str(pretrained)}
+    config.dump(tmp_path / "own.py")
+    entry = entry_of(None, None, ["full"], config={"segmentation": tmp_path / "own.py"})
+    with pytest.raises(ValueError, match=r"entries\.e, .*'full' starts from trained weights, .* give checkpoint"):
+        Contender(ready["segmentation"], entry)
+
+
+@pytest.mark.parametrize(("protocol", "options"), [("lora", {"rr": 3}), ("moppa", {"priors": ["heet"]})])
+def test_adapters_that_cannot_be_made(protocol, options, ready, pretrained):
+    adapter = {protocol: {**PROTOCOLS[protocol].adapter, **options}}
+    message = rf"entries\.e, task detection: adapters\.{protocol}: .* cannot be made: .*(rr|heet)"
+    with pytest.raises(ValueError, match=message):
+        Contender(ready["detection"], entry_of(NANO, pretrained, [protocol], adapters=adapter))

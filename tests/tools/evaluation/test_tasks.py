@@ -187,3 +187,12 @@ def test_the_truth_has_a_hash_of_its_bytes(task, ready, digit_scenes, tmp_path):
     file = copy / ("val.json" if task == "detection" else "val_labels/00003.png")
     file.write_bytes(file.read_bytes() + b" ")
     assert ready[task].annotations(settings) != ready[task].annotations(dict(ready[task].settings("test")))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_data_that_are_not_there_are_of_a_task(task, write, digit_scenes, tmp_path):
+    changed = task_of(task, digit_scenes)
+    changed["cfg_options"]["test_dataloader.dataset.data_root"] = "not/there/"
+    study = write(tasks={task: changed}, entries={"e": {"backbone": NANO}}, protocols=["scratch"])
+    with pytest.raises(ValueError, match=rf"tasks\.{task}: .*not/there"):
+        assert ReadyTask(study.tasks[task], tmp_path).tested
