@@ -71,9 +71,10 @@ def marks_of_tensors(module: nn.Module) -> list[Mark]:
 
 def marks_of_settings(module: nn.Module) -> list[Mark]:
     """The modules inside of a module, its own attributes, as a rate that is a float or the adapters that PEFT's layers
-    list as active, and what others hang on its calls."""
+    list as active, what others hang on its calls, and that it is in evaluation mode, where it is."""
     own = vars(module)
     marks = [Mark(module._modules, name, _frozen(inner)) for name, inner in module._modules.items()]
+    marks += [] if module.training else [Mark(own, "training", False)]
     names = [name for name in own if name not in _TORCHS and name != "forward"]
     return marks + [Mark(own, name, _frozen(own.get(name, _ABSENT))) for name in (*names, "forward", *_CALLS)]
 

@@ -15,6 +15,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, VISUALIZERS, init_default_scope
 from mmengine.runner import Runner
+from quick_draws import QuickDraws
 from training.testing import augment
 
 import adapters.openmmlab
@@ -117,7 +118,8 @@ def test_config_builds(name, data, monkeypatch):
     monkeypatch.chdir(data)
     config = Config.fromfile(FOLDER / name)
     init_default_scope(config.default_scope)
-    model = MODELS.build(config.model)
+    with QuickDraws():
+        model = MODELS.build(config.model)
     adapted = isinstance(model.backbone, adapters.openmmlab.AdaptedBackbone)
     paired = isinstance(model.backbone, backbones.openmmlab.Siamese)
     network = model.backbone.backbone if paired else model.backbone

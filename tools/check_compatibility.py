@@ -31,7 +31,9 @@ units. HiViT's stages hand over units of an image and RS-vHeat's the maps of eac
 maps of images are what `forward_intermediates` and `features_only` by timm's getter give.
 
 Gradients of each sample come from `torch.func` (`vmap` of `grad` of `functional_call`). opacus's `GradSampleModule`
-fails: it takes every module with parameters to be called with tensors, and some here are called with grids.
+fails: it takes every module with parameters to be called with tensors, and some here are called with grids. BackPACK's
+`BatchGrad` takes the first axis of every input for samples, and is wrong for vHeat's diffusivity linears, whose input
+is one grid for all of them.
 
 PEFT's mixed batches (`adapter_names`) of LoRA on `"all-linear"` need `exclude_modules=".*diffusivity.*"`: those
 linears make one diffusivity for all samples. onnxconverter-common's float16 and ONNX Runtime's `quant_pre_process` take

@@ -48,13 +48,19 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def settings(args: argparse.Namespace, folder: Path) -> Settings:
-    """What the command line says, and for the rest what the folder's search has, or the defaults."""
+    """What the command line says, and for the rest what the folder's search has, or the defaults.
+
+    Raises:
+        SearchError: One more worker is asked for, of a search that is not there.
+    """
     given = {f.name: getattr(args, f.name) for f in fields(Settings) if getattr(args, f.name) is not None}
     if Path(given.get("task", "")).suffix:  # a worker may be started in another folder
         given["task"] = str(any_path(given["task"]).resolve())
     known = {"task": "digits", "trials": 40}
     if (folder / "search.json").exists():
         known = asdict(Search(folder).settings)
+    elif not given:
+        raise SearchError(f"there is no search in {folder}; --task or --trials begins one")
     return Settings(**{**known, **given})
 
 
@@ -67,8 +73,9 @@ def main(argv: list[str] | None = None) -> None:
             print(repair(folder))
             return
         if args.command == "run":
+            asked = settings(args, folder)
             folder.mkdir(parents=True, exist_ok=True)
-            create(folder, settings(args, folder))
+            create(folder, asked)
         search = Search(folder)
         if args.command == "run":
             search.task.prepare()

@@ -561,7 +561,9 @@ def test_data_parallel_is_refused(adapt):
         unit._replicate_for_data_parallel()
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, marks=[pytest.mark.sweep] * (form in ("exact", "rank"))) for form in FORMS]
+)
 def test_compiles_in_one_graph(form, adapt, images):
     model = adapt("vit", **FORMS[form])
     x = images("vit")

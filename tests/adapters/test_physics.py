@@ -5,6 +5,7 @@ import pytest
 import timm
 import torch
 from peft import get_peft_model
+from quick_draws import QuickDraws
 from scipy.fft import dctn, idctn
 
 import adapters
@@ -110,7 +111,8 @@ def test_parallel_adds_the_gated_mixture(vit):
 
 def test_released_parameters_of_vit_base():
     """Every shape of the published form: 9,936 parameters, and 224,976 with rescaling and SSF."""
-    net = timm.create_model("vit_base_patch16_224", num_classes=0)
+    with QuickDraws():
+        net, other = (timm.create_model("vit_base_patch16_224", num_classes=0) for _ in range(2))
     model = get_peft_model(net, adapters.MoPPAConfig(physics="released", init="released"))
     trained = {n: tuple(p.shape) for n, p in model.named_parameters() if p.requires_grad}
     shared = {n: s for n, s in trained.items() if "moppa_shared" in n}
@@ -119,8 +121,7 @@ def test_released_parameters_of_vit_base():
     assert sorted(layer) == [(3, 12), (12,), (64,), (64,), (64,)]
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 9_936
 
-    net = timm.create_model("vit_base_patch16_224", num_classes=0)
-    full = get_peft_model(net, adapters.MoPPAConfig(physics="released", init="released", rescale=True, ssf=True))
+    full = get_peft_model(other, adapters.MoPPAConfig(physics="released", init="released", rescale=True, ssf=True))
     assert sum(p.numel() for p in full.parameters() if p.requires_grad) == 224_976
 
 

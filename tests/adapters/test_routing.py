@@ -98,3 +98,17 @@ def test_ablation(adapt, images):
         ):
             pass
     assert torch.equal(model(x), full)
+
+
+@torch.no_grad()
+def test_prior_dropout_that_is_switched_on_below_stored_gains_acts(adapt, images, randomise):
+    """As where predictions are drawn: all in evaluation mode but for what leaves priors out."""
+    model, x = adapt("vit", prior_dropout=0.5).eval(), images("vit")
+    randomise(model)
+    expected = model(x)
+    adapters.precompute(model, x)
+    routers = [unit.router.train() for unit in _units(model)]
+    assert len({float(model(x).sum()) for _ in range(8)}) > 1
+    for router in routers:
+        router.eval()
+    torch.testing.assert_close(model(x), expected)

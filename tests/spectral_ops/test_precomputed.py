@@ -168,6 +168,21 @@ def test_a_stored_gain_is_never_stale(change, copied):
 
 
 @torch.no_grad()
+def test_dropout_that_is_switched_on_below_a_stored_gain_acts():
+    """As where predictions are drawn: all in evaluation mode but for dropout."""
+    source, embedding, x = Heat(FromEmbedding(3)), SpectralEmbedding((6, 7), 3), torch.randn(2, 3, 6, 7)
+    dropout = torch.nn.Dropout(0.5)
+    source.diffusivity.linear = torch.nn.Sequential(dropout, source.diffusivity.linear)
+    fast = Precomputed(source).eval()
+    now = embedding((6, 7))
+    fast.store((6, 7), source.gain((6, 7), embedding=now), [embedding])
+    dropout.train()
+    assert not torch.equal(fast(x, embedding=now), fast(x, embedding=now))
+    dropout.eval()
+    assert fast.covers((6, 7)) and torch.equal(fast(x), source(x, embedding=now))
+
+
+@torch.no_grad()
 def test_memory_that_is_given_out_again_is_other_memory():
     """By ``.data``, which changes no version, and twice, so that the second lies where the first had lain."""
     same = 0

@@ -36,6 +36,7 @@ def pretrain(root, folder, out, *arguments, config=CONFIG, iterations=40, option
 
 @pytest.mark.filterwarnings("ignore:Failed to add:UserWarning")
 @pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*instance named of visualizer:UserWarning")  # of an earlier test's
 def test_from_a_folder_to_a_detector(root, folder, digit_scenes, tmp_path, capsys):
     schedule = ("param_scheduler.0.end=5", "param_scheduler.1.begin=5", "param_scheduler.1.end=40")
     options = (*schedule, "train_cfg.val_interval=20", "val_dataloader.dataset.held_out=0.2", "custom_hooks.1.images=2")

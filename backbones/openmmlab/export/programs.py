@@ -167,12 +167,12 @@ def _torch_runner(path: Path, outputs: tuple[str, ...]) -> Run:
     return lambda x: dict(zip(outputs, module(x), strict=True))
 
 
-def read_torch(path: Path) -> tuple[torch.export.ExportedProgram, dict[str, str]]:
+def read_torch(path: str | Path) -> tuple[torch.export.ExportedProgram, dict[str, str]]:
     """The program of a ``.pt2`` file, and its metadata."""
     import torchvision  # noqa: F401 (its operators are in programs of detectors)
 
     extra = {"metadata.json": ""}
-    with path.open("rb") as file, warnings.catch_warnings():
+    with Path(path).open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about its own buffers
         program = torch.export.load(file, extra_files=extra)
     return program, json.loads(extra["metadata.json"])

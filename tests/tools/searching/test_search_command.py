@@ -433,7 +433,8 @@ def test_another_search_is_not_mixed_in_and_more_trials_extend(tmp_path: Path) -
         (["run", "here", "--task", TOY, "--trials", "-40"], "--trials must be at least 1, got -40"),
         (["run", "here", "--task", "bad.py"], r"default recipe of .*bad.py is not in its space: .* has 1 cost"),
         (["status", "search.json"], "holds no search"),
-        (["run", "search.json"], "File exists"),
+        (["run", "search.json", "--trials", "40"], "File exists"),
+        (["run", "mistyped"], "there is no search in .*mistyped; --task or --trials begins one"),
         (["repair", "nowhere"], "holds no journal"),
     ],
 )
