@@ -38,8 +38,9 @@ def without_checkpoint(backbone: dict[str, Any]) -> dict[str, Any]:
 def starts_trained(backbone: dict[str, Any]) -> bool:
     """Whether a backbone's config names weights itself."""
     inner = _inner(backbone)
-    named = inner.get("init_cfg") or inner.get("pretrained") or (inner.get("options") or {}).get("pretrained")
-    return bool(named)
+    inits = inner.get("init_cfg")
+    files = any(map(_names_a_file, inits if isinstance(inits, (list, tuple)) else [inits]))
+    return bool(files or inner.get("pretrained") or (inner.get("options") or {}).get("pretrained"))
 
 
 def _inner(backbone: dict[str, Any]) -> dict[str, Any]:

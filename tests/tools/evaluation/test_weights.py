@@ -3,7 +3,7 @@
 import pytest
 import torch
 from evaluation.assembly import Contender
-from evaluation.weights import check_whole, load_backbone, with_checkpoint, without_checkpoint
+from evaluation.weights import check_whole, load_backbone, starts_trained, with_checkpoint, without_checkpoint
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from small_tasks import NANO, entry_of
@@ -33,6 +33,15 @@ def test_a_start_from_scratch_names_no_weights():
     assert without_checkpoint(TIMM)["options"] == {"num_classes": 2}
     adapted = without_checkpoint({"type": "AdaptedBackbone", "backbone": RESNET})
     assert "init_cfg" not in adapted["backbone"]
+
+
+def test_weights_that_are_drawn_are_no_trained_ones():
+    drawn = {"type": "Kaiming", "layer": "Conv2d"}
+    assert starts_trained(RESNET) and starts_trained(TIMM) and starts_trained({"type": "A", "pretrained": "a.pth"})
+    assert starts_trained({"type": "AdaptedBackbone", "backbone": {**RESNET, "init_cfg": [drawn, RESNET["init_cfg"]]}})
+    assert not starts_trained({**RESNET, "init_cfg": drawn}) and not starts_trained({**RESNET, "init_cfg": [drawn]})
+    assert not starts_trained(without_checkpoint(RESNET)) and not starts_trained(without_checkpoint(TIMM))
+    assert not starts_trained(without_checkpoint({"type": "A", "pretrained": "a.pth"}))
 
 
 @pytest.mark.parametrize("prefix", ["", "backbone."])
